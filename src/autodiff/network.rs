@@ -1,0 +1,179 @@
+//! A backbone with an adapter, planned and ready: prefix, suffix, and the training step.
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use super::{StepGraph, Unsupported, step_graph};
+use crate::backbone::graph::{concrete, onnx_name, split};
+use crate::backbone::plan::{Plan, floats};
+use crate::backbone::{Backbone, SharedAdapter, Site};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What the prefix hands to the suffix for one micro-batch.
+#[derive(Debug, Clone)]
+pub struct Boundary(TVec<TValue>);
+
+/// The result of one micro-batch; gradients are of the sum of its losses.
+#[derive(Debug, Clone)]
+pub struct StepOutput {
+    /// Cross-entropy of each image, in nats; 0 where the label is negative.
+    pub loss: Vec<f32>,
+    /// `[batch, classes]`, row-major.
+    pub logits: Vec<f32>,
+    /// dL/dW of the head, `[classes, features]`.
+    pub dw: Vec<f32>,
+    /// dL/db of the head, `[classes]`.
+    pub db: Vec<f32>,
+    /// dL/dA `[rank, in_dim]` and dL/dB transposed `[rank, out_dim]` of every site.
+    pub pairs: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+/// A backbone whose sites read one shared adapter.
+///
+/// Every run takes one micro-batch of [`Network::batch`] images, NCHW, row-major.
+pub struct Network {
+    prefix: Plan,
+    forward: Plan,
+    step: Option<Plan>,
+    subject: String,
+    batch: usize,
+    features: usize,
+    image_len: usize,
+}
+
+impl Network {
+    /// Plans the forward pass.
+    ///
+    /// # Errors
+    /// Kind `Model` where the graph cannot be prepared.
+    pub fn inference(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
+        Self::build(backbone, sites, adapter, false)
+    }
+
+    /// Plans the forward pass and the training step.
+    ///
+    /// # Errors
+    /// Kind `Model` as above; `UnsupportedOp` names the op, its node and the `--sites` that would avoid it.
+    pub fn training(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
+        Self::build(backbone, sites, adapter, true)
+    }
+
+    fn build(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter, train: bool) -> Result<Self> {
+        let mut model = backbone.features_graph(sites, Some(adapter))?;
+        backbone.told(model.declutter())?;
+        let shape = backbone.told(model.output_fact(0).and_then(concrete))?;
+        let cut = backbone.told(split(&model))?;
+        drop(model);
+        let step = if train {
+            let graph = backbone.told(step_graph(cut.suffix.clone(), adapter))?;
+            refuse_unsupported(backbone, sites, &graph)?;
+            Some(backbone.told(Plan::optimized(graph.model))?)
+        } else {
+            None
+        };
+        let [height, width] = backbone.size();
+        Ok(Network {
+            prefix: backbone.told(Plan::optimized(cut.prefix))?,
+            forward: backbone.told(Plan::optimized(cut.suffix))?,
+            step,
+            subject: backbone.features().to_string(),
+            batch: shape[0],
+            features: shape[1],
+            image_len: 3 * height * width,
+        })
+    }
+
+    /// Images in one micro-batch.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Length of an image's feature vector.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Floats in one image.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.image_len
+    }
+
+    /// Runs the frozen part. `images` holds one micro-batch.
+    ///
+    /// # Errors
+    /// Kind `Internal` where the run fails; the images' number of floats is checked.
+    pub fn prefix(&mut self, images: &[f32], size: [usize; 2]) -> Result<Boundary> {
+        let shape = [self.batch, 3, size[0], size[1]];
+        let run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
+        run().map_err(|e| failed(&self.subject, &e))
+    }
+
+    /// Runs the adapted part; the features `[batch, features]`, row-major.
+    ///
+    /// # Errors
+    /// Kind `Internal` where the run fails.
+    pub fn forward(&mut self, boundary: &Boundary) -> Result<Vec<f32>> {
+        let run = || Ok(floats(&self.forward.run(boundary.0.clone())?[0])?.to_vec());
+        run().map_err(|e| failed(&self.subject, &e))
+    }
+
+    /// Runs the adapted part, the head, the loss and the backward pass. A negative label marks a row that does not count.
+    ///
+    /// # Errors
+    /// Kind `Internal` where the run fails or the network was planned for inference only.
+    pub fn step(&mut self, boundary: &Boundary, labels: &[i64]) -> Result<StepOutput> {
+        let run = || -> TractResult<StepOutput> {
+            let step = self.step.as_mut().context("planned for inference only")?;
+            let mut inputs = boundary.0.clone();
+            inputs.push(Tensor::from_shape(&[labels.len()], labels)?.into_tvalue());
+            let outputs = step.run(inputs)?;
+            let values = outputs.iter().map(|v| Ok(floats(v)?.to_vec())).collect::<TractResult<Vec<_>>>()?;
+            let mut values = values.into_iter();
+            let mut next = || values.next().context("an output is missing");
+            let (loss, logits, dw, db) = (next()?, next()?, next()?, next()?);
+            let mut pairs = Vec::new();
+            while let Ok(a) = next() {
+                pairs.push((a, next()?));
+            }
+            Ok(StepOutput { loss, logits, dw, db, pairs })
+        };
+        run().map_err(|e| failed(&self.subject, &e))
+    }
+}
+
+fn failed(subject: &str, error: &TractError) -> Error {
+    Error::new(ErrorKind::Internal, subject, format!("a run failed: {}", error.root_cause()))
+}
+
+/// Refuses a graph whose backward pass met an op without a rule, or in which a site does not reach the features.
+fn refuse_unsupported(backbone: &Backbone, sites: &[Site], graph: &StepGraph) -> Result<()> {
+    if let Some(first) = graph.unsupported.first() {
+        return Err(Error::new(ErrorKind::UnsupportedOp, "--sites", advice(backbone, sites, first, &graph.unsupported)));
+    }
+    match (0..sites.len()).find(|ix| !graph.sites.contains(ix)) {
+        None => Ok(()),
+        Some(ix) => {
+            let message = format!("{} does not influence the features; leave it out", sites[ix].name);
+            Err(Error::new(ErrorKind::Sites, "--sites", message))
+        }
+    }
+}
+
+fn advice(backbone: &Backbone, sites: &[Site], first: &Unsupported, all: &[Unsupported]) -> String {
+    let names = backbone.node_names();
+    let because = first.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
+    let blocked = |site: &Site| {
+        let position = sites.iter().position(|s| s.name == site.name);
+        position.is_none_or(|ix| all.iter().any(|node| node.sites.contains(&ix)))
+    };
+    let free = sites.iter().rev().take_while(|site| !blocked(site)).count();
+    let way_out = match free {
+        0 => "no site of this model avoids it; export the model with another operator there".to_string(),
+        n => format!("use --sites last:{n}, all of which lie behind it"),
+    };
+    let node = onnx_name(&names, &first.node);
+    format!("the op {} at node {node} has no gradient rule{because}; {way_out}", first.op)
+}

@@ -1,0 +1,37 @@
+//! The graph of one training step: suffix, head, loss, and every gradient as an output.
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use super::head::HeadLoss;
+use super::{Tape, Unsupported};
+use crate::backbone::graph::concrete;
+use crate::backbone::site_op::SharedAdapter;
+
+/// A suffix with its backward pass. Inputs: the boundary tensors, then the labels. Outputs: loss, logits, dw, db, then
+/// dA and dB transposed for every site in `sites`.
+pub(crate) struct StepGraph {
+    pub(crate) model: TypedModel,
+    /// Sites with a gradient, in the order of the outputs.
+    pub(crate) sites: Vec<usize>,
+    /// Nodes that stopped the walk; not empty means that the graph must not be used.
+    pub(crate) unsupported: Vec<Unsupported>,
+}
+
+/// Builds the training step of `suffix` (one output, features `[n, features]`).
+pub(crate) fn step_graph(mut suffix: TypedModel, adapter: &SharedAdapter) -> TractResult<StepGraph> {
+    let features = *suffix.output_outlets()?.first().context("no features")?;
+    let rows = concrete(suffix.outlet_fact(features)?)?[0];
+    let mut inputs: TVec<OutletId> = suffix.input_outlets()?.into();
+    let labels = suffix.add_source("labels", i64::fact([rows]))?;
+    inputs.push(labels);
+    suffix.set_input_outlets(&inputs)?;
+    let head = suffix.wire_node("head", HeadLoss { adapter: adapter.clone() }, &[features, labels])?;
+    let [loss, logits, dfeatures, dw, db] = head[..] else { bail!("the head has five outputs") };
+    let backward = Tape::new(&mut suffix).backward(features, dfeatures)?;
+    let mut outputs = vec![loss, logits, dw, db];
+    outputs.extend(backward.pairs.iter().flat_map(|pairs| [pairs.a, pairs.b_t]));
+    suffix.select_output_outlets(&outputs)?;
+    let sites = backward.pairs.iter().map(|pairs| pairs.index).collect();
+    Ok(StepGraph { model: suffix, sites, unsupported: backward.unsupported })
+}

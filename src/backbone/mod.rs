@@ -1,0 +1,169 @@
+//! The frozen network: an ONNX file, the maps in it that can carry pairs, and the graphs made of it.
+//!
+//! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
+
+pub(crate) mod graph;
+mod onnx;
+mod patches;
+pub(crate) mod plan;
+pub(crate) mod site_op;
+mod sites;
+
+use ndarray::Array2;
+use tract_onnx::prelude::TypedModel;
+use tract_onnx::tract_core::internal::TractResult;
+
+use crate::error::{Error, ErrorKind, Result};
+use onnx::OnnxFile;
+
+pub use onnx::ImageInput;
+pub use site_op::SharedAdapter;
+pub use sites::{ConvGeometry, Ineligible, Padding, Selection, Site, SiteKind};
+
+/// A frozen network with a features tensor and a fixed image size.
+#[derive(Debug, Clone)]
+pub struct Backbone {
+    file: OnnxFile,
+    features: String,
+    height: usize,
+    width: usize,
+    sites: Vec<Site>,
+    ineligible: Vec<Ineligible>,
+}
+
+impl Backbone {
+    /// Decodes an ONNX file.
+    ///
+    /// `subject` names the file in errors. `features` names the tensor or node that the head sees; without it, the input
+    /// of the classifier's linear layer, or the model's output. `size` is height and width in pixels, needed where the
+    /// file leaves them open.
+    ///
+    /// # Errors
+    /// Kind `Model` for a file that cannot be used, `Usage` for features or a size that it does not have.
+    pub fn read(bytes: &[u8], subject: &str, features: Option<&str>, size: Option<[usize; 2]>) -> Result<Self> {
+        let file = OnnxFile::decode(bytes, subject)?;
+        let features = features.map_or_else(|| Ok(file.default_features()), |name| file.tensor_named(name))?;
+        let [height, width] = image_size(&file.input, size)?;
+        let (sites, ineligible) = sites::survey(&file, &features);
+        Ok(Backbone { file, features, height, width, sites, ineligible })
+    }
+
+    /// Every map before the features that can carry pairs, in graph order.
+    #[must_use]
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The tensor that the head sees.
+    #[must_use]
+    pub fn features(&self) -> &str {
+        &self.features
+    }
+
+    /// Height and width of the input in pixels.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// Images in one run: the batch that the file fixes, else 1 (one image at a time is fastest and smallest).
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.file.input.batch.unwrap_or(1)
+    }
+
+    /// Length of an image's feature vector.
+    ///
+    /// # Errors
+    /// Kind `Model` where the graph up to the features cannot be prepared.
+    pub fn feature_dim(&self) -> Result<usize> {
+        let model = self.features_graph(&[], None)?;
+        self.told(model.output_fact(0).and_then(graph::concrete)).map(|shape| shape[1])
+    }
+
+    /// Selects sites by `last:N`, `all` or a regular expression over their names.
+    ///
+    /// # Errors
+    /// Kind `Sites`: nothing matches (with the nearest names), a match cannot be a site, the rank does not fit.
+    pub fn select(&self, spec: &str, rank: usize) -> Result<Selection> {
+        let fixed = |site: &Site| self.weight(site).is_ok_and(|w| sites::is_fixed_shortcut(&w));
+        sites::select(spec, rank, &self.sites, &self.ineligible, fixed)
+    }
+
+    /// The sites of the given names, in the order given.
+    ///
+    /// # Errors
+    /// Kind `Mismatch` names the one that this backbone does not have.
+    pub fn sites_named<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Site>> {
+        let find = |name: &str| {
+            let site = self.sites.iter().find(|site| site.name == name).cloned();
+            site.ok_or_else(|| Error::new(ErrorKind::Mismatch, name, "the backbone has no site of that name"))
+        };
+        names.into_iter().map(find).collect()
+    }
+
+    /// W of a site, `out_dim` x `in_dim`.
+    ///
+    /// # Errors
+    /// Kind `Model` where the file's weight is not what its node says.
+    pub fn weight(&self, site: &Site) -> Result<Array2<f32>> {
+        sites::weight(&self.file, site)
+    }
+
+    /// The graph from image to pooled features, as the file has it, with a site node behind each of `sites`.
+    pub(crate) fn features_graph(&self, sites: &[Site], adapter: Option<&SharedAdapter>) -> Result<TypedModel> {
+        self.graph(&self.features, sites, adapter, true)
+    }
+
+    /// The graph from image to the model's own output.
+    pub(crate) fn classifier_graph(&self) -> Result<TypedModel> {
+        self.graph(self.file.output(), &[], None, false)
+    }
+
+    fn graph(&self, output: &str, sites: &[Site], adapter: Option<&SharedAdapter>, pool: bool) -> Result<TypedModel> {
+        let request = graph::Request {
+            outputs: &[output.to_string()],
+            batch: self.batch(),
+            height: self.height,
+            width: self.width,
+            sites,
+            adapter,
+        };
+        let mut model = self.told(graph::typed(&self.file, &request))?;
+        if pool {
+            self.told(graph::pool_features(&mut model))?;
+        }
+        Ok(model)
+    }
+
+    /// Names of the file's nodes.
+    pub(crate) fn node_names(&self) -> Vec<String> {
+        self.file.graph().node.iter().map(|n| n.name.clone()).collect()
+    }
+
+    /// Turns tract's error into one that names the file.
+    pub(crate) fn told<T>(&self, result: TractResult<T>) -> Result<T> {
+        result.map_err(|e| {
+            let cause = e.root_cause().to_string();
+            let context = e.to_string();
+            let what = if context == cause { cause } else { format!("{context}: {cause}") };
+            Error::new(ErrorKind::Model, &self.file.subject, format!("the graph cannot be prepared: {what}"))
+        })
+    }
+}
+
+fn image_size(input: &ImageInput, size: Option<[usize; 2]>) -> Result<[usize; 2]> {
+    let fault = |message: String| Error::new(ErrorKind::Usage, "--input", message);
+    match (input.height, input.width, size) {
+        (Some(h), Some(w), None) => Ok([h, w]),
+        (h, w, Some([height, width])) => {
+            if h.is_none_or(|h| h == height) && w.is_none_or(|w| w == width) {
+                Ok([height, width])
+            } else {
+                let say = |d: Option<usize>| d.map_or_else(|| "?".to_string(), |d| d.to_string());
+                Err(fault(format!("the model takes images of {}x{}, not {height}x{width}", say(h), say(w))))
+            }
+        }
+        _ => Err(fault("the model leaves the image size open; give it, for instance --input 224x224".into())),
+    }
+}

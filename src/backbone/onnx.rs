@@ -1,0 +1,314 @@
+//! An ONNX file, decoded and checked: one image input, every node named, constants found through their wrappers.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::data_resolver::MmapDataResolver;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue};
+use tract_onnx::prelude::*;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Operators of integer arithmetic; files that hold them are quantized and belong to a later version.
+const QUANTIZED_OPS: [&str; 9] = [
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QLinearAdd",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+];
+
+/// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
+const CLASSIFIER_TAIL_OPS: [&str; 10] = [
+    "Identity", "Add", "Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Cast", "Sigmoid", "Dropout",
+];
+
+/// The image input of a model, NCHW.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInput {
+    /// Tensor name.
+    pub name: String,
+    /// The batch that the file fixes; `None` where it is symbolic.
+    pub batch: Option<usize>,
+    /// Height in pixels where the file fixes it.
+    pub height: Option<usize>,
+    /// Width in pixels where the file fixes it.
+    pub width: Option<usize>,
+}
+
+/// A decoded model file.
+#[derive(Debug, Clone)]
+pub(crate) struct OnnxFile {
+    pub(crate) proto: ModelProto,
+    pub(crate) subject: String,
+    pub(crate) input: ImageInput,
+    producers: HashMap<String, usize>,
+}
+
+impl OnnxFile {
+    /// Decodes and checks `bytes`; `subject` names the file in errors.
+    ///
+    /// # Errors
+    /// Kind `Model`: not ONNX, truncated, external data, more than one input, no batch axis, quantized or half precision.
+    pub(crate) fn decode(bytes: &[u8], subject: &str) -> Result<Self> {
+        let fault = |message: String| Error::new(ErrorKind::Model, subject, message);
+        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &bytes[..]).map_err(|e| {
+            fault("not an ONNX file, or a truncated one; export it again".into()).because(e.root_cause().to_string())
+        })?;
+        let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
+            return Err(fault("not an ONNX file: it holds no graph; export the model again".into()));
+        };
+        name_nodes(graph);
+        check_tensors(graph).map_err(fault)?;
+        check_operators(graph).map_err(fault)?;
+        let input = image_input(graph).map_err(fault)?;
+        let producers = producers(graph);
+        check_order(graph, &producers).map_err(fault)?;
+        Ok(OnnxFile { subject: subject.into(), input, producers, proto })
+    }
+
+    pub(crate) fn graph(&self) -> &GraphProto {
+        self.proto.graph.as_ref().expect("checked by decode")
+    }
+
+    /// The node that makes `tensor`.
+    pub(crate) fn producer(&self, tensor: &str) -> Option<&NodeProto> {
+        self.producers.get(tensor).map(|&ix| &self.graph().node[ix])
+    }
+
+    /// The name of the model's (first) output tensor.
+    pub(crate) fn output(&self) -> &str {
+        let mut outputs = self.graph().output.iter().map(|o| o.name.as_str());
+        outputs.find(|name| self.producers.contains_key(*name)).expect("checked by decode")
+    }
+
+    /// Indices of the nodes that `tensor` depends on, in file order.
+    pub(crate) fn ancestors(&self, tensor: &str) -> Vec<usize> {
+        let mut seen = HashSet::new();
+        let mut open = vec![tensor];
+        while let Some(name) = open.pop() {
+            let Some(&ix) = self.producers.get(name) else { continue };
+            if seen.insert(ix) {
+                open.extend(self.graph().node[ix].input.iter().map(String::as_str));
+            }
+        }
+        let mut order: Vec<usize> = seen.into_iter().collect();
+        order.sort_unstable();
+        order
+    }
+
+    /// The constant behind `tensor`: an initializer or a Constant node, also seen through Identity and Transpose.
+    pub(crate) fn constant(&self, tensor: &str) -> Option<Arc<Tensor>> {
+        if let Some(found) = self.graph().initializer.iter().find(|t| t.name == tensor) {
+            return load(found);
+        }
+        let node = self.producer(tensor)?;
+        match node.op_type.as_str() {
+            "Constant" => load(attribute(node, "value")?.t.as_ref()?),
+            "Identity" => self.constant(node.input.first()?),
+            "Transpose" => {
+                let inner = self.constant(node.input.first()?)?;
+                let order: Vec<usize> = match attribute(node, "perm") {
+                    Some(perm) => perm.ints.iter().map(|&axis| axis as usize).collect(),
+                    None => (0..inner.rank()).rev().collect(),
+                };
+                Some(inner.into_tensor().permute_axes(&order).ok()?.into_arc_tensor())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `tensor` is a constant of rank `rank`, without loading it.
+    pub(crate) fn constant_shape(&self, tensor: &str) -> Option<Vec<usize>> {
+        if let Some(found) = self.graph().initializer.iter().find(|t| t.name == tensor) {
+            return Some(found.dims.iter().map(|&d| d as usize).collect());
+        }
+        self.constant(tensor).map(|t| t.shape().to_vec())
+    }
+
+    /// The tensor that the head sees by default: the data input of the last linear layer, if that is the classifier
+    /// (only bias, softmax or a reshape follow), else the model's output.
+    pub(crate) fn default_features(&self) -> String {
+        let mut tensor = self.output();
+        while let Some(node) = self.producer(tensor) {
+            if self.is_linear(node) {
+                return node.input[0].clone();
+            }
+            if !CLASSIFIER_TAIL_OPS.contains(&node.op_type.as_str()) {
+                break;
+            }
+            let Some(next) = node.input.iter().find(|name| self.constant_shape(name).is_none()) else { break };
+            tensor = next;
+        }
+        self.output().to_string()
+    }
+
+    /// Whether the node is a Gemm or MatMul of data with a constant matrix on its right.
+    pub(crate) fn is_linear(&self, node: &NodeProto) -> bool {
+        matches!(node.op_type.as_str(), "Gemm" | "MatMul")
+            && node.input.len() >= 2
+            && self.constant_shape(&node.input[0]).is_none()
+            && self.constant_shape(&node.input[1]).is_some_and(|shape| shape.len() == 2)
+    }
+
+    /// Resolves what `--features` names, a tensor or a node, to a tensor.
+    ///
+    /// # Errors
+    /// Kind `Usage`, with the nearest names.
+    pub(crate) fn tensor_named(&self, name: &str) -> Result<String> {
+        if self.producers.contains_key(name) {
+            return Ok(name.to_string());
+        }
+        if let Some(node) = self.graph().node.iter().find(|n| n.name == name) {
+            return Ok(node.output[0].clone());
+        }
+        let names = self.graph().node.iter().flat_map(|n| n.output.iter().chain([&n.name]));
+        let near = super::sites::nearest(name, names.map(String::as_str)).join(", ");
+        Err(Error::new(
+            ErrorKind::Usage,
+            format!("--features {name}"),
+            format!("{} has no tensor or node of that name; the nearest are: {near}", self.subject),
+        ))
+    }
+
+    /// The model cut down to what `outputs` need.
+    pub(crate) fn pruned(&self, outputs: &[String]) -> ModelProto {
+        let keep: HashSet<usize> = outputs.iter().flat_map(|o| self.ancestors(o)).collect();
+        let mut proto = self.proto.clone();
+        let graph = proto.graph.as_mut().expect("checked by decode");
+        let mut ix = 0;
+        graph.node.retain(|_| {
+            ix += 1;
+            keep.contains(&(ix - 1))
+        });
+        let used: HashSet<&str> =
+            graph.node.iter().flat_map(|n| n.input.iter()).chain(outputs).map(String::as_str).collect();
+        graph.initializer.retain(|t| used.contains(t.name.as_str()));
+        graph.output =
+            outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() }).collect();
+        proto
+    }
+}
+
+/// An attribute of `node` by name.
+pub(crate) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
+    node.attribute.iter().find(|a| a.name == name)
+}
+
+fn load(tensor: &TensorProto) -> Option<Arc<Tensor>> {
+    tract_onnx::tensor::load_tensor(&MmapDataResolver, tensor, None).ok().map(IntoArcTensor::into_arc_tensor)
+}
+
+/// A node's name is its first output's where the exporter gave none, and is made unique where it gave one twice.
+fn name_nodes(graph: &mut GraphProto) {
+    let mut seen = HashSet::new();
+    for node in &mut graph.node {
+        if node.name.is_empty()
+            && let Some(output) = node.output.first()
+        {
+            node.name.clone_from(output);
+        }
+        if !seen.insert(node.name.clone()) {
+            node.name = format!("{}#{}", node.name, node.output.first().map_or("", String::as_str));
+            seen.insert(node.name.clone());
+        }
+    }
+}
+
+fn producers(graph: &GraphProto) -> HashMap<String, usize> {
+    let outputs = |(ix, node): (usize, &NodeProto)| node.output.iter().map(|o| (o.clone(), ix)).collect::<Vec<_>>();
+    graph.node.iter().enumerate().flat_map(outputs).collect()
+}
+
+/// ONNX asks for topological order; later walks over the graph rely on it to end.
+fn check_order(graph: &GraphProto, producers: &HashMap<String, usize>) -> std::result::Result<(), String> {
+    for (ix, node) in graph.node.iter().enumerate() {
+        if let Some(late) = node.input.iter().find(|i| producers.get(*i).is_some_and(|&at| at >= ix)) {
+            return Err(format!("node {} uses tensor {late} before it is made; the file is damaged", node.name));
+        }
+        if node.output.is_empty() {
+            return Err(format!("node {} has no output; the file is damaged", node.name));
+        }
+    }
+    if graph.output.iter().any(|o| producers.contains_key(&o.name)) {
+        return Ok(());
+    }
+    Err("no node makes the graph's output; the file is damaged".into())
+}
+
+fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
+    let in_nodes = graph.node.iter().flat_map(|n| n.attribute.iter().filter_map(|a| a.t.as_ref()));
+    for tensor in graph.initializer.iter().chain(in_nodes) {
+        let external = tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty();
+        if external {
+            return Err(format!(
+                "tensor {} lies in an external data file; save the model as one file (onnx.save without external data)",
+                tensor.name
+            ));
+        }
+        let half = [DataType::Float16 as i32, DataType::Bfloat16 as i32];
+        if half.contains(&tensor.data_type) {
+            return Err(format!("tensor {} is half precision; this version takes fp32 files", tensor.name));
+        }
+        if tensor.dims.iter().any(|&d| d < 0) {
+            return Err(format!("tensor {} has a negative dimension; the file is damaged", tensor.name));
+        }
+        let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
+        let float = tensor.data_type == DataType::Float as i32;
+        let held = if tensor.raw_data.is_empty() { tensor.float_data.len() } else { tensor.raw_data.len() / 4 };
+        if elements.is_none() || (float && elements != Some(held)) {
+            return Err(format!("tensor {} holds {held} of its {:?} values; the file is damaged", tensor.name, tensor.dims));
+        }
+    }
+    Ok(())
+}
+
+fn check_operators(graph: &GraphProto) -> std::result::Result<(), String> {
+    let quantized = graph.node.iter().find(|n| QUANTIZED_OPS.contains(&n.op_type.as_str()));
+    quantized.map_or(Ok(()), |node| {
+        Err(format!("node {} is a {}: a quantized model; this version takes fp32 files", node.name, node.op_type))
+    })
+}
+
+fn image_input(graph: &GraphProto) -> std::result::Result<ImageInput, String> {
+    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| !constants.contains(i.name.as_str())).collect();
+    let [input] = inputs[..] else {
+        let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+        return Err(format!(
+            "the model has {} inputs ({}); a classifier of single images has one",
+            names.len(),
+            names.join(", ")
+        ));
+    };
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("input {} declares no tensor type; export the model again", input.name));
+    };
+    if tensor.elem_type != DataType::Float as i32 {
+        return Err(format!("input {} is not float32; this version takes fp32 files", input.name));
+    }
+    let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| fixed(d.value.as_ref())).collect();
+    match dims[..] {
+        [batch, None | Some(3), height, width] => Ok(ImageInput { name: input.name.clone(), batch, height, width }),
+        [_, Some(channels), _, _] => {
+            Err(format!("input {} has {channels} channels; RGB images (N x 3 x H x W) are what is trained on", input.name))
+        }
+        [_, _, _] => Err(format!(
+            "input {} has three axes, no batch axis; export the model with an input of N x 3 x H x W",
+            input.name
+        )),
+        _ => Err(format!("input {} has {} axes; an input of N x 3 x H x W is needed", input.name, dims.len())),
+    }
+}
+
+fn fixed(dim: Option<&DimValue>) -> Option<usize> {
+    match dim {
+        Some(DimValue::DimValue(n)) if *n > 0 => Some(*n as usize),
+        _ => None,
+    }
+}

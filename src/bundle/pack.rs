@@ -1,0 +1,247 @@
+//! From an ONNX file to a bundle: choose sites, compute their directions, check what was prepared, write one file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::{BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, directions, sha256};
+use crate::adapter::{Adapter, SiteSettings};
+use crate::autodiff::{Network, check_forward, check_gradients};
+use crate::backbone::{Backbone, Selection, SharedAdapter, Site};
+use crate::core::Start;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Classes of the made-up task that the gradient check trains for.
+const CHECK_CLASSES: usize = 4;
+
+/// What to pack, and how.
+#[derive(Debug, Clone)]
+pub struct PackRequest {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// The bundle to write.
+    pub output: PathBuf,
+    /// Pairs per site.
+    pub rank: usize,
+    /// Directions per site.
+    pub reserve: usize,
+    /// `last:N`, `all`, or a regular expression over site names.
+    pub sites: String,
+    /// The tensor or node that the head reads; `None`: the input of the last linear layer.
+    pub features: Option<String>,
+    /// A file with the model's own classes, one a line.
+    pub labels: Option<PathBuf>,
+    /// Height and width; `None`: what the model says.
+    pub size: Option<[usize; 2]>,
+    /// How photos become inputs; its size is replaced by the model's.
+    pub preprocess: Preprocess,
+}
+
+/// One packed site.
+#[derive(Debug, Clone, Serialize)]
+pub struct SiteReport {
+    /// The ONNX node's name.
+    pub name: String,
+    /// Rows of W.
+    pub out_dim: usize,
+    /// Columns of W.
+    pub in_dim: usize,
+    /// Directions shipped.
+    pub reserve: usize,
+}
+
+/// What `pack` answers.
+#[derive(Debug, Clone, Serialize)]
+pub struct PackReport {
+    /// The sites, in graph order.
+    pub sites: Vec<SiteReport>,
+    /// Pairs per site.
+    pub rank: usize,
+    /// The tensor that the head reads.
+    pub features: String,
+    /// Its length per image.
+    pub feature_dim: usize,
+    /// Size of the ONNX file.
+    pub backbone_bytes: usize,
+    /// Size of all shipped directions.
+    pub directions_bytes: usize,
+    /// Size of the bundle file.
+    pub bundle_bytes: u64,
+    /// Largest difference between the optimized graph and the file, relative to the largest |feature|.
+    pub forward_error: f32,
+    /// Worst relative error of the gradients against finite differences.
+    pub gradient_error: f64,
+    /// Time taken.
+    pub seconds: f64,
+    /// Things worth knowing: maps left out, a clamped reserve.
+    pub notes: Vec<String>,
+}
+
+/// Packs a model; `advance` is told what is being worked on.
+///
+/// # Errors
+/// Every check comes before the first byte is written: `Exists`, `Model`, `Usage`, `Sites`, `UnsupportedOp`, `Check`.
+pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<PackReport> {
+    let begin = Instant::now();
+    if request.output.exists() {
+        let message = "is already there; remove it, or write to another name with -o";
+        return Err(Error::new(ErrorKind::Exists, request.output.display(), message));
+    }
+    let bytes = fs::read(&request.model).map_err(|e| Error::io(&request.model, e))?;
+    let labels = request.labels.as_deref().map(read_labels).transpose()?;
+    let subject = request.model.display().to_string();
+    let backbone = Backbone::read(&bytes, &subject, request.features.as_deref(), request.size)?;
+    let [height, width] = backbone.size();
+    let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
+    preprocess.validate()?;
+    if request.rank == 0 {
+        return Err(Error::new(ErrorKind::Sites, "--rank 0", "a site needs at least one pair"));
+    }
+    let Selection { sites, left_out } = backbone.select(&request.sites, request.rank)?;
+    let mut notes: Vec<String> = left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)).collect();
+    let reserve = request.reserve.max(request.rank);
+    let mut shipped = Vec::with_capacity(sites.len());
+    for site in &sites {
+        advance(&format!("directions of {}", site.name));
+        shipped.push(site_directions(&backbone, site, reserve)?);
+    }
+    notes.extend(clamped(request.reserve, &sites, &shipped));
+    advance("checking forward pass and gradients");
+    let checked = check(&backbone, &sites, &shipped, request.rank, &preprocess)?;
+    advance("writing");
+    let container = fill(request, &backbone, &bytes, &sites, &shipped, &preprocess, labels.as_deref(), checked.feature_dim)?;
+    container.write_new(&request.output)?;
+    let listed = Bundle::open(&request.output)?;
+    let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
+    let describe = |site: &BundleSite| SiteReport {
+        name: site.name.clone(),
+        out_dim: site.out_dim,
+        in_dim: site.in_dim,
+        reserve: site.reserve,
+    };
+    Ok(PackReport {
+        sites: listed.sites.iter().map(describe).collect(),
+        rank: request.rank,
+        features: backbone.features().to_string(),
+        feature_dim: checked.feature_dim,
+        backbone_bytes: bytes.len(),
+        directions_bytes: shipped.iter().map(|d| 2 * (d.u.len() + d.v.len()) + 4 * d.sigma.len()).sum(),
+        bundle_bytes,
+        forward_error: checked.forward_error,
+        gradient_error: checked.gradient_error,
+        seconds: begin.elapsed().as_secs_f64(),
+        notes,
+    })
+}
+
+fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let labels: Vec<String> = text.lines().map(str::trim_end).map(str::to_string).collect();
+    if labels.is_empty() || labels.iter().any(String::is_empty) {
+        return Err(Error::new(ErrorKind::Usage, path.display(), "needs one class name on every line"));
+    }
+    Ok(labels)
+}
+
+fn site_directions(backbone: &Backbone, site: &Site, reserve: usize) -> Result<Directions> {
+    let weight = backbone.weight(site)?;
+    directions(weight.view(), reserve).map_err(|e| Error::new(e.kind(), &site.name, e.message()))
+}
+
+fn clamped(asked: usize, sites: &[Site], shipped: &[Directions]) -> Vec<String> {
+    let short = sites.iter().zip(shipped).filter(|(_, d)| d.sigma.len() < asked);
+    short.map(|(site, d)| format!("{} has only {} directions, not {asked}", site.name, d.sigma.len())).collect()
+}
+
+struct Checked {
+    feature_dim: usize,
+    forward_error: f32,
+    gradient_error: f64,
+}
+
+/// Prepares the network as training will, and compares it with the file and with finite differences.
+fn check(
+    backbone: &Backbone,
+    sites: &[Site],
+    shipped: &[Directions],
+    rank: usize,
+    preprocess: &Preprocess,
+) -> Result<Checked> {
+    let settings = SiteSettings { start: Start::Aligned, ..SiteSettings::default() };
+    let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
+    let feature_dim = backbone.feature_dim()?;
+    let adapter = Adapter::start(seeds, rank, settings, CHECK_CLASSES, feature_dim)?;
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let batch = backbone.batch().max(1);
+    let image: Vec<u8> = (0..3 * preprocess.height * preprocess.width).map(|_| random.random()).collect();
+    let images: Vec<f32> = (0..batch).flat_map(|_| preprocess.normalize(&image)).collect();
+    let labels: Vec<i64> = (0..batch).map(|n| (n % CHECK_CLASSES) as i64).collect();
+    let away = start_away(&adapter, shipped, &mut random);
+    let shared: SharedAdapter = Arc::new(RwLock::new(adapter));
+    let mut network = Network::training(backbone, sites, &shared)?;
+    let forward_error = check_forward(backbone, &mut network, &images)?;
+    shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&away);
+    let gradient_error = check_gradients(backbone, &mut network, &shared, sites, &images, &labels)?;
+    Ok(Checked { feature_dim, forward_error, gradient_error })
+}
+
+/// A copy of the adapter with pairs away from their start, b a tenth of its direction's singular value, and a head that
+/// is not even: somewhere where every gradient is alive.
+fn start_away(adapter: &Adapter, shipped: &[Directions], random: &mut ChaCha8Rng) -> Adapter {
+    let mut away = adapter.clone();
+    for (site, directions) in away.sites.iter_mut().zip(shipped) {
+        let (rank, out_dim, in_dim) = (site.shape.rank, site.shape.out_dim, site.shape.in_dim);
+        let b_t = &mut site.values_mut()[rank * in_dim..];
+        for (pair, row) in b_t.chunks_exact_mut(out_dim).enumerate() {
+            let size = 0.1 * directions.sigma[pair] * (12.0 / out_dim as f32).sqrt();
+            row.iter_mut().for_each(|b| *b = size * (random.random::<f32>() - 0.5));
+        }
+    }
+    let features = away.head.features() as f32;
+    away.head.values_mut().iter_mut().for_each(|w| *w = (random.random::<f32>() - 0.5) * (12.0 / features).sqrt());
+    away
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one file, put together in one place")]
+fn fill(
+    request: &PackRequest,
+    backbone: &Backbone,
+    bytes: &[u8],
+    sites: &[Site],
+    shipped: &[Directions],
+    preprocess: &Preprocess,
+    labels: Option<&[String]>,
+    feature_dim: usize,
+) -> Result<Container> {
+    let mut container = Container::new(Kind::Bundle);
+    container.insert_u8(BACKBONE, &[bytes.len()], bytes)?;
+    let mut listed = Vec::new();
+    for (site, d) in sites.iter().zip(shipped) {
+        let reserve = d.sigma.len();
+        container.insert_f32(&format!("directions/{}/sigma", site.name), &[reserve], &d.sigma)?;
+        container.insert_f16(&format!("directions/{}/u", site.name), &[reserve, site.out_dim], &d.u)?;
+        container.insert_f16(&format!("directions/{}/v", site.name), &[reserve, site.in_dim], &d.v)?;
+        let Site { name, out_dim, in_dim, .. } = site.clone();
+        listed.push(BundleSite { name, out_dim, in_dim, reserve });
+    }
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|e| Error::new(ErrorKind::Internal, request.output.display(), e))
+    };
+    let entries = [
+        ("backbone_sha256", sha256(bytes)),
+        ("precision", "fp32".to_string()),
+        ("rank", request.rank.to_string()),
+        ("features", backbone.features().to_string()),
+        ("feature_dim", feature_dim.to_string()),
+        ("preprocess", json(serde_json::to_string(preprocess))?),
+        ("labels", json(serde_json::to_string(&labels))?),
+        ("sites", json(serde_json::to_string(&listed))?),
+    ];
+    container.metadata.extend(entries.map(|(key, value)| (key.to_string(), value)));
+    Ok(container)
+}

@@ -1,0 +1,280 @@
+//! The command line, parsed into types before any work is done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::bundle::Fit;
+use crate::core::{Method, Start};
+
+/// Personalize a frozen image classifier on the device, from a handful of photos.
+///
+/// Three commands do the main job:
+///   srlora pack model.onnx -o model.bundle                   once, on a desktop
+///   srlora train model.bundle --data photos -o my.store      on the device
+///   srlora predict model.bundle --store my.store photo.jpg
+///
+/// `srlora demo` shows all of it on a small network that comes with the program.
+#[derive(Debug, Parser)]
+#[command(name = "srlora", version, verbatim_doc_comment, max_term_width = 110, arg_required_else_help = true)]
+pub(super) struct Cli {
+    /// Print the result, and nothing else, as JSON on stdout; progress and warnings go to stderr.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Prepare an ONNX classifier for training: choose sites, compute their directions, check the gradients.
+    Pack(PackArgs),
+    /// Learn the classes of a photo folder; writes a store.
+    Train(TrainArgs),
+    /// Measure accuracy on a photo folder, with a confusion matrix.
+    Eval(EvalArgs),
+    /// Classify single photos.
+    Predict(PredictArgs),
+    /// Show what a bundle or a store holds.
+    Inspect(InspectArgs),
+    /// Time the forward pass and the training step on this machine.
+    Bench(BenchArgs),
+    /// Personalize the network that comes with the program, on photos that come with it.
+    Demo,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PackArgs {
+    /// The classifier: an fp32 ONNX file with one image input, N x 3 x H x W.
+    pub(super) model: PathBuf,
+    /// The bundle to write; it must not exist yet.
+    #[arg(short, long, value_name = "BUNDLE")]
+    pub(super) output: PathBuf,
+    /// Pairs per site: how much each adapted layer can learn.
+    #[arg(long, default_value_t = 8)]
+    pub(super) rank: usize,
+    /// Directions shipped per site, those that the pairs start on included.
+    #[arg(long, default_value_t = 32)]
+    pub(super) reserve: usize,
+    /// Which layers learn: last:N, all, or a regular expression over the site names that `inspect` prints.
+    #[arg(long, value_name = "SPEC", default_value = "last:12")]
+    pub(super) sites: String,
+    /// The tensor or node that the new classifier reads [default: the input of the model's last linear layer].
+    #[arg(long, value_name = "NODE")]
+    pub(super) features: Option<String>,
+    /// The model's own classes, one name a line, in the order of its outputs.
+    #[arg(long, value_name = "FILE")]
+    pub(super) labels: Option<PathBuf>,
+    /// Image size, height x width [default: what the model says].
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    pub(super) input: Option<[usize; 2]>,
+    /// How a photo is brought to that size.
+    #[arg(long, value_enum, default_value_t = FitArg::Crop)]
+    pub(super) fit: FitArg,
+    /// Pixel values run from 0 to this before mean and std.
+    #[arg(long, default_value = "1", value_parser = parse_range)]
+    pub(super) range: f32,
+    /// Mean per channel, one value or three.
+    #[arg(long, value_name = "a,b,c", default_value = "0", value_parser = parse_channels)]
+    pub(super) mean: [f32; 3],
+    /// Standard deviation per channel, one value or three.
+    #[arg(long, value_name = "a,b,c", default_value = "1", value_parser = parse_channels)]
+    pub(super) std: [f32; 3],
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// One folder per class, with JPEG or PNG files.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// The store to write; it must not exist yet.
+    #[arg(short, long, value_name = "STORE")]
+    pub(super) output: PathBuf,
+    /// Photos to measure accuracy on, arranged as --data.
+    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
+    pub(super) val: Option<PathBuf>,
+    /// Or: the share of each class of --data to keep aside for that.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(super) val_split: Option<f64>,
+    /// What is trained, and how.
+    #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
+    pub(super) method: MethodArg,
+    /// Passes over the photos [default: 15].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
+    pub(super) epochs: Option<u32>,
+    /// Or: batches in all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) steps: Option<u32>,
+    /// Photos per step.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: u32,
+    /// Learning rate of the pairs.
+    #[arg(long, default_value_t = 3e-3, value_parser = parse_rate)]
+    pub(super) lr: f32,
+    /// Learning rate of the head.
+    #[arg(long, default_value_t = 1e-3, value_parser = parse_rate)]
+    pub(super) head_lr: f32,
+    /// Decides order, split and augmentation; same seed, same bytes.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Random crops and mirror images.
+    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    pub(super) augment: Switch,
+    /// What a pair starts on [default: aligned; principal for pissa].
+    #[arg(long, value_enum)]
+    pub(super) start: Option<StartArg>,
+    /// Steps between recompositions, 0 for none [default: spread over four fifths of the run].
+    #[arg(long, value_name = "STEPS")]
+    pub(super) interval: Option<u32>,
+    /// Steps that a pair must have lived before it can be fused [default: one more than the interval].
+    #[arg(long, value_name = "STEPS")]
+    pub(super) min_age: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// What `train` wrote; without it the model's own classifier answers.
+    #[arg(long)]
+    pub(super) store: Option<PathBuf>,
+    /// One folder per class, named as the classes were in training.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PredictArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// What `train` wrote; without it the model's own classifier answers.
+    #[arg(long)]
+    pub(super) store: Option<PathBuf>,
+    /// Photos to classify.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A bundle file or a store folder.
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// Time with this store's pairs and head.
+    #[arg(long)]
+    pub(super) store: Option<PathBuf>,
+    /// Photos per step.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: u32,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum FitArg {
+    /// Short side to input / 0.875, then the centre.
+    Crop,
+    /// Plain resize; the aspect ratio is not kept.
+    Stretch,
+}
+
+impl From<FitArg> for Fit {
+    fn from(fit: FitArg) -> Self {
+        match fit {
+            FitArg::Crop => Fit::Crop,
+            FitArg::Stretch => Fit::Stretch,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum MethodArg {
+    /// Low-rank pairs that are recomposed along unused directions.
+    Srlora,
+    /// Low-rank pairs on the principal components.
+    Pissa,
+    /// Low-rank pairs, never recomposed.
+    Lora,
+    /// Only the head.
+    Head,
+    /// Only class means; no training at all.
+    Imprint,
+}
+
+impl From<MethodArg> for Method {
+    fn from(method: MethodArg) -> Self {
+        match method {
+            MethodArg::Srlora => Method::Srlora,
+            MethodArg::Pissa => Method::Pissa,
+            MethodArg::Lora => Method::Lora,
+            MethodArg::Head => Method::Head,
+            MethodArg::Imprint => Method::Imprint,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum StartArg {
+    /// b = 0, a = the next direction.
+    Aligned,
+    /// Both on the next direction, scaled by its singular value.
+    Principal,
+    /// b = 0, a random: the control.
+    Random,
+}
+
+impl StartArg {
+    pub(super) fn with_seed(self, seed: u64) -> Start {
+        match self {
+            StartArg::Aligned => Start::Aligned,
+            StartArg::Principal => Start::Principal,
+            StartArg::Random => Start::Random { seed },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+fn parse_size(text: &str) -> Result<[usize; 2], String> {
+    let parts: Vec<Option<usize>> = text.split(['x', 'X']).map(|p| p.trim().parse().ok()).collect();
+    match parts[..] {
+        [Some(height), Some(width)] => Ok([height, width]),
+        _ => Err("write height x width, for instance 224x224".into()),
+    }
+}
+
+fn parse_channels(text: &str) -> Result<[f32; 3], String> {
+    let values: Vec<Option<f32>> = text.split(',').map(|p| p.trim().parse().ok()).collect();
+    match values[..] {
+        [Some(all)] => Ok([all; 3]),
+        [Some(r), Some(g), Some(b)] => Ok([r, g, b]),
+        _ => Err("write one number, or three with commas: 0.485,0.456,0.406".into()),
+    }
+}
+
+fn parse_range(text: &str) -> Result<f32, String> {
+    match text {
+        "1" => Ok(1.0),
+        "255" => Ok(255.0),
+        _ => Err("write 1 or 255".into()),
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|s| *s > 0.0 && *s < 1.0);
+    share.ok_or_else(|| "write a share between 0 and 1, for instance 0.2".into())
+}
+
+fn parse_rate(text: &str) -> Result<f32, String> {
+    let rate = text.parse().ok().filter(|r: &f32| r.is_finite() && *r >= 0.0);
+    rate.ok_or_else(|| "write a number of at least 0, for instance 3e-3".into())
+}

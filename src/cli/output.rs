@@ -1,0 +1,170 @@
+//! Where results and progress go: JSON alone on stdout, or text; bars on a terminal, plain lines elsewhere.
+
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Progress;
+
+/// Without a terminal, a line at most this often.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// How to answer.
+pub(super) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Output { json }
+    }
+
+    /// Prints the result: as JSON, or as `text` makes it.
+    pub(super) fn result<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let mut line = if self.json {
+            serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "--json", e))?
+        } else {
+            text(value)
+        };
+        if !line.ends_with('\n') {
+            line.push('\n');
+        }
+        // A reader that has gone away (`| head`) is no failure of ours.
+        let _ = std::io::stdout().write_all(line.as_bytes());
+        Ok(())
+    }
+
+    /// Something to read before the result; not printed with --json.
+    pub(super) fn say(&self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+        }
+    }
+}
+
+/// Shows [`Progress`] on stderr.
+pub(super) struct Meter {
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    phase: String,
+    total: u64,
+    done: u64,
+    last_line: Instant,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Meter { bar: None, terminal, phase: String::new(), total: 0, done: 0, last_line: Instant::now() }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Begin { phase, total } => self.begin(phase, total),
+            Progress::Advance => self.advance(""),
+            Progress::Step { loss, accuracy, .. } => {
+                self.advance(&format!("loss {loss:.3}  accuracy {:5.1} %", accuracy * 100.0));
+            }
+            Progress::End => self.end(),
+            Progress::Note(text) => self.line(text),
+            Progress::Warning(text) => self.line(&format!("warning: {text}")),
+        }
+    }
+
+    /// A phase without a known length.
+    pub(super) fn working(&mut self, what: &str) {
+        if !self.terminal {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        bar.set_message(what.to_string());
+    }
+
+    fn begin(&mut self, phase: &str, total: u64) {
+        self.end();
+        (self.phase, self.total, self.done) = (phase.trim().to_string(), total, 0);
+        self.last_line = Instant::now();
+        if self.terminal {
+            let template = "{prefix:>16} [{wide_bar:.cyan/blue}] {pos}/{len}  {msg}  eta {eta}";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(self.phase.clone());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            self.bar = Some(bar);
+        }
+    }
+
+    fn advance(&mut self, message: &str) {
+        self.done += 1;
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+            if !message.is_empty() {
+                bar.set_message(message.to_string());
+            }
+        } else if self.last_line.elapsed() >= LINE_EVERY || (self.done == self.total && !message.is_empty()) {
+            self.last_line = Instant::now();
+            eprintln!("{} {}/{}  {message}", self.phase, self.done, self.total);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// 13965000 as "13.3 MiB".
+pub(super) fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB"];
+    let unit = (0..units.len() - 1).find(|&u| bytes < 1 << (10 * (u + 1))).unwrap_or(units.len() - 1);
+    let value = bytes as f64 / (1u64 << (10 * unit)) as f64;
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// 0.8342 as "83.4 %".
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// "1 photo", "2 photos".
+pub(super) fn count(n: usize, noun: &str) -> String {
+    let plural: Cow<str> = match noun.strip_suffix("ss") {
+        Some(_) => format!("{noun}es").into(),
+        None => format!("{noun}s").into(),
+    };
+    format!("{n} {}", if n == 1 { noun } else { &plural })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts_read_well() {
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(13_965_000), "13.3 MiB");
+        assert_eq!(size(3 << 30), "3.0 GiB");
+        assert_eq!((count(1, "class"), count(2, "class"), count(3, "photo")), ("1 class".into(), "2 classes".into(), "3 photos".into()));
+    }
+}

@@ -1,0 +1,45 @@
+//! `srlora pack`.
+
+use super::args::PackArgs;
+use super::output::{Meter, Output, count, size};
+use crate::bundle::{PackReport, PackRequest, Preprocess, pack};
+use crate::error::Result;
+
+pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
+    let preprocess =
+        Preprocess { fit: args.fit.into(), range: args.range, mean: args.mean, std: args.std, ..Preprocess::default() };
+    let request = PackRequest {
+        model: args.model.clone(),
+        output: args.output.clone(),
+        rank: args.rank,
+        reserve: args.reserve,
+        sites: args.sites.clone(),
+        features: args.features.clone(),
+        labels: args.labels.clone(),
+        size: args.input,
+        preprocess,
+    };
+    let mut meter = Meter::new();
+    let report = pack(&request, |what| meter.working(what))?;
+    meter.end();
+    for note in &report.notes {
+        eprintln!("note: {note}");
+    }
+    output.result(&report, |report| describe(report, args))
+}
+
+fn describe(report: &PackReport, args: &PackArgs) -> String {
+    let bundle = args.output.display();
+    let mut text = format!("{bundle}: {} of rank {}, {}\n", count(report.sites.len(), "site"), report.rank, size(report.bundle_bytes));
+    for site in &report.sites {
+        text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
+    }
+    text += &format!("features: {} ({} values)\n", report.features, report.feature_dim);
+    text += &format!("backbone {}, directions {}\n", size(report.backbone_bytes as u64), size(report.directions_bytes as u64));
+    text += &format!(
+        "checked: forward within {:.0e} of the file, gradients within {:.1} % of finite differences\n",
+        report.forward_error,
+        report.gradient_error * 100.0
+    );
+    text + &format!("next: srlora train {bundle} --data PHOTOS -o my.store\n")
+}

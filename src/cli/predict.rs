@@ -1,0 +1,33 @@
+//! `srlora predict`.
+
+use super::args::PredictArgs;
+use super::output::{Output, percent};
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Classifier, Prediction, Store};
+
+pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let mut classifier = Classifier::new(&bundle, store.as_ref())?;
+    let mut unreadable = 0;
+    for path in &args.images {
+        match classifier.predict(path) {
+            Ok(prediction) => output.result(&prediction, describe)?,
+            Err(error) if error.kind() == ErrorKind::Image => {
+                eprintln!("warning: {error}");
+                unreadable += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if unreadable == args.images.len() {
+        return Err(Error::new(ErrorKind::Image, "", "none of the photos can be read"));
+    }
+    Ok(())
+}
+
+fn describe(prediction: &Prediction) -> String {
+    let top = prediction.top.iter().map(|guess| format!("{} {}", guess.label, percent(f64::from(guess.probability))));
+    format!("{}: {}  ({:.0} ms)", prediction.path, top.collect::<Vec<_>>().join(", "), prediction.ms)
+}

@@ -1,0 +1,60 @@
+//! The methods, as settings of one mechanism.
+
+use super::start::Start;
+
+/// What is trained, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Method {
+    /// Pairs that are recomposed along unused directions (arXiv 2505.12433).
+    Srlora,
+    /// Pairs on the principal components, never recomposed (arXiv 2404.02948).
+    Pissa,
+    /// Pairs, never recomposed (arXiv 2106.09685, from an aligned start).
+    Lora,
+    /// Only the head.
+    Head,
+    /// Only class means.
+    Imprint,
+}
+
+/// What a method switches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Settings {
+    /// What its pairs start on, unless told otherwise.
+    pub start: Start,
+    /// Whether there are pairs at all.
+    pub trains_pairs: bool,
+    /// Whether the head moves after it was imprinted.
+    pub trains_head: bool,
+    /// Whether pairs are fused and started anew.
+    pub recomposes: bool,
+}
+
+impl Method {
+    /// What the method switches on.
+    #[must_use]
+    pub const fn settings(self) -> Settings {
+        let (start, trains_pairs, trains_head, recomposes) = match self {
+            Method::Srlora => (Start::Aligned, true, true, true),
+            Method::Pissa => (Start::Principal, true, true, false),
+            Method::Lora => (Start::Aligned, true, true, false),
+            Method::Head => (Start::Aligned, false, true, false),
+            Method::Imprint => (Start::Aligned, false, false, false),
+        };
+        Settings { start, trains_pairs, trains_head, recomposes }
+    }
+
+    /// Its name on the command line and in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Srlora => "srlora",
+            Method::Pissa => "pissa",
+            Method::Lora => "lora",
+            Method::Head => "head",
+            Method::Imprint => "imprint",
+        }
+    }
+}

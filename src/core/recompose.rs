@@ -1,0 +1,133 @@
+//! Recomposition: fuse the least important pairs into the delta and start them anew on unused directions.
+
+use heapless::Vec;
+
+use super::delta::Terms;
+use super::shape::SiteShape;
+use super::site::{Site, SiteConfig, factors};
+use super::start::{Directions, StartRow};
+
+/// When and how much to recompose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Recompose {
+    /// Pairs per event.
+    pub pairs: usize,
+    /// Steps that a pair must have lived to be chosen: a fresh pair has b = 0 and would always come last.
+    pub min_age: u32,
+    /// Whether a freed direction goes to the back of the reserve.
+    pub wrap: bool,
+}
+
+/// What happened to one pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Recomposition {
+    /// Which pair.
+    pub pair: u16,
+    /// The direction that it was on.
+    pub from: u16,
+    /// The direction that it is on now.
+    pub to: u16,
+    /// Its importance when it was chosen.
+    pub importance: f32,
+    /// The largest |error| that the whole event left in any element of the delta.
+    pub max_error: f32,
+}
+
+/// The net changes of the chosen pairs: scale (b a^T - b0 a0^T) = scale (b - b0) a^T + scale b0 (a - a0)^T.
+struct NetChange<'s> {
+    shape: SiteShape,
+    config: SiteConfig,
+    directions: Directions<'s>,
+    values: &'s [f32],
+    chosen: &'s [(u16, u16)],
+}
+
+impl NetChange<'_> {
+    /// Terms of one pair: the second is 0 where b0 is.
+    const fn per_pair(&self) -> usize {
+        if self.config.start.is_free() { 1 } else { 2 }
+    }
+
+    fn pair(&self, term: usize) -> (usize, usize) {
+        let chosen = self.chosen.get(term / self.per_pair()).copied().unwrap_or_default();
+        (usize::from(chosen.0), usize::from(chosen.1))
+    }
+
+    fn start(&self, direction: usize) -> StartRow<'_> {
+        StartRow::new(self.config.start, self.config.index, self.directions, &self.shape, direction)
+    }
+}
+
+impl Terms for NetChange<'_> {
+    fn count(&self) -> usize {
+        self.chosen.len() * self.per_pair()
+    }
+
+    fn b(&self, term: usize, row: usize) -> f32 {
+        let (pair, direction) = self.pair(term);
+        let b = factors(&self.shape, self.values).1.get(pair * self.shape.out_dim + row).copied().unwrap_or(0.0);
+        if self.config.start.is_free() {
+            return self.config.scale * b;
+        }
+        let b0 = self.start(direction).b(row);
+        self.config.scale * if term.is_multiple_of(2) { b - b0 } else { b0 }
+    }
+
+    fn a(&self, term: usize, column: usize) -> f32 {
+        let (pair, direction) = self.pair(term);
+        let a = factors(&self.shape, self.values).0.get(pair * self.shape.in_dim + column).copied().unwrap_or(0.0);
+        if term.is_multiple_of(self.per_pair()) { a } else { a - self.start(direction).a(column) }
+    }
+}
+
+impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
+    /// One event: scores the pairs that are old enough, fuses the lowest (the lower index on a tie) in one addition to
+    /// the delta, and starts each anew. Nothing happens where no pair is old enough, the reserve is empty, or
+    /// [`Site::check`] fails.
+    ///
+    /// Apart from the delta's requantized blocks and the chosen pairs, nothing changes by a single bit.
+    /// Source: SRLoRA, arXiv 2505.12433; the cool-down is ours.
+    pub fn recompose(&mut self, rule: &Recompose) -> Vec<Recomposition, RANK> {
+        let mut events = Vec::new();
+        let chosen = if self.check().is_ok() { self.choose(rule) } else { Vec::new() };
+        if chosen.is_empty() {
+            #[cfg(feature = "defmt")]
+            defmt::debug!("nothing to recompose: {} unused directions", self.ledger.reserve().len());
+            return events;
+        }
+        let change = NetChange {
+            shape: self.shape,
+            config: self.config,
+            directions: self.directions,
+            values: self.state.get(..self.shape.plane_len()).unwrap_or_default(),
+            chosen: &chosen,
+        };
+        let max_error = self.delta.add(&self.shape, &change);
+        for &(pair, from) in &chosen {
+            let importance = self.importance(usize::from(pair));
+            let Some(to) = self.ledger.move_on(usize::from(pair), rule.wrap) else { continue };
+            self.start_pair(usize::from(pair));
+            let event = Recomposition { pair, from, to, importance, max_error };
+            #[cfg(feature = "defmt")]
+            defmt::info!("recomposed {}", event);
+            // At most one event per pair, and pairs are at most RANK.
+            let _ = events.push(event);
+        }
+        events
+    }
+
+    /// The pairs to fuse, with their directions, least important first.
+    fn choose(&self, rule: &Recompose) -> Vec<(u16, u16), RANK> {
+        let mut old_enough: Vec<(f32, u16, u16), RANK> = Vec::new();
+        for (pair, (&age, &direction)) in self.ledger.ages().iter().zip(self.ledger.directions()).enumerate() {
+            if age >= rule.min_age {
+                let _ = old_enough.push((self.importance(pair), pair as u16, direction));
+            }
+        }
+        old_enough.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let most = if rule.wrap { rule.pairs } else { rule.pairs.min(self.ledger.reserve().len()) };
+        old_enough.iter().take(most).map(|&(_, pair, direction)| (pair, direction)).collect()
+    }
+}

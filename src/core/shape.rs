@@ -1,0 +1,118 @@
+//! Sizes of everything that a caller lends, as `const fn`s: a firmware can put them in statics.
+
+use ::core::mem::size_of;
+use ::core::ops::Range;
+
+use super::error::CoreError;
+
+/// Widest delta block, in columns.
+pub const MAX_BLOCK: usize = 64;
+
+/// Planes of pair state: values, first moment, second moment, sensitivity, uncertainty.
+///
+/// Each has `rank * (in_dim + out_dim)` floats: A (rank x in_dim), then B transposed (rank x out_dim).
+pub const PLANES: usize = 5;
+
+/// Most shipped directions: ledgers keep them as `u16`.
+const MOST_DIRECTIONS: usize = u16::MAX as usize;
+
+/// The sizes of one site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SiteShape {
+    /// Rows of W.
+    pub out_dim: usize,
+    /// Columns of W.
+    pub in_dim: usize,
+    /// Live pairs.
+    pub rank: usize,
+    /// Shipped directions, those that the pairs start on included.
+    pub reserve: usize,
+    /// Columns per delta block.
+    pub block: usize,
+    /// Rank-1 terms that the delta stages in f16 before a merge; 0: none.
+    pub stage: usize,
+}
+
+impl SiteShape {
+    /// Floats in one plane: values, a moment, an average, or a gradient.
+    #[must_use]
+    pub const fn plane_len(&self) -> usize {
+        self.rank * (self.in_dim + self.out_dim)
+    }
+
+    /// Floats of pair state: values, first moment, second moment, sensitivity, uncertainty.
+    #[must_use]
+    pub const fn state_len(&self) -> usize {
+        PLANES * self.plane_len()
+    }
+
+    /// Codes of the delta.
+    #[must_use]
+    pub const fn delta_codes_len(&self) -> usize {
+        self.out_dim * self.in_dim
+    }
+
+    /// Blocks in a row of the delta.
+    #[must_use]
+    pub const fn row_blocks(&self) -> usize {
+        self.in_dim.div_ceil(self.block)
+    }
+
+    /// f16 scales of the delta.
+    #[must_use]
+    pub const fn delta_scales_len(&self) -> usize {
+        self.out_dim * self.row_blocks()
+    }
+
+    /// f16 values of the delta's stage: `stage` rows of b (out_dim), then `stage` rows of a (in_dim).
+    #[must_use]
+    pub const fn delta_stage_len(&self) -> usize {
+        self.stage * (self.out_dim + self.in_dim)
+    }
+
+    /// Scratch floats for forward and backward: one row of the delta, and the two live terms.
+    #[must_use]
+    pub const fn scratch_len(&self) -> usize {
+        self.in_dim + 2 * self.out_dim
+    }
+
+    /// Where in a plane the pair's row of A and its row of B transposed lie.
+    pub(super) const fn pair_spans(&self, pair: usize) -> [Range<usize>; 2] {
+        let (a, b) = (pair * self.in_dim, self.rank * self.in_dim + pair * self.out_dim);
+        [a..a + self.in_dim, b..b + self.out_dim]
+    }
+
+    /// # Errors
+    /// `Rank`, `Reserve` or `Block` where the sizes contradict each other, `Size` where they overflow.
+    pub const fn check(&self) -> Result<(), CoreError> {
+        let most = if self.out_dim < self.in_dim { self.out_dim } else { self.in_dim };
+        if self.rank == 0 || self.rank > most {
+            return Err(CoreError::Rank { most, given: self.rank });
+        }
+        if self.reserve < self.rank {
+            return Err(CoreError::Reserve { limit: self.rank, given: self.reserve });
+        }
+        if self.reserve > MOST_DIRECTIONS {
+            return Err(CoreError::Reserve { limit: MOST_DIRECTIONS, given: self.reserve });
+        }
+        if self.block == 0 || self.block > MAX_BLOCK {
+            return Err(CoreError::Block { given: self.block });
+        }
+        if !self.is_addressable() {
+            return Err(CoreError::Size);
+        }
+        Ok(())
+    }
+
+    /// Whether no length above overflows: the state, the longest, is below 2 `PLANES` out_dim in_dim, as
+    /// rank <= min(out_dim, in_dim).
+    const fn is_addressable(&self) -> bool {
+        const MOST: u128 = isize::MAX as u128 / size_of::<f32>() as u128;
+        let (out_dim, in_dim) = (self.out_dim as u128, self.in_dim as u128);
+        let state = out_dim.saturating_mul(in_dim).saturating_mul(2 * PLANES as u128);
+        let stage = (self.stage as u128).saturating_mul(out_dim + in_dim);
+        let directions = (self.reserve as u128).saturating_mul(out_dim + in_dim);
+        state <= MOST && stage <= MOST && directions <= MOST
+    }
+}

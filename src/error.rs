@@ -1,0 +1,100 @@
+//! The one error type of the host layers: what kind of failure, which file, node or flag, what to do next.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::Path;
+
+/// What sort of thing went wrong; callers branch on this, people read the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A flag or argument has a value that cannot be meant.
+    Usage,
+    /// The operating system refused a read or a write.
+    Io,
+    /// The output is already there.
+    Exists,
+    /// A model file that is damaged, or of a form that is not taken.
+    Model,
+    /// An operator without a gradient rule between the first site and the head.
+    UnsupportedOp,
+    /// A site pattern that selects nothing, or something that cannot be a site; a rank that does not fit.
+    Sites,
+    /// A pack-time check found that the prepared model does not compute what the file says.
+    Check,
+    /// A bundle file that is damaged or of another version.
+    Bundle,
+    /// A store that is damaged, empty or of another version.
+    Store,
+    /// A bundle and a store, or a bundle and data, that do not belong together.
+    Mismatch,
+    /// A data folder that cannot be trained or evaluated on.
+    Data,
+    /// One image that cannot be read.
+    Image,
+    /// The loss stopped being a number.
+    Diverged,
+    /// A state that the library itself should have ruled out.
+    Internal,
+}
+
+/// An error of the host layers. Displays as `subject: message`.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    subject: String,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// `subject` names the file, node or flag; `message` says what is wrong with it and what to do.
+    pub fn new(kind: ErrorKind, subject: impl fmt::Display, message: impl fmt::Display) -> Self {
+        Error { kind, subject: subject.to_string(), message: message.to_string(), source: None }
+    }
+
+    /// A failed read or write of `path`.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Error::new(ErrorKind::Io, path.display(), &source).because(source)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What sort of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The file, node or flag at fault.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What is wrong, without the subject.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subject.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.subject, self.message) }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,44 @@
+//! srlora lets a small device learn: a frozen vision classifier is personalized on the device, from a handful of photos.
+//!
+//! ```text
+//! core      the algorithm: pairs, importance, recomposition, delta, head   no_std, no allocator
+//! adapter   core state in host-owned buffers, batched kernels              ndarray
+//! backbone  the frozen network: ONNX, sites, split                         tract
+//! autodiff  the backward pass as a graph transform                         tract
+//! bundle    what ships: backbone, directions, preprocessing                safetensors, faer
+//! session   what happens on the device: photos, training, stores
+//! cli       the `srlora` command
+//! ```
+//!
+//! Each layer uses only those above it in this list. Without features the crate is `core` alone; `std` adds everything up
+//! to `session`, `cli` the binary, `defmt` formats and log points in the core.
+//!
+//! **Memory.** The core allocates nothing: buffers are lent, [`core::SiteShape`] gives their lengths. On the host the frozen
+//! weights are held once per plan, photos are decoded one at a time, and a training step keeps the activations of one
+//! micro-batch (one image, unless the model file fixes a larger batch).
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "std")]
+mod adapter;
+#[cfg(feature = "std")]
+pub mod autodiff;
+#[cfg(feature = "std")]
+pub mod backbone;
+#[cfg(feature = "std")]
+pub mod bundle;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod core;
+#[cfg(feature = "std")]
+mod error;
+#[cfg(feature = "std")]
+pub mod session;
+
+#[cfg(feature = "std")]
+pub use adapter::{Adapter, Gradients, HeadBuffers, PairGradients, SiteBuffers, SiteSettings};
+#[cfg(feature = "std")]
+pub use error::{Error, ErrorKind, Result};

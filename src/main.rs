@@ -1,0 +1,7 @@
+//! The `srlora` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    srlora::cli::main()
+}

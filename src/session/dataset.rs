@@ -1,0 +1,405 @@
+//! A folder of photos, one folder per class: what is in it, how it is split and shuffled, and which photos were set aside.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::format;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Names listed in a message.
+const LISTED: usize = 20;
+
+/// One photo and its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The file.
+    pub path: PathBuf,
+    /// Index into [`Dataset::classes`].
+    pub class: usize,
+}
+
+/// The photos of a folder, by class and then by name, both in byte order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// The folder.
+    pub root: PathBuf,
+    /// Class names; a sample's `class` counts in them.
+    pub classes: Vec<String>,
+    /// The photos.
+    pub samples: Vec<Sample>,
+}
+
+impl Dataset {
+    /// Lists a folder that holds one folder per class, each with `.jpg`, `.jpeg` or `.png` files (in any case). Names that
+    /// begin with a dot and other files are ignored, links are followed. No photo is opened.
+    ///
+    /// # Errors
+    /// Kind `Data` where the folder is missing, is a file or has no class folder, where a class folder has no such file,
+    /// or where a name is not UTF-8; kind `Io` where a folder cannot be read.
+    pub fn open(root: &Path) -> Result<Self> {
+        let refuse = |path: &Path, message: &str| Err(Error::new(ErrorKind::Data, path.display(), message));
+        match fs::metadata(root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return refuse(root, "no such folder"),
+            Err(e) => return Err(Error::io(root, e)),
+            Ok(found) if !found.is_dir() => {
+                return refuse(root, "is a file; expected a folder with one folder per class");
+            }
+            Ok(_) => {}
+        }
+        let mut dataset = Dataset { root: root.to_path_buf(), classes: Vec::new(), samples: Vec::new() };
+        for (name, folder) in entries(root, Path::is_dir)? {
+            let photos = entries(&folder, |path| is_candidate(path) && !path.is_dir())?;
+            if photos.is_empty() {
+                return refuse(&folder, "this class has no .jpg, .jpeg or .png file; add some, or remove the folder");
+            }
+            let class = dataset.classes.len();
+            dataset.classes.push(name);
+            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path, class }));
+        }
+        if dataset.classes.is_empty() {
+            return refuse(root, "has no class folders; put the photos of each class into a folder with its name");
+        }
+        Ok(dataset)
+    }
+
+    /// Checks that there is something to tell apart.
+    ///
+    /// # Errors
+    /// Kind `Data` where there is only one class.
+    pub fn require_trainable(&self) -> Result<()> {
+        match &self.classes[..] {
+            [only] => {
+                let message = format!("has only one class, {only}; training needs at least two");
+                Err(Error::new(ErrorKind::Data, self.root.display(), message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Splits every class by chance into (train, validation); both keep all classes and the order of the samples.
+    ///
+    /// A class of n photos gives round(fraction n) of them to validation, but at least one to either side. Its choice
+    /// depends on `seed` and on n, not on the other classes.
+    ///
+    /// # Errors
+    /// Kind `Usage` where `fraction` is not between 0 and 1; kind `Data` where a class has a single photo.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(Error::new(ErrorKind::Usage, "--val-split", format!("{fraction} is not between 0 and 1")));
+        }
+        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, sample) in self.samples.iter().enumerate() {
+            members.entry(sample.class).or_default().push(index);
+        }
+        let mut held_out = Vec::new();
+        for (class, mut indices) in members {
+            if indices.len() < 2 {
+                let folder = self.classes.get(class).map_or_else(|| self.root.clone(), |name| self.root.join(name));
+                let message = "a single photo cannot be split into training and validation; add another";
+                return Err(Error::new(ErrorKind::Data, folder.display(), message));
+            }
+            let share = (fraction * indices.len() as f64).round() as usize;
+            let share = share.clamp(1, indices.len() - 1);
+            indices.shuffle(&mut stream(*b"split   ", [seed, 0, 0]));
+            held_out.extend_from_slice(&indices[..share]);
+        }
+        held_out.sort_unstable();
+        let side = |validation: bool| Dataset {
+            root: self.root.clone(),
+            classes: self.classes.clone(),
+            samples: (0..self.samples.len())
+                .filter(|index| held_out.binary_search(index).is_ok() == validation)
+                .map(|index| self.samples[index].clone())
+                .collect(),
+        };
+        Ok((side(false), side(true)))
+    }
+
+    /// The same photos with their classes counted in `names`, the classes of a classifier; a class may stay without
+    /// photos. Of equal names the first counts.
+    ///
+    /// # Errors
+    /// Kind `Mismatch` where a folder is not among `names`, with those folders and the names.
+    pub fn relabelled(self, names: &[String]) -> Result<Dataset> {
+        let found: Vec<Option<usize>> = self.classes.iter().map(|c| names.iter().position(|name| name == c)).collect();
+        let unknown: Vec<&str> =
+            self.classes.iter().zip(&found).filter(|(_, at)| at.is_none()).map(|(name, _)| name.as_str()).collect();
+        if !unknown.is_empty() {
+            let known: Vec<&str> = names.iter().map(String::as_str).collect();
+            let message = format!("not classes of this classifier: {}; it knows: {}", listed(&unknown), listed(&known));
+            return Err(Error::new(ErrorKind::Mismatch, self.root.display(), message));
+        }
+        let relabel = |sample: Sample| Some(Sample { class: *found.get(sample.class)?.as_ref()?, ..sample });
+        let samples = self.samples.into_iter().filter_map(relabel).collect();
+        Ok(Dataset { root: self.root, classes: names.to_vec(), samples })
+    }
+}
+
+/// The order in which an epoch visits `len` samples: each once, decided by `seed` and `epoch` alone.
+#[must_use]
+pub fn order(seed: u64, epoch: u64, len: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    order.shuffle(&mut stream(*b"order   ", [seed, epoch, 0]));
+    order
+}
+
+/// The random numbers of one purpose at one place: independent of all others, and the same wherever a run is taken up.
+pub(super) fn stream(purpose: [u8; 8], at: [u64; 3]) -> ChaCha8Rng {
+    let mut seed = [0; 32];
+    let words = [purpose, at[0].to_le_bytes(), at[1].to_le_bytes(), at[2].to_le_bytes()];
+    seed.copy_from_slice(words.as_flattened());
+    ChaCha8Rng::from_seed(seed)
+}
+
+/// A photo that was set aside, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// The file.
+    pub path: String,
+    /// What is wrong with it, in plain words.
+    pub reason: String,
+}
+
+/// Photos that could not be read, each once, in the order of their discovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quarantine(Vec<Quarantined>);
+
+impl Quarantine {
+    /// Sets a photo aside; `false` where it already was.
+    pub fn add(&mut self, path: &Path, reason: &str) -> bool {
+        let path = path.display().to_string();
+        let new = self.0.iter().all(|known| known.path != path);
+        if new {
+            self.0.push(Quarantined { path, reason: reason.to_string() });
+        }
+        new
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> &[Quarantined] {
+        &self.0
+    }
+}
+
+/// Whether the suffix promises a photo.
+fn is_candidate(path: &Path) -> bool {
+    let suffix = path.extension().unwrap_or_default();
+    ["jpg", "jpeg", "png"].iter().any(|known| suffix.eq_ignore_ascii_case(known))
+}
+
+/// Names and paths in `folder` that `wanted` takes, in byte order, without those that begin with a dot.
+fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(String, PathBuf)>> {
+    let fault = |e| Error::io(folder, e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") || !wanted(&path) {
+            continue;
+        }
+        found.push((utf8(name, &path)?, path));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn utf8(name: &OsStr, path: &Path) -> Result<String> {
+    let refuse = || Error::new(ErrorKind::Data, path.display(), "its name is not UTF-8 text; rename it");
+    name.to_str().map(ToString::to_string).ok_or_else(refuse)
+}
+
+/// Names with commas, cut after [`LISTED`].
+fn listed(names: &[&str]) -> String {
+    match names.get(..LISTED) {
+        Some(first) if names.len() > LISTED => format!("{} and {} more", first.join(", "), names.len() - LISTED),
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::println;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder with empty files of these names.
+    fn folder(files: &[&str]) -> TempDir {
+        let root = TempDir::new().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        root
+    }
+
+    fn names(dataset: &Dataset) -> Vec<(&str, usize)> {
+        dataset.samples.iter().map(|s| (s.path.file_name().unwrap().to_str().unwrap(), s.class)).collect()
+    }
+
+    fn refusal<T>(result: Result<T>) -> (ErrorKind, String) {
+        let error = result.err().expect("this must be refused");
+        println!("{error}");
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn classes_and_photos_come_in_byte_order_and_everything_else_is_ignored() {
+        let root = folder(&[
+            "b/2.jpg",
+            "b/10.JPG",
+            "b/A.Png",
+            "b/notes.txt",
+            "b/.hidden.jpg",
+            "b/4.jpg/inside.jpg",
+            "B/x.jpeg",
+            "a/ä.png",
+            ".git/config.png",
+            "stray.jpg",
+        ]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        assert_eq!(dataset.classes, ["B", "a", "b"]);
+        assert_eq!(names(&dataset), [("x.jpeg", 0), ("ä.png", 1), ("10.JPG", 2), ("2.jpg", 2), ("A.Png", 2)]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_refused_with_what_to_do() {
+        let root = folder(&["file.jpg", "flat/1.jpg", "gap/a/1.jpg", "gap/b/notes.txt"]);
+        let cases = [
+            ("nowhere", "nowhere: no such folder"),
+            ("file.jpg", "is a file"),
+            ("flat", "has no class folders"),
+            ("gap", "gap/b: this class has no .jpg"),
+        ];
+        for (name, words) in cases {
+            let (kind, text) = refusal(Dataset::open(&root.path().join(name)));
+            assert_eq!(kind, ErrorKind::Data);
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_class_can_be_listed_but_not_trained() {
+        let root = folder(&["only/1.jpg"]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        let (kind, text) = refusal(dataset.require_trainable());
+        assert!(kind == ErrorKind::Data && text.contains("only one class, only"), "{text}");
+        Dataset::open(folder(&["a/1.jpg", "b/1.jpg"]).path()).unwrap().require_trainable().unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_names_outside_utf8_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+
+        let root = folder(&["a/1.jpg", "b/1.jpg"]);
+        symlink(root.path().join("a/1.jpg"), root.path().join("b/2.jpg")).unwrap();
+        symlink(root.path().join("a"), root.path().join("c")).unwrap();
+        let dataset = Dataset::open(root.path()).unwrap();
+        assert_eq!(names(&dataset), [("1.jpg", 0), ("1.jpg", 1), ("2.jpg", 1), ("1.jpg", 2)]);
+
+        fs::write(root.path().join("a").join(OsStr::from_bytes(b"\xff.jpg")), "").unwrap();
+        let (kind, text) = refusal(Dataset::open(root.path()));
+        assert!(kind == ErrorKind::Data && text.contains("not UTF-8"), "{text}");
+    }
+
+    #[test]
+    fn a_split_gives_every_class_its_share_and_every_photo_one_side() {
+        let files: Vec<String> =
+            (0..10).map(|i| format!("a/{i}.jpg")).chain((0..3).map(|i| format!("b/{i}.jpg"))).collect();
+        let root = folder(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        let dataset = Dataset::open(root.path()).unwrap();
+        let (train, validation) = dataset.split(0.2, 1).unwrap();
+        let count = |d: &Dataset, class| d.samples.iter().filter(|s| s.class == class).count();
+        assert_eq!([count(&train, 0), count(&validation, 0), count(&train, 1), count(&validation, 1)], [8, 2, 2, 1]);
+        let mut union: Vec<_> = train.samples.iter().chain(&validation.samples).cloned().collect();
+        union.sort_by(|a, b| a.path.cmp(&b.path));
+        assert_eq!(union, dataset.samples);
+        assert_eq!(dataset.split(0.2, 1).unwrap(), (train, validation.clone()));
+        assert!((2..9).any(|seed| dataset.split(0.2, seed).unwrap().1 != validation), "the seed must matter");
+        let (train, validation) = dataset.split(0.99, 1).unwrap();
+        assert_eq!([count(&train, 0), count(&validation, 0), count(&train, 1), count(&validation, 1)], [1, 9, 1, 2]);
+    }
+
+    #[test]
+    fn a_class_keeps_its_split_when_another_class_is_added() {
+        let small = folder(&["m/1.jpg", "m/2.jpg", "m/3.jpg", "m/4.jpg"]);
+        let large = folder(&["a/1.jpg", "a/2.jpg", "m/1.jpg", "m/2.jpg", "m/3.jpg", "m/4.jpg"]);
+        let held_out = |root: &TempDir| {
+            let validation = Dataset::open(root.path()).unwrap().split(0.5, 3).unwrap().1;
+            let of_m = validation.samples.iter().filter(|s| s.path.parent().unwrap().ends_with("m"));
+            of_m.map(|s| s.path.file_name().unwrap().to_os_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(held_out(&small), held_out(&large));
+    }
+
+    #[test]
+    fn a_split_that_cannot_be_is_refused() {
+        let root = folder(&["a/1.jpg", "a/2.jpg", "b/1.jpg"]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        let (kind, text) = refusal(dataset.split(0.5, 0));
+        assert!(kind == ErrorKind::Data && text.contains("single photo") && text.contains("/b: "), "{text}");
+        for fraction in [0.0, 1.0, -1.0, f64::NAN] {
+            assert_eq!(refusal(dataset.split(fraction, 0)).0, ErrorKind::Usage);
+        }
+    }
+
+    #[test]
+    fn an_epoch_visits_every_sample_once_in_an_order_that_never_changes() {
+        let mut sorted = order(7, 3, 100);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_ne!(order(7, 3, 100), order(7, 4, 100));
+        assert_ne!(order(7, 3, 100), order(8, 3, 100));
+        // Frozen: another order would make a run that is taken up again differ from one that was not interrupted.
+        assert_eq!(order(0, 0, 10), [6, 3, 2, 0, 9, 1, 5, 4, 8, 7]);
+        assert!(order(0, 0, 0).is_empty());
+    }
+
+    #[test]
+    fn folders_are_matched_to_the_names_of_a_classifier() {
+        let root = folder(&["cat/1.jpg", "dog/1.jpg"]);
+        let known = ["dog", "emu", "cat"].map(String::from);
+        let dataset = Dataset::open(root.path()).unwrap().relabelled(&known).unwrap();
+        assert_eq!(dataset.classes, known);
+        assert_eq!(names(&dataset), [("1.jpg", 2), ("1.jpg", 0)]);
+        assert!(dataset.samples[0].path.ends_with("cat/1.jpg"));
+    }
+
+    #[test]
+    fn folders_that_a_classifier_does_not_know_are_named_beside_what_it_knows() {
+        let root = folder(&["cat/1.jpg", "unicorn/1.jpg", "yeti/1.jpg"]);
+        let known: Vec<String> = core::iter::once("cat".into()).chain((0..30).map(|i| format!("c{i}"))).collect();
+        let (kind, text) = refusal(Dataset::open(root.path()).unwrap().relabelled(&known));
+        assert_eq!(kind, ErrorKind::Mismatch);
+        assert!(text.contains("classifier: unicorn, yeti; it knows: cat, c0,"), "{text}");
+        assert!(text.ends_with("c18 and 11 more"), "{text}");
+    }
+
+    #[test]
+    fn a_photo_is_set_aside_once() {
+        let mut quarantine = Quarantine::default();
+        assert!(quarantine.add(Path::new("a/1.jpg"), "is empty"));
+        assert!(!quarantine.add(Path::new("a/1.jpg"), "is empty"));
+        assert!(quarantine.add(Path::new("a/2.jpg"), "is truncated"));
+        let json = serde_json::to_string(&quarantine).unwrap();
+        let expected = r#"[{"path":"a/1.jpg","reason":"is empty"},{"path":"a/2.jpg","reason":"is truncated"}]"#;
+        assert_eq!(json, expected);
+        assert_eq!(quarantine.list().len(), 2);
+    }
+}

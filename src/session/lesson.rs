@@ -1,0 +1,168 @@
+//! What one training run is asked to do, and what it answers.
+
+use std::path::PathBuf;
+use std::string::String;
+use std::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::Quarantine;
+use crate::core::{Method, Start};
+
+/// How long a lesson takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the photos.
+    Epochs(u32),
+    /// Batches in all.
+    Steps(u32),
+}
+
+/// Where the photos for measuring accuracy come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Validation {
+    /// Nowhere: accuracy is not measured.
+    None,
+    /// This share of every class of the training folder is kept aside.
+    Split(f64),
+    /// Another folder.
+    Folder(PathBuf),
+}
+
+/// The settings of one training run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    /// One folder per class.
+    pub data: PathBuf,
+    /// Photos to measure accuracy on.
+    pub validation: Validation,
+    /// What is trained, and how.
+    pub method: Method,
+    /// What a pair starts on; `None`: what the method says.
+    pub start: Option<Start>,
+    /// How long.
+    pub length: Length,
+    /// Photos per step.
+    pub batch: usize,
+    /// Learning rate of the pairs.
+    pub lr: f32,
+    /// Learning rate of the head.
+    pub head_lr: f32,
+    /// Decides order, split and augmentation.
+    pub seed: u64,
+    /// Random crops and mirror images.
+    pub augment: bool,
+    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run.
+    pub interval: Option<u32>,
+    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
+    pub min_age: Option<u32>,
+}
+
+impl Lesson {
+    /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        Lesson {
+            data,
+            validation: Validation::None,
+            method: Method::Srlora,
+            start: None,
+            length: Length::Epochs(15),
+            batch: 16,
+            lr: 3e-3,
+            head_lr: 1e-3,
+            seed: 0,
+            augment: false,
+            interval: None,
+            min_age: None,
+        }
+    }
+}
+
+/// One recomposition: which pair was fused, and which direction it goes on along.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The training step after which it happened, from 1.
+    pub step: u64,
+    /// The site's name.
+    pub site: String,
+    /// Which pair.
+    pub pair: u32,
+    /// The direction that the pair now starts on.
+    pub direction: u32,
+    /// The pair's importance when it was chosen.
+    pub importance: f32,
+    /// The largest absolute error that fusing left in any entry of the delta.
+    pub max_error: f32,
+}
+
+/// What `train` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainReport {
+    /// What was trained.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Class names in the order of the head's rows.
+    pub classes: Vec<String>,
+    /// Numbers that the optimizer moves.
+    pub trainable_params: usize,
+    /// Mean cross-entropy over the last epoch; null where nothing was trained.
+    pub train_loss: Option<f32>,
+    /// Accuracy after training; null without validation photos.
+    pub val_accuracy: Option<f64>,
+    /// Accuracy of the imprinted head, before training.
+    pub val_accuracy_before: Option<f64>,
+    /// How many pairs were fused and started anew.
+    pub recompositions: usize,
+    /// From the first file read to the last written.
+    pub seconds: f64,
+    /// Median time of one batch: prefix, forward, backward, optimizer; no image decoding.
+    pub step_ms_median: Option<f64>,
+    /// The process's largest resident size (VmHWM).
+    pub peak_rss_bytes: Option<u64>,
+    /// The planned largest resident size; null, this version does not plan.
+    pub planned_peak_bytes: Option<u64>,
+    /// The store's generation that holds the result.
+    pub generation: u64,
+    /// Photos that could not be read.
+    pub quarantined: Vec<Quarantine>,
+    /// Photos trained on.
+    pub train_images: usize,
+    /// Photos that accuracy was measured on.
+    pub val_images: usize,
+}
+
+/// What a run tells while it works; the command line turns it into bars and lines.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress<'p> {
+    /// A phase of `total` units begins.
+    Begin {
+        /// What is being done, for a person to read.
+        phase: &'p str,
+        /// Units in all.
+        total: u64,
+    },
+    /// One more unit is done.
+    Advance,
+    /// One training step is done.
+    Step {
+        /// From 1.
+        step: u64,
+        /// Mean cross-entropy of the batch.
+        loss: f32,
+        /// Share of the batch that was classified right before the update.
+        accuracy: f64,
+    },
+    /// The phase is over.
+    End,
+    /// Something that the user should know.
+    Note(&'p str),
+    /// Something went wrong that does not stop the run.
+    Warning(&'p str),
+}
+
+/// Receives [`Progress`].
+pub type Observer<'o> = dyn FnMut(Progress<'_>) + 'o;

@@ -1,0 +1,12 @@
+//! How much memory this process has used.
+
+use std::fs;
+
+/// The process's largest resident size so far (VmHWM), in bytes; `None` where the system does not say.
+#[must_use]
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}

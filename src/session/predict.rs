@@ -1,0 +1,83 @@
+//! One photo at a time.
+
+use std::borrow::ToOwned;
+use std::path::Path;
+use std::string::{String, ToString};
+use std::time::Instant;
+use std::vec::Vec;
+
+use serde::Serialize;
+
+use super::evaluate::classifier;
+use super::runner::Runner;
+use super::store::Store;
+use crate::bundle::Bundle;
+use crate::core::softmax;
+use crate::error::Result;
+
+/// Guesses listed for a photo.
+const TOP: usize = 5;
+
+/// A class and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guess {
+    /// The class.
+    pub label: String,
+    /// Softmax over the logits, in 0..1.
+    pub probability: f32,
+}
+
+/// What `predict` answers for a photo.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The photo.
+    pub path: String,
+    /// The likeliest classes, best first.
+    pub top: Vec<Guess>,
+    /// Time taken, decoding included.
+    pub ms: f64,
+}
+
+/// A bundle, with or without a store, ready to classify.
+pub struct Classifier {
+    runner: Runner,
+    classes: Vec<String>,
+}
+
+impl Classifier {
+    /// The head of `store`, or the model's own classifier.
+    ///
+    /// # Errors
+    /// `Mismatch` for a store of another bundle, or a bundle without labels and no store.
+    pub fn new(bundle: &Bundle, store: Option<&Store>) -> Result<Self> {
+        let (runner, classes) = classifier(bundle, store)?;
+        Ok(Classifier { runner, classes })
+    }
+
+    /// Classifies a photo.
+    ///
+    /// # Errors
+    /// Kind `Image` where it cannot be read.
+    pub fn predict(&mut self, path: &Path) -> Result<Prediction> {
+        let begin = Instant::now();
+        let mut scores = self.runner.scores(path)?;
+        if !self.runner.is_own_classifier() {
+            softmax(&mut scores);
+        } else if !is_distribution(&scores) {
+            // A model's own output may be logits or, where it ends in a softmax, probabilities already.
+            softmax(&mut scores);
+        }
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        let guess = |class: usize| Guess {
+            label: self.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
+            probability: scores[class],
+        };
+        let top = order.into_iter().take(TOP).map(guess).collect();
+        Ok(Prediction { path: path.to_string_lossy().into_owned().to_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
+    }
+}
+
+fn is_distribution(scores: &[f32]) -> bool {
+    scores.iter().all(|s| (0.0..=1.0).contains(s)) && (scores.iter().sum::<f32>() - 1.0).abs() < 1e-3
+}

@@ -1,0 +1,201 @@
+//! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
+
+use std::format;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
+use std::vec::Vec;
+
+use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
+use super::evaluate::Evaluation;
+use super::image::{Augment, load};
+use super::lesson::{Event, Observer, Progress};
+use crate::adapter::{Adapter, Gradients};
+use crate::autodiff::Network;
+use crate::backbone::SharedAdapter;
+use crate::bundle::{Bundle, Preprocess};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A planned network with its adapter and the photos that it could not read.
+pub(super) struct Runner {
+    network: Network,
+    adapter: SharedAdapter,
+    preprocess: Preprocess,
+    quarantine: Quarantine,
+}
+
+impl Runner {
+    /// Ready to classify.
+    pub(super) fn inference(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
+        Self::build(bundle, adapter, false)
+    }
+
+    /// Ready to classify and to train.
+    pub(super) fn training(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
+        Self::build(bundle, adapter, true)
+    }
+
+    fn build(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<Self> {
+        let backbone = bundle.backbone()?;
+        // An adapter without sites is a head alone: all of the backbone is prefix.
+        let sites = if adapter.sites.is_empty() { Vec::new() } else { bundle.sites_in(&backbone)? };
+        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+        let network = if train {
+            Network::training(&backbone, &sites, &adapter)?
+        } else {
+            Network::inference(&backbone, &sites, &adapter)?
+        };
+        Ok(Runner { network, adapter, preprocess: bundle.preprocess.clone(), quarantine: Quarantine::default() })
+    }
+
+    pub(super) fn adapter(&self) -> RwLockReadGuard<'_, Adapter> {
+        self.adapter.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adapter_mut(&self) -> std::sync::RwLockWriteGuard<'_, Adapter> {
+        self.adapter.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn quarantine(&self) -> &[Quarantined] {
+        self.quarantine.list()
+    }
+
+    /// The pixels of a photo, or `None` after it has been set aside.
+    fn pixels(&mut self, path: &Path, augment: Option<Augment>, observer: &mut Observer) -> Option<Vec<f32>> {
+        match load(path, &self.preprocess, augment) {
+            Ok(pixels) => Some(pixels),
+            Err(error) => {
+                if self.quarantine.add(path, error.message()) {
+                    observer(Progress::Warning(&format!("set aside {error}")));
+                }
+                None
+            }
+        }
+    }
+
+    /// The features of one photo.
+    fn features(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
+        let padded = pad(&[pixels], self.network.batch());
+        let boundary = self.network.prefix(&padded, [self.preprocess.height, self.preprocess.width])?;
+        let mut features = self.network.forward(&boundary)?;
+        features.truncate(self.network.features());
+        Ok(features)
+    }
+
+    /// Sets the head to the class means of the photos' features; photos that cannot be read leave `data`.
+    ///
+    /// # Errors
+    /// Kind `Data` where a class is left without a readable photo.
+    pub(super) fn imprint(&mut self, data: &mut Dataset, observer: &mut Observer) -> Result<()> {
+        let (mut features, mut labels) = (Vec::new(), Vec::new());
+        let mut kept = Vec::with_capacity(data.samples.len());
+        for sample in core::mem::take(&mut data.samples) {
+            if let Some(pixels) = self.pixels(&sample.path, None, observer) {
+                features.extend(self.features(&pixels)?);
+                labels.push(sample.class);
+                kept.push(sample);
+            }
+            observer(Progress::Advance);
+        }
+        data.samples = kept;
+        if let Some((class, name)) = data.classes.iter().enumerate().find(|(class, _)| !labels.contains(class)) {
+            let reasons = self.quarantine().iter().map(|q| format!("{} ({})", q.path, q.reason));
+            let list = reasons.take(3).collect::<Vec<_>>().join("; ");
+            let folder = data.root.join(name);
+            let message = format!("class {class} has no readable photo: {list}; add some, or remove the folder");
+            return Err(Error::new(ErrorKind::Data, folder.display(), message));
+        }
+        self.adapter_mut().head.imprint(&features, &labels);
+        Ok(())
+    }
+
+    /// Mean gradients over the photos `indices` of `data`, and the time in ms that the network took.
+    pub(super) fn gradients(
+        &mut self,
+        data: &Dataset,
+        indices: impl Iterator<Item = usize>,
+        augment: Option<(u64, u64)>,
+        observer: &mut Observer,
+    ) -> Result<(Gradients, f64)> {
+        let mut total = self.adapter().zero_gradients();
+        let mut clock = 0.0;
+        let mut micro: Vec<(Vec<f32>, i64)> = Vec::with_capacity(self.network.batch());
+        let mut indices = indices.peekable();
+        while let Some(index) = indices.next() {
+            let Sample { path, class } = &data.samples[index];
+            let augment = augment.map(|(seed, epoch)| Augment { seed, epoch, index: index as u64 });
+            if let Some(pixels) = self.pixels(path, augment, observer) {
+                micro.push((pixels, *class as i64));
+            }
+            if micro.len() == self.network.batch() || (indices.peek().is_none() && !micro.is_empty()) {
+                let begin = Instant::now();
+                self.accumulate(&micro, &mut total)?;
+                clock += begin.elapsed().as_secs_f64() * 1e3;
+                micro.clear();
+            }
+        }
+        total.average();
+        Ok((total, clock))
+    }
+
+    fn accumulate(&mut self, micro: &[(Vec<f32>, i64)], total: &mut Gradients) -> Result<()> {
+        let images: Vec<&[f32]> = micro.iter().map(|(pixels, _)| &pixels[..]).collect();
+        let mut labels: Vec<i64> = micro.iter().map(|(_, label)| *label).collect();
+        labels.resize(self.network.batch(), -1);
+        let padded = pad(&images, self.network.batch());
+        let boundary = self.network.prefix(&padded, [self.preprocess.height, self.preprocess.width])?;
+        let output = self.network.step(&boundary, &labels)?;
+        total.add(&output, &labels);
+        Ok(())
+    }
+
+    /// One optimizer step with mean `gradients`; `recompose` holds the minimum age where an event is due.
+    pub(super) fn update(
+        &mut self,
+        gradients: &Gradients,
+        rates: [f32; 2],
+        recompose: Option<u32>,
+    ) -> Result<Vec<Event>> {
+        self.adapter_mut().update(gradients, rates, recompose)
+    }
+
+    /// Accuracy and confusion over `data`; unreadable photos do not count.
+    pub(super) fn evaluate(&mut self, data: &Dataset, phase: &str, observer: &mut Observer) -> Result<Evaluation> {
+        let mut evaluation = Evaluation::new(&data.classes);
+        observer(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
+        let begin = Instant::now();
+        for sample in &data.samples {
+            if let Some(logits) = self.logits(&sample.path, observer)? {
+                evaluation.count(sample.class, &logits);
+            }
+            observer(Progress::Advance);
+        }
+        observer(Progress::End);
+        evaluation.seconds(begin.elapsed().as_secs_f64());
+        Ok(evaluation)
+    }
+
+    /// The head's logits for one photo, or `None` where it cannot be read.
+    pub(super) fn logits(&mut self, path: &Path, observer: &mut Observer) -> Result<Option<Vec<f32>>> {
+        let Some(pixels) = self.pixels(path, None, observer) else { return Ok(None) };
+        let features = self.features(&pixels)?;
+        Ok(Some(self.adapter().head.logits(&features)))
+    }
+}
+
+/// Images one behind the other, the last repeated until the plan's batch is full.
+fn pad(images: &[&[f32]], batch: usize) -> Vec<f32> {
+    let last = images.last().copied().unwrap_or(&[]);
+    let filled = images.iter().copied().chain(core::iter::repeat(last)).take(batch);
+    filled.flatten().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_batch_is_filled_with_its_last_image() {
+        assert_eq!(pad(&[&[1.0], &[2.0]], 4), [1.0, 2.0, 2.0, 2.0]);
+    }
+}

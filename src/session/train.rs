@@ -1,0 +1,203 @@
+//! One lesson: imprint the head, train pairs and head, recompose on the way, keep the result as a generation.
+
+use std::borrow::ToOwned;
+use std::format;
+use std::path::Path;
+use std::string::ToString;
+use std::time::Instant;
+use std::vec::Vec;
+
+use super::dataset::{Dataset, order};
+use super::lesson::{Event, Lesson, Length, Observer, Progress, TrainReport, Validation};
+use super::memory::peak_rss_bytes;
+use super::metrics::Journal;
+use super::plan::{Plan, plan};
+use super::runner::Runner;
+use super::store::{Record, Store};
+use crate::adapter::{Adapter, Gradients, SiteSettings};
+use crate::bundle::Bundle;
+use crate::core::{Method, Schedule};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Trains on a folder of photos and writes a store.
+///
+/// The store appears once every photo has been read once; its first generation is the imprinted head, its last the
+/// result. Nothing is written before bundle, data and output have been found good.
+///
+/// # Errors
+/// `Exists`, `Io`, `Bundle`, `Model`, `Data`; `Diverged` where the loss stops being a number, with the step: the store
+/// then keeps the generation before.
+pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Observer) -> Result<TrainReport> {
+    let begin = Instant::now();
+    Store::refuse_existing(output)?;
+    let (mut data, validation) = datasets(lesson)?;
+    let settings = lesson.method.settings();
+    let start = lesson.start.unwrap_or(settings.start);
+    let mut runner = start_runner(bundle, lesson, start, data.classes.len())?;
+
+    observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
+    runner.imprint(&mut data, observer)?;
+    observer(Progress::End);
+    let plan = plan(bundle, lesson, data.samples.len());
+    let before = validation.as_ref().map(|v| runner.evaluate(v, "before", observer)).transpose()?;
+
+    let mut record = Record::new(bundle, lesson, start, &data);
+    let mut store = Store::create(output)?;
+    let mut journal = Journal::create(output)?;
+    store.save(&runner.adapter(), &record)?;
+    if let Some(evaluation) = &before {
+        journal.evaluation(0, evaluation.accuracy)?;
+    }
+    let steps = if settings.trains_head { plan.steps } else { 0 };
+    let outcome = run_steps(&mut runner, &data, lesson, &Plan { steps, ..plan }, &mut record, &mut journal, observer)?;
+    let after = match (&validation, steps) {
+        (Some(v), 1..) => Some(runner.evaluate(v, "after", observer)?),
+        _ => before.clone(),
+    };
+    if let Some(evaluation) = &after {
+        journal.evaluation(steps, evaluation.accuracy)?;
+    }
+    if steps > 0 {
+        store.save(&runner.adapter(), &record)?;
+    }
+    let mut quarantined = runner.quarantine().to_vec();
+    quarantined.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(TrainReport {
+        method: lesson.method.name().to_owned(),
+        seed: lesson.seed,
+        steps,
+        classes: data.classes.clone(),
+        trainable_params: if settings.trains_head { runner.adapter().trainable() } else { 0 },
+        train_loss: outcome.last_epoch_loss,
+        val_accuracy: after.map(|e| e.accuracy),
+        val_accuracy_before: before.map(|e| e.accuracy),
+        recompositions: record.events.len(),
+        seconds: begin.elapsed().as_secs_f64(),
+        step_ms_median: median(outcome.step_ms),
+        peak_rss_bytes: peak_rss_bytes(),
+        planned_peak_bytes: None,
+        generation: store.current(),
+        quarantined,
+        train_images: data.samples.len(),
+        val_images: validation.map_or(0, |v| v.samples.len()),
+    })
+}
+
+fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
+    let data = Dataset::open(&lesson.data)?;
+    data.require_trainable()?;
+    match &lesson.validation {
+        Validation::None => Ok((data, None)),
+        Validation::Split(share) => {
+            let (train, validation) = data.split(*share, lesson.seed)?;
+            Ok((train, Some(validation)))
+        }
+        Validation::Folder(folder) => {
+            let validation = Dataset::open(folder)?.relabelled(&data.classes)?;
+            Ok((data, Some(validation)))
+        }
+    }
+}
+
+fn start_runner(bundle: &Bundle, lesson: &Lesson, start: crate::core::Start, classes: usize) -> Result<Runner> {
+    let settings = lesson.method.settings();
+    let site_settings = SiteSettings { start, min_age: 0, ..SiteSettings::default() };
+    let mut seeds = Vec::new();
+    if settings.trains_pairs {
+        for (index, site) in bundle.sites.iter().enumerate() {
+            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index)?));
+        }
+    }
+    let adapter = Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)?;
+    if settings.trains_head { Runner::training(bundle, adapter) } else { Runner::inference(bundle, adapter) }
+}
+
+/// What the steps leave behind.
+struct Outcome {
+    last_epoch_loss: Option<f32>,
+    step_ms: Vec<f64>,
+}
+
+fn run_steps(
+    runner: &mut Runner,
+    data: &Dataset,
+    lesson: &Lesson,
+    plan: &Plan,
+    record: &mut Record,
+    journal: &mut Journal,
+    observer: &mut Observer,
+) -> Result<Outcome> {
+    let mut outcome = Outcome { last_epoch_loss: None, step_ms: Vec::new() };
+    if plan.steps == 0 {
+        return Ok(outcome);
+    }
+    let [pairs_schedule, head_schedule] = [lesson.lr, lesson.head_lr].map(|lr| Schedule::linear(lr, plan.warmup, plan.steps));
+    observer(Progress::Begin { phase: "train", total: plan.steps });
+    let (mut epoch, mut queue) = (0, Vec::new());
+    let mut epoch_loss = Mean::default();
+    for step in 0..plan.steps {
+        if queue.is_empty() {
+            queue = order(lesson.seed, epoch, data.samples.len());
+            queue.reverse();
+            epoch += 1;
+            epoch_loss = Mean::default();
+        }
+        let batch = queue.split_off(queue.len().saturating_sub(lesson.batch));
+        let augment = lesson.augment.then_some((lesson.seed, epoch - 1));
+        let (gradients, clock) = runner.gradients(data, batch.iter().rev().copied(), augment, observer)?;
+        if gradients.images == 0 {
+            continue;
+        }
+        if !gradients.loss.is_finite() {
+            return Err(diverged(step + 1, lesson));
+        }
+        let update = Instant::now();
+        let rates = [pairs_schedule.rate(step), head_schedule.rate(step)];
+        let events = runner.update(&gradients, rates, plan.recomposes_after(step).then_some(plan.min_age))?;
+        record.events.extend(events.into_iter().map(|event| Event { step: step + 1, ..event }));
+        record.steps = step + 1;
+        outcome.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
+        epoch_loss.add(&gradients);
+        journal.step(step + 1, epoch - 1, &gradients, rates)?;
+        observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
+    }
+    observer(Progress::End);
+    outcome.last_epoch_loss = epoch_loss.value();
+    Ok(outcome)
+}
+
+fn diverged(step: u64, lesson: &Lesson) -> Error {
+    let message = format!(
+        "the loss stopped being a number; the store keeps the generation before. Try smaller rates than --lr {} and \
+         --head-lr {}",
+        lesson.lr, lesson.head_lr
+    );
+    Error::new(ErrorKind::Diverged, format!("step {step}"), message)
+}
+
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    count: f64,
+}
+
+impl Mean {
+    fn add(&mut self, gradients: &Gradients) {
+        self.sum += f64::from(gradients.loss) * gradients.images as f64;
+        self.count += gradients.images as f64;
+    }
+
+    fn value(&self) -> Option<f32> {
+        (self.count > 0.0).then_some((self.sum / self.count) as f32)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
