@@ -1,15 +1,97 @@
-//! The trainable part of a network on the host: the core's buffers, owned, and its mathematics over many positions at
-//! once.
+//! The trainable part of a network on the host: the core's buffers, owned, and its mathematics over many positions.
 
+mod directions;
+mod gradients;
 mod head;
 mod kernel;
+mod site;
 
-use half::f16;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+pub use directions::Directions;
+pub use gradients::Gradients;
+pub use head::{HeadBuffers, HeadLoss};
+pub use site::{PairGradients, SiteBuffers, SiteSettings};
 
-use crate::autodiff_output::StepGradients;
-use crate::bundle_directions::Directions;
-use crate::core::{
-    AdamW, Blocks, BlocksRef, CoreError, Delta, DeltaRef, Directions as CoreDirections, Floats, Ledger, Recompose,
-    Recomposition, Site, SiteConfig, SiteShape, Start,
-};
+use std::string::String;
+use std::vec::Vec;
+
+use crate::core::{AdamW, Recompose, Recomposition};
+use crate::error::{Error, ErrorKind, Result};
+
+/// One site to be started: name, rows and columns of W, shipped directions.
+pub type SiteSeed = (String, usize, usize, Directions);
+
+/// The learning rates and the optimizer of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Update {
+    /// Rate of the pairs.
+    pub lr: f32,
+    /// Rate of the head.
+    pub head_lr: f32,
+    /// What moves both.
+    pub optimizer: AdamW,
+}
+
+/// Everything that learns: the pairs of every site, and the head.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// In graph order.
+    pub sites: Vec<SiteBuffers>,
+    /// The classifier.
+    pub head: HeadBuffers,
+}
+
+impl Adapter {
+    /// Every pair on its start, the head all zeros.
+    ///
+    /// # Errors
+    /// Kind `Sites` where a rank or a reserve does not fit a site.
+    pub fn start(
+        seeds: impl IntoIterator<Item = SiteSeed>,
+        rank: usize,
+        settings: SiteSettings,
+        classes: usize,
+        features: usize,
+    ) -> Result<Self> {
+        let started = seeds.into_iter().enumerate().map(|(index, seed)| SiteBuffers::start(index, seed, rank, settings));
+        Ok(Adapter { sites: started.collect::<Result<_>>()?, head: HeadBuffers::new(classes, features) })
+    }
+
+    /// Numbers that the optimizer moves.
+    #[must_use]
+    pub fn trainable(&self) -> usize {
+        self.sites.iter().map(|site| site.shape.plane_len()).sum::<usize>() + self.head.len()
+    }
+
+    /// A gradient of the right sizes, all zeros.
+    #[must_use]
+    pub fn zero_gradients(&self) -> Gradients {
+        Gradients::zeros(self.sites.iter().map(|site| site.shape.plane_len()), self.head.classes(), self.head.features())
+    }
+
+    /// One step: importance, then AdamW, of every site; AdamW of the head.
+    ///
+    /// # Errors
+    /// Kind `Internal` where the gradients are those of another adapter.
+    pub fn update(&mut self, gradients: &Gradients, update: &Update) -> Result<()> {
+        if gradients.sites.len() != self.sites.len() {
+            return Err(Error::new(ErrorKind::Internal, "update", "gradients of another adapter"));
+        }
+        for (site, gradient) in self.sites.iter_mut().zip(&gradients.sites) {
+            site.update(gradient, update)?;
+        }
+        self.head.update(&gradients.head, update);
+        Ok(())
+    }
+
+    /// One recomposition of every site; the index of the site with each event.
+    ///
+    /// # Errors
+    /// Kind `Internal` where a site's buffers do not fit.
+    pub fn recompose(&mut self, rule: &Recompose) -> Result<Vec<(usize, Recomposition)>> {
+        let mut events = Vec::new();
+        for (index, site) in self.sites.iter_mut().enumerate() {
+            events.extend(site.recompose(rule)?.into_iter().map(|event| (index, event)));
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,26 @@
+//! A site's shipped directions, owned.
+
+use std::vec::Vec;
+
+use half::f16;
+
+use crate::core;
+
+/// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Directions {
+    /// K singular values.
+    pub sigma: Vec<f32>,
+    /// K x out_dim, row-major.
+    pub u: Vec<f16>,
+    /// K x in_dim, row-major.
+    pub v: Vec<f16>,
+}
+
+impl Directions {
+    /// As the core reads them.
+    #[must_use]
+    pub fn view(&self) -> core::Directions<'_> {
+        core::Directions { sigma: &self.sigma, u: core::Floats::F16(&self.u), v: core::Floats::F16(&self.v) }
+    }
+}

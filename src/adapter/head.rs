@@ -1,0 +1,141 @@
+//! The trainable classifier, owned.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::Update;
+use crate::core::{IMPRINT_SCALE, Imprint, cross_entropy, head_backward, head_forward};
+
+/// What the head makes of a micro-batch; gradients are of the sum of the losses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadLoss {
+    /// Cross-entropy of each row, 0 where its label is negative.
+    pub loss: Vec<f32>,
+    /// rows x classes.
+    pub logits: Vec<f32>,
+    /// rows x features.
+    pub dfeatures: Vec<f32>,
+    /// classes x features.
+    pub dw: Vec<f32>,
+    /// classes.
+    pub db: Vec<f32>,
+}
+
+/// logits = W x + b with its optimizer state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadBuffers {
+    classes: usize,
+    features: usize,
+    /// W (classes x features, row-major), then b (classes).
+    pub(crate) values: Vec<f32>,
+    /// First moments.
+    pub(crate) first: Vec<f32>,
+    /// Second moments.
+    pub(crate) second: Vec<f32>,
+    /// Steps taken.
+    pub(crate) age: u32,
+}
+
+impl HeadBuffers {
+    /// All zeros.
+    #[must_use]
+    pub fn new(classes: usize, features: usize) -> Self {
+        let zeros = vec![0.0; classes * (features + 1)];
+        HeadBuffers { classes, features, values: zeros.clone(), first: zeros.clone(), second: zeros, age: 0 }
+    }
+
+    /// Rows of W.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Columns of W.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Numbers that it trains.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// W and b.
+    #[must_use]
+    pub fn weights(&self) -> (&[f32], &[f32]) {
+        self.values.split_at(self.classes * self.features)
+    }
+
+    /// W, then b.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The logits of one feature vector.
+    #[must_use]
+    pub fn logits(&self, features: &[f32]) -> Vec<f32> {
+        let mut logits = vec![0.0; self.classes];
+        let (w, b) = self.weights();
+        // A feature vector of another length is a bug of the graph, seen as NaN rather than as a plausible answer.
+        if head_forward(w, b, features, &mut logits).is_err() {
+            logits.fill(f32::NAN);
+        }
+        logits
+    }
+
+    /// W becomes the class means of the normalized rows of `features`, b becomes 0; the optimizer starts anew.
+    pub fn imprint(&mut self, features: &[f32], labels: &[usize]) {
+        *self = HeadBuffers::new(self.classes, self.features);
+        let mut counts = vec![0; self.classes];
+        let w = &mut self.values[..self.classes * self.features];
+        let Ok(mut imprint) = Imprint::new(w, &mut counts) else { return };
+        for (row, &class) in features.chunks_exact(self.features.max(1)).zip(labels) {
+            // Labels come from the dataset that made this head.
+            let _ = imprint.add(row, class);
+        }
+        imprint.finish(IMPRINT_SCALE);
+    }
+
+    /// Loss and gradients of rows of features; a negative label marks a row that does not count.
+    #[must_use]
+    pub fn loss(&self, features: &[f32], labels: &[i64]) -> HeadLoss {
+        let rows = labels.len();
+        let mut out = HeadLoss {
+            loss: vec![0.0; rows],
+            logits: vec![0.0; rows * self.classes],
+            dfeatures: vec![0.0; rows * self.features],
+            dw: vec![0.0; self.classes * self.features],
+            db: vec![0.0; self.classes],
+        };
+        let (w, b) = self.weights();
+        let mut dlogits = vec![0.0; self.classes];
+        let width = self.features.max(1);
+        let inputs = features.chunks_exact(width).zip(out.dfeatures.chunks_exact_mut(width)).zip(labels);
+        let outputs = out.logits.chunks_exact_mut(self.classes.max(1)).zip(&mut out.loss);
+        for (((x, dx), &label), (logits, loss)) in inputs.zip(outputs) {
+            let row = head_forward(w, b, x, logits).and_then(|()| {
+                let Ok(label) = usize::try_from(label) else { return Ok(0.0) };
+                let value = cross_entropy(logits, label, &mut dlogits)?;
+                head_backward(w, x, &dlogits, &mut out.dw, &mut out.db, dx)?;
+                Ok(value)
+            });
+            *loss = row.unwrap_or(f32::NAN);
+        }
+        out
+    }
+
+    pub(super) fn update(&mut self, gradient: &[f32], update: &Update) {
+        self.age += 1;
+        // The three buffers are of one length by construction.
+        let _ = update.optimizer.step_plane(
+            self.age,
+            update.head_lr,
+            gradient,
+            &mut self.values,
+            &mut self.first,
+            &mut self.second,
+        );
+    }
+}

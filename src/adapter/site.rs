@@ -1,0 +1,302 @@
+//! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
+
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+use half::f16;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+
+use super::kernel::{Factors, add_live, each_delta_tile, live_backward};
+use super::{Directions, SiteSeed, Update};
+use crate::core::{
+    Blocks, BlocksRef, CoreError, Delta, DeltaRef, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Columns per delta block.
+const DELTA_BLOCK: usize = 32;
+/// Rank-1 terms that wait in f16 before a merge.
+const DELTA_STAGE: usize = 4;
+
+/// Settings that all sites of an adapter share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SiteSettings {
+    /// What pairs start on.
+    pub start: Start,
+    /// Factor of the live term.
+    pub scale: f32,
+}
+
+impl Default for SiteSettings {
+    /// Aligned, scale 1.
+    fn default() -> Self {
+        SiteSettings { start: Start::Aligned, scale: 1.0 }
+    }
+}
+
+/// The gradients of one site's pairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairGradients {
+    /// dL/dA, rank x in_dim.
+    pub a: Array2<f32>,
+    /// dL/dB transposed, rank x out_dim.
+    pub b_t: Array2<f32>,
+}
+
+/// The bookkeeping of a host's site.
+pub type HostLedger = Ledger<64, 256>;
+
+/// One site's pairs, their state, the delta and the directions.
+#[derive(Debug, Clone)]
+pub struct SiteBuffers {
+    /// The ONNX node's name.
+    pub name: String,
+    /// Sizes.
+    pub shape: SiteShape,
+    config: SiteConfig,
+    directions: Directions,
+    pub(crate) state: Vec<f32>,
+    pub(crate) ledger: HostLedger,
+    pub(crate) codes: Vec<i8>,
+    pub(crate) scales: Vec<f16>,
+    pub(crate) stage: Vec<f16>,
+    pub(crate) staged: usize,
+    /// A0 (rank x in_dim), then B0 transposed (rank x out_dim), where B0 is not 0.
+    start: Vec<f32>,
+    /// Whether anything has been fused; until then the delta costs nothing.
+    has_delta: bool,
+}
+
+fn told(name: &str) -> impl Fn(CoreError) -> Error + '_ {
+    move |e| Error::new(ErrorKind::Sites, name, e)
+}
+
+impl SiteBuffers {
+    pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
+        let (name, out_dim, in_dim, directions) = seed;
+        let reserve = directions.sigma.len();
+        let shape = SiteShape { out_dim, in_dim, rank, reserve, block: DELTA_BLOCK, stage: DELTA_STAGE };
+        shape.check().map_err(told(&name))?;
+        let ledger = HostLedger::new(&shape).map_err(told(&name))?;
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let mut site = SiteBuffers {
+            shape,
+            config: SiteConfig { start: settings.start, index, scale: settings.scale, ..SiteConfig::default() },
+            directions,
+            state: vec![0.0; shape.state_len()],
+            ledger,
+            codes: vec![0; shape.delta_codes_len()],
+            scales: vec![f16::ZERO; shape.delta_scales_len()],
+            stage: vec![f16::ZERO; shape.delta_stage_len()],
+            staged: 0,
+            start: Vec::new(),
+            has_delta: false,
+            name,
+        };
+        let mut view = site.view_mut();
+        view.check().map_err(told("site"))?;
+        view.start();
+        site.refresh();
+        Ok(site)
+    }
+
+    /// The core's view.
+    pub(crate) fn view_mut(&mut self) -> Site<'_> {
+        let blocks = Blocks::Int8 { codes: &mut self.codes, scales: &mut self.scales };
+        Site {
+            shape: self.shape,
+            config: self.config,
+            directions: self.directions.view(),
+            state: &mut self.state,
+            ledger: &mut self.ledger,
+            delta: Delta { blocks, stage: &mut self.stage, staged: &mut self.staged },
+        }
+    }
+
+    /// Checks restored buffers, and makes anew what is derived from them.
+    ///
+    /// # Errors
+    /// Kind `Sites` where a buffer does not fit.
+    pub(crate) fn restored(mut self) -> Result<Self> {
+        let name = self.name.clone();
+        self.view_mut().check().map_err(told(&name))?;
+        self.refresh();
+        Ok(self)
+    }
+
+    /// The cached start values and whether there is a delta follow from ledger, stage and scales.
+    fn refresh(&mut self) {
+        self.has_delta = self.staged > 0 || self.scales.iter().any(|scale| *scale != f16::ZERO);
+        if self.config.start.is_free() {
+            return;
+        }
+        let shape = self.shape;
+        let view = self.view_mut();
+        let rows: Vec<_> = (0..shape.rank).map(|pair| view.start_row(pair)).collect();
+        let a0 = rows.iter().flat_map(|row| (0..shape.in_dim).map(|j| row.a(j)));
+        let b0 = rows.iter().flat_map(|row| (0..shape.out_dim).map(|i| row.b(i)));
+        self.start = a0.chain(b0).collect();
+    }
+
+    /// A, then B transposed.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let plane = self.shape.plane_len();
+        &mut self.state[..plane]
+    }
+
+    /// Gradients of the right sizes, all zeros.
+    #[must_use]
+    pub fn zero_gradients(&self) -> PairGradients {
+        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
+        PairGradients { a: Array2::zeros((rank, in_dim)), b_t: Array2::zeros((rank, out_dim)) }
+    }
+
+    fn factors<'p>(&self, plane: &'p [f32]) -> Factors<'p> {
+        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
+        let (a, b_t) = plane.split_at(rank * in_dim);
+        // Both lengths follow from the shape that made the plane.
+        let matrix = |rows, values| ArrayView2::from_shape((rank, rows), values).expect("a plane has its shape's length");
+        Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, &b_t[..rank * out_dim]) }
+    }
+
+    fn live(&self) -> Factors<'_> {
+        self.factors(&self.state[..self.shape.plane_len()])
+    }
+
+    fn start_factors(&self) -> Option<Factors<'_>> {
+        (!self.start.is_empty()).then(|| self.factors(&self.start))
+    }
+
+    fn each_delta_tile(&self, visit: impl FnMut(usize, ArrayView2<f32>)) {
+        if !self.has_delta {
+            return;
+        }
+        let blocks = BlocksRef::Int8 { codes: &self.codes, scales: &self.scales };
+        let delta = DeltaRef { blocks, stage: &self.stage, staged: self.staged };
+        each_delta_tile(self.shape.out_dim, self.shape.in_dim, |row, out| delta.row_into(&self.shape, row, out), visit);
+    }
+
+    /// y += D x + scale (B A x - B0 A0 x).
+    ///
+    /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, any strides.
+    pub fn forward(&self, x: ArrayView2<f32>, mut y: ArrayViewMut2<f32>) {
+        self.each_delta_tile(|first, tile| {
+            let mut rows = y.slice_mut(s![first..first + tile.nrows(), ..]);
+            general_mat_mul(1.0, &tile, &x, 1.0, &mut rows);
+        });
+        add_live(self.config.scale, self.live(), self.start_factors(), x, y);
+    }
+
+    /// Adds the gradients of the pairs to `gradients`, and D^T dy + scale (A^T B^T - A0^T B0^T) dy to `dx`.
+    pub fn backward(
+        &self,
+        x: ArrayView2<f32>,
+        dy: ArrayView2<f32>,
+        mut dx: Option<ArrayViewMut2<f32>>,
+        gradients: &mut PairGradients,
+    ) {
+        if let Some(dx) = dx.as_mut() {
+            self.each_delta_tile(|first, tile| {
+                let rows = dy.slice(s![first..first + tile.nrows(), ..]);
+                general_mat_mul(1.0, &tile.t(), &rows, 1.0, dx);
+            });
+        }
+        let PairGradients { a, b_t } = gradients;
+        live_backward(self.config.scale, self.live(), self.start_factors(), x, dy, dx.as_mut(), (a, b_t));
+    }
+
+    pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
+        let mut view = self.view_mut();
+        let done = view.score(gradient).and_then(|()| view.adamw(&update.optimizer, update.lr, gradient));
+        done.map_err(|e| Error::new(ErrorKind::Internal, &self.name, e))
+    }
+
+    pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
+        let name = self.name.clone();
+        self.view_mut().check().map_err(told(&name))?;
+        let events: Vec<Recomposition> = self.view_mut().recompose(rule).into_iter().collect();
+        if !events.is_empty() {
+            self.refresh();
+        }
+        Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(n: usize, phase: f32) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 0.73 + phase).sin()).collect()
+    }
+
+    fn site(start: Start, fused: bool) -> SiteBuffers {
+        let (out_dim, in_dim, reserve) = (70, 41, 6);
+        let halves = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
+        let directions = Directions {
+            sigma: (0..reserve).map(|k| 2.0 - 0.2 * k as f32).collect(),
+            u: halves(wave(reserve * out_dim, 0.1)),
+            v: halves(wave(reserve * in_dim, 0.2)),
+        };
+        let settings = SiteSettings { start, scale: 1.5 };
+        let mut site = SiteBuffers::start(0, ("site".into(), out_dim, in_dim, directions), 3, settings).unwrap();
+        for (value, noise) in site.values_mut().iter_mut().zip(wave(3 * 111, 0.7)) {
+            *value += 0.3 * noise;
+        }
+        if fused {
+            let events = site.recompose(&Recompose { pairs: 2, min_age: 0, wrap: false }).unwrap();
+            assert_eq!(events.len(), 2);
+        }
+        site
+    }
+
+    #[test]
+    fn many_positions_at_once_agree_with_the_core_one_by_one() {
+        for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
+            for fused in [false, true] {
+                let mut site = site(start, fused);
+                let shape = site.shape;
+                let positions = 9;
+                let x = Array2::from_shape_vec((41, positions), wave(41 * positions, 0.4)).unwrap();
+                let dy = Array2::from_shape_vec((70, positions), wave(70 * positions, 0.9)).unwrap();
+                let mut y = Array2::from_elem((70, positions), 0.25);
+                let mut dx = Array2::zeros(x.dim());
+                let mut pairs = site.zero_gradients();
+                site.forward(x.view(), y.view_mut());
+                site.backward(x.view(), dy.view(), Some(dx.view_mut()), &mut pairs);
+
+                let mut gradient = vec![0.0; shape.plane_len()];
+                let mut scratch = vec![0.0; shape.scratch_len()];
+                let mut worst: f32 = 0.0;
+                let mut see = |ours: f32, core: f32| worst = worst.max((ours - core).abs());
+                for p in 0..positions {
+                    let mut one = vec![0.25; 70];
+                    site.view_mut().forward(&x.column(p).to_vec(), &mut one, &mut scratch).unwrap();
+                    y.column(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
+                    let mut one = vec![0.0; 41];
+                    let (x, dy) = (x.column(p).to_vec(), dy.column(p).to_vec());
+                    site.view_mut().backward(&x, &dy, &mut one, &mut gradient, &mut scratch).unwrap();
+                    dx.column(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
+                }
+                pairs.a.iter().chain(&pairs.b_t).zip(&gradient).for_each(|(a, b)| see(*a, *b));
+                println!("{start:?}, fused {fused}: largest difference {worst:e}");
+                assert!(worst <= 2e-4, "{start:?}, fused {fused}: {worst:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn at_the_start_the_output_keeps_every_bit() {
+        for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
+            let mut site = site(start, false);
+            site.view_mut().start();
+            let x = Array2::from_shape_vec((41, 5), wave(205, 0.4)).unwrap();
+            let before = Array2::from_shape_vec((70, 5), wave(350, 0.6).iter().map(|v| if *v > 0.0 { *v } else { -0.0 }).collect()).unwrap();
+            let mut after = before.clone();
+            site.forward(x.view(), after.view_mut());
+            assert!(before.iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits()), "{start:?}");
+        }
+    }
+}
