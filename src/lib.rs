@@ -16,14 +16,10 @@
 //! **Memory.** The core allocates nothing: buffers are lent, [`core::SiteShape`] gives their lengths. On the host the frozen
 //! weights are held once per plan, photos are decoded one at a time, and a training step keeps the activations of one
 //! micro-batch (one image, unless the model file fixes a larger batch).
-#![no_std]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
-extern crate std;
-
-#[cfg(feature = "std")]
-mod adapter;
+pub mod adapter;
 #[cfg(feature = "std")]
 pub mod autodiff;
 #[cfg(feature = "std")]
@@ -38,7 +34,5 @@ mod error;
 #[cfg(feature = "std")]
 pub mod session;
 
-#[cfg(feature = "std")]
-pub use adapter::{Adapter, Gradients, HeadBuffers, PairGradients, SiteBuffers, SiteSettings};
 #[cfg(feature = "std")]
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,5 @@
 //! A site's shipped directions, owned.
 
-use std::vec::Vec;
 
 use half::f16;
 

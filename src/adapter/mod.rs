@@ -9,10 +9,8 @@ mod site;
 pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::{HeadBuffers, HeadLoss};
-pub use site::{PairGradients, SiteBuffers, SiteSettings};
+pub use site::{HostLedger, PairGradients, SiteBuffers, SiteSettings};
 
-use std::string::String;
-use std::vec::Vec;
 
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};

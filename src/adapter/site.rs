@@ -1,8 +1,5 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
-use std::string::String;
-use std::vec;
-use std::vec::Vec;
 
 use half::f16;
 use ndarray::linalg::general_mat_mul;

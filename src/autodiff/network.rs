@@ -58,27 +58,43 @@ impl Network {
         Self::build(backbone, sites, adapter, true)
     }
 
+    /// Plans the model up to its own output, which takes the place of the features.
+    ///
+    /// # Errors
+    /// Kind `Model` where the graph cannot be prepared, or the output is not one vector per image.
+    pub fn own_classifier(backbone: &Backbone) -> Result<Self> {
+        let mut model = backbone.classifier_graph()?;
+        backbone.told(model.declutter())?;
+        Self::plan(backbone, &model, None)
+    }
+
     fn build(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter, train: bool) -> Result<Self> {
         let mut model = backbone.features_graph(sites, Some(adapter))?;
         backbone.told(model.declutter())?;
+        let train = train.then_some((sites, adapter));
+        Self::plan(backbone, &model, train)
+    }
+
+    fn plan(backbone: &Backbone, model: &TypedModel, train: Option<(&[Site], &SharedAdapter)>) -> Result<Self> {
         let shape = backbone.told(model.output_fact(0).and_then(concrete))?;
-        let cut = backbone.told(split(&model))?;
-        drop(model);
-        let step = if train {
+        let [batch, features] = shape[..] else {
+            let message = format!("the output has the shape {shape:?}, not one vector per image");
+            return Err(Error::new(ErrorKind::Model, backbone.features(), message));
+        };
+        let cut = backbone.told(split(model))?;
+        let step = train.map(|(sites, adapter)| {
             let graph = backbone.told(step_graph(cut.suffix.clone(), adapter))?;
             refuse_unsupported(backbone, sites, &graph)?;
-            Some(backbone.told(Plan::optimized(graph.model))?)
-        } else {
-            None
-        };
+            backbone.told(Plan::optimized(graph.model))
+        });
         let [height, width] = backbone.size();
         Ok(Network {
+            step: step.transpose()?,
             prefix: backbone.told(Plan::optimized(cut.prefix))?,
             forward: backbone.told(Plan::optimized(cut.suffix))?,
-            step,
             subject: backbone.features().to_string(),
-            batch: shape[0],
-            features: shape[1],
+            batch,
+            features,
             image_len: 3 * height * width,
         })
     }
@@ -107,7 +123,7 @@ impl Network {
     /// Kind `Internal` where the run fails; the images' number of floats is checked.
     pub fn prefix(&mut self, images: &[f32], size: [usize; 2]) -> Result<Boundary> {
         let shape = [self.batch, 3, size[0], size[1]];
-        let run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
+        let mut run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
         run().map_err(|e| failed(&self.subject, &e))
     }
 
@@ -116,7 +132,7 @@ impl Network {
     /// # Errors
     /// Kind `Internal` where the run fails.
     pub fn forward(&mut self, boundary: &Boundary) -> Result<Vec<f32>> {
-        let run = || Ok(floats(&self.forward.run(boundary.0.clone())?[0])?.to_vec());
+        let mut run = || Ok(floats(&self.forward.run(boundary.0.clone())?[0])?.to_vec());
         run().map_err(|e| failed(&self.subject, &e))
     }
 
@@ -125,7 +141,7 @@ impl Network {
     /// # Errors
     /// Kind `Internal` where the run fails or the network was planned for inference only.
     pub fn step(&mut self, boundary: &Boundary, labels: &[i64]) -> Result<StepOutput> {
-        let run = || -> TractResult<StepOutput> {
+        let mut run = || -> TractResult<StepOutput> {
             let step = self.step.as_mut().context("planned for inference only")?;
             let mut inputs = boundary.0.clone();
             inputs.push(Tensor::from_shape(&[labels.len()], labels)?.into_tvalue());

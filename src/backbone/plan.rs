@@ -1,7 +1,7 @@
 //! An optimized graph, ready to run again and again.
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::internal::TypedOp;
 use tract_onnx::tract_core::plan::SimpleState;
 use tract_onnx::tract_core::runtime::RunOptions;
 

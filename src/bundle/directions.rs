@@ -1,7 +1,5 @@
 //! The truncated SVD of a site's weight: the directions that ship.
 
-use std::format;
-use std::vec::Vec;
 
 use faer::{Mat, MatRef};
 use half::f16;

@@ -13,7 +13,8 @@ use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, sha256};
-pub use directions::{Directions, directions};
+pub use crate::adapter::Directions;
+pub use directions::directions;
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 
@@ -86,6 +87,7 @@ impl Bundle {
         if sha256(bundle.container.bytes(BACKBONE)?) != bundle.backbone_sha256 {
             return Err(bundle.container.fault("its backbone is not the one that its hash names"));
         }
+        bundle.preprocess.validate()?;
         Ok(bundle)
     }
 

@@ -9,11 +9,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, directions, sha256};
+use super::{BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, directions::directions, sha256};
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
 use crate::backbone::{Backbone, Selection, SharedAdapter, Site};
-use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Classes of the made-up task that the gradient check trains for.
@@ -172,7 +171,7 @@ fn check(
     rank: usize,
     preprocess: &Preprocess,
 ) -> Result<Checked> {
-    let settings = SiteSettings { start: Start::Aligned, ..SiteSettings::default() };
+    let settings = SiteSettings::default();
     let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
     let feature_dim = backbone.feature_dim()?;
     let adapter = Adapter::start(seeds, rank, settings, CHECK_CLASSES, feature_dim)?;

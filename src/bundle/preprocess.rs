@@ -1,8 +1,6 @@
 //! How a photo becomes the backbone's input: size, fit, value range, mean and standard deviation.
 
 use core::fmt;
-use std::format;
-use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 

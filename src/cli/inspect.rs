@@ -10,14 +10,11 @@ pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
 }
 
 fn describe(found: &Inspection) -> String {
-    let mut text = format!(
-        "{}: {}, rank {}, precision {}\nbackbone sha256 {}\n",
-        found.kind,
-        count(found.sites.len(), "site"),
-        found.rank,
-        found.precision,
-        found.backbone_sha256
-    );
+    let mut text = format!("{}: {}", found.kind, count(found.sites.len(), "site"));
+    if let (Some(rank), Some(precision)) = (found.rank, &found.precision) {
+        text += &format!(", rank {rank}, precision {precision}");
+    }
+    text += &format!("\nbackbone sha256 {}\n", found.backbone_sha256);
     for site in &found.sites {
         text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
     }

@@ -10,6 +10,8 @@
 //! The methods of [`Method`] are settings of this one mechanism. Nothing here panics on what comes from outside:
 //! lengths are checked, with the numbers in the error.
 
+#![forbid(unsafe_code)]
+
 mod delta;
 mod error;
 #[cfg(feature = "defmt")]

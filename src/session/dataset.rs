@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::format;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::string::{String, ToString};
-use std::vec::Vec;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

@@ -1,8 +1,5 @@
 //! Accuracy and confusion.
 
-use std::string::String;
-use std::vec::Vec;
-use std::{format, vec};
 
 use serde::Serialize;
 
@@ -97,12 +94,4 @@ pub(super) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<(Runn
     };
     let (record, adapter) = store.load(bundle)?;
     Ok((Runner::inference(bundle, adapter)?, record.classes))
-}
-
-impl Bundle {
-    /// One line that says which model this is.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        format!("{} sites, rank {}, {}", self.sites.len(), self.rank, self.precision)
-    }
 }

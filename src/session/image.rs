@@ -1,12 +1,9 @@
 //! One photo: read within limits, turned upright, resized, cut to the input's size, normalized.
 
 use core::error::Error as _;
-use std::format;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
-use std::string::{String, ToString};
-use std::vec::Vec;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};

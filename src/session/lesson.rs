@@ -1,12 +1,10 @@
 //! What one training run is asked to do, and what it answers.
 
 use std::path::PathBuf;
-use std::string::String;
-use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::Quarantine;
+use super::dataset::Quarantined;
 use crate::core::{Method, Start};
 
 /// How long a lesson takes.
@@ -128,7 +126,7 @@ pub struct TrainReport {
     /// The store's generation that holds the result.
     pub generation: u64,
     /// Photos that could not be read.
-    pub quarantined: Vec<Quarantine>,
+    pub quarantined: Vec<Quarantined>,
     /// Photos trained on.
     pub train_images: usize,
     /// Photos that accuracy was measured on.

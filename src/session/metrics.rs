@@ -1,7 +1,6 @@
 //! The journal beside a store's generations: one JSON object a line, for people and plots. It holds times, so it is no
 //! part of what two equal runs must have in common.
 
-use std::format;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use super::lesson::{Lesson, Length};
 use crate::bundle::Bundle;
+use crate::core::Recompose;
 
 /// Steps over which the learning rates rise, as in the peer that results are compared with.
 const WARMUP_STEPS: u64 = 10;
@@ -21,12 +22,14 @@ pub(super) struct Plan {
     pub(super) interval: u64,
     /// Steps that a pair must have lived to be fused.
     pub(super) min_age: u32,
+    /// Pairs that one event fuses.
+    pub(super) pairs: usize,
     /// No recomposition after this step.
     pub(super) last: u64,
 }
 
 /// Pairs that one event fuses, of `rank`.
-pub(super) fn fused_per_event(rank: usize) -> usize {
+fn fused_per_event(rank: usize) -> usize {
     ((rank as f64 * FUSED_SHARE) as usize).max(1)
 }
 
@@ -39,8 +42,9 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
         Length::Steps(steps) => u64::from(steps),
     };
     let last = (steps as f64 * LAST_RECOMPOSITION) as u64;
+    let pairs = fused_per_event(bundle.rank);
     let reserve = bundle.sites.iter().map(|site| site.reserve).max().unwrap_or(0);
-    let events = reserve.saturating_sub(bundle.rank).div_ceil(fused_per_event(bundle.rank)) as u64;
+    let events = reserve.saturating_sub(bundle.rank).div_ceil(pairs) as u64;
     let spread = if events == 0 { 0 } else { (last / events).max(1) };
     let interval = match (lesson.method.settings().recomposes, lesson.interval) {
         (false, _) => 0,
@@ -48,12 +52,13 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
         (true, None) => spread,
     };
     let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(interval + 1).unwrap_or(u32::MAX));
-    Plan { steps, warmup: WARMUP_STEPS.min(steps / 4), interval, min_age, last }
+    Plan { steps, warmup: WARMUP_STEPS.min(steps / 4), interval, min_age, pairs, last }
 }
 
 impl Plan {
-    /// Whether a recomposition is due after the step `step`, counted from 0.
-    pub(super) fn recomposes_after(&self, step: u64) -> bool {
-        self.interval > 0 && (step + 1).is_multiple_of(self.interval) && step < self.last
+    /// What to recompose after the step `step`, counted from 0, where an event is due.
+    pub(super) fn rule_after(&self, step: u64) -> Option<Recompose> {
+        let due = self.interval > 0 && (step + 1).is_multiple_of(self.interval) && step < self.last;
+        due.then_some(Recompose { pairs: self.pairs, min_age: self.min_age, wrap: false })
     }
 }

@@ -1,10 +1,7 @@
 //! One photo at a time.
 
-use std::borrow::ToOwned;
 use std::path::Path;
-use std::string::{String, ToString};
 use std::time::Instant;
-use std::vec::Vec;
 
 use serde::Serialize;
 
@@ -61,10 +58,8 @@ impl Classifier {
     pub fn predict(&mut self, path: &Path) -> Result<Prediction> {
         let begin = Instant::now();
         let mut scores = self.runner.scores(path)?;
-        if !self.runner.is_own_classifier() {
-            softmax(&mut scores);
-        } else if !is_distribution(&scores) {
-            // A model's own output may be logits or, where it ends in a softmax, probabilities already.
+        // A model's own output may be logits or, where it ends in a softmax, probabilities already.
+        if !(self.runner.is_own_classifier() && is_distribution(&scores)) {
             softmax(&mut scores);
         }
         let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -74,7 +69,7 @@ impl Classifier {
             probability: scores[class],
         };
         let top = order.into_iter().take(TOP).map(guess).collect();
-        Ok(Prediction { path: path.to_string_lossy().into_owned().to_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
+        Ok(Prediction { path: path.to_string_lossy().into_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
     }
 }
 

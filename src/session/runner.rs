@@ -1,19 +1,18 @@
 //! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
 
-use std::format;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
-use std::vec::Vec;
 
 use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::image::{Augment, load};
 use super::lesson::{Event, Observer, Progress};
-use crate::adapter::{Adapter, Gradients};
+use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
 use crate::autodiff::Network;
 use crate::backbone::SharedAdapter;
 use crate::bundle::{Bundle, Preprocess};
+use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A planned network with its adapter and the photos that it could not read.
@@ -22,6 +21,8 @@ pub(super) struct Runner {
     adapter: SharedAdapter,
     preprocess: Preprocess,
     quarantine: Quarantine,
+    /// The network ends in the model's own classifier, and the adapter's head is not asked.
+    own_classifier: bool,
 }
 
 impl Runner {
@@ -35,6 +36,26 @@ impl Runner {
         Self::build(bundle, adapter, true)
     }
 
+    /// Ready to classify with the model's own output, which must have `classes` values.
+    pub(super) fn own_classifier(bundle: &Bundle, classes: usize) -> Result<Self> {
+        let network = Network::own_classifier(&bundle.backbone()?)?;
+        if network.features() != classes {
+            let message = format!("has {classes} labels, but its model has {} outputs; pack it again", network.features());
+            return Err(Error::new(ErrorKind::Mismatch, bundle.path.display(), message));
+        }
+        let adapter = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
+        Ok(Self::around(network, Arc::new(RwLock::new(adapter)), bundle, true))
+    }
+
+    fn around(network: Network, adapter: SharedAdapter, bundle: &Bundle, own_classifier: bool) -> Self {
+        let preprocess = bundle.preprocess.clone();
+        Runner { network, adapter, preprocess, quarantine: Quarantine::default(), own_classifier }
+    }
+
+    pub(super) fn is_own_classifier(&self) -> bool {
+        self.own_classifier
+    }
+
     fn build(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<Self> {
         let backbone = bundle.backbone()?;
         // An adapter without sites is a head alone: all of the backbone is prefix.
@@ -45,7 +66,7 @@ impl Runner {
         } else {
             Network::inference(&backbone, &sites, &adapter)?
         };
-        Ok(Runner { network, adapter, preprocess: bundle.preprocess.clone(), quarantine: Quarantine::default() })
+        Ok(Self::around(network, adapter, bundle, false))
     }
 
     pub(super) fn adapter(&self) -> RwLockReadGuard<'_, Adapter> {
@@ -98,11 +119,11 @@ impl Runner {
             observer(Progress::Advance);
         }
         data.samples = kept;
-        if let Some((class, name)) = data.classes.iter().enumerate().find(|(class, _)| !labels.contains(class)) {
-            let reasons = self.quarantine().iter().map(|q| format!("{} ({})", q.path, q.reason));
-            let list = reasons.take(3).collect::<Vec<_>>().join("; ");
+        if let Some((_, name)) = data.classes.iter().enumerate().find(|(class, _)| !labels.contains(class)) {
             let folder = data.root.join(name);
-            let message = format!("class {class} has no readable photo: {list}; add some, or remove the folder");
+            let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
+            let list = own.take(3).map(|q| format!("{} ({})", q.path, q.reason)).collect::<Vec<_>>().join("; ");
+            let message = format!("has no readable photo: {list}; add some, or remove the folder");
             return Err(Error::new(ErrorKind::Data, folder.display(), message));
         }
         self.adapter_mut().head.imprint(&features, &labels);
@@ -145,18 +166,31 @@ impl Runner {
         let padded = pad(&images, self.network.batch());
         let boundary = self.network.prefix(&padded, [self.preprocess.height, self.preprocess.width])?;
         let output = self.network.step(&boundary, &labels)?;
-        total.add(&output, &labels);
+        total.add(&output.pairs, &output.dw, &output.db);
+        total.count(&output.loss, &output.logits, &labels);
         Ok(())
     }
 
-    /// One optimizer step with mean `gradients`; `recompose` holds the minimum age where an event is due.
+    /// One optimizer step with mean `gradients`; `recompose` says what to recompose where an event is due.
     pub(super) fn update(
         &mut self,
         gradients: &Gradients,
-        rates: [f32; 2],
-        recompose: Option<u32>,
+        [lr, head_lr]: [f32; 2],
+        recompose: Option<Recompose>,
     ) -> Result<Vec<Event>> {
-        self.adapter_mut().update(gradients, rates, recompose)
+        let mut adapter = self.adapter_mut();
+        adapter.update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })?;
+        let Some(rule) = recompose else { return Ok(Vec::new()) };
+        let events = adapter.recompose(&rule)?;
+        let describe = |(site, happened): (usize, Recomposition)| Event {
+            step: 0,
+            site: adapter.sites[site].name.clone(),
+            pair: happened.pair.into(),
+            direction: happened.to.into(),
+            importance: happened.importance,
+            max_error: happened.max_error,
+        };
+        Ok(events.into_iter().map(describe).collect())
     }
 
     /// Accuracy and confusion over `data`; unreadable photos do not count.
@@ -175,11 +209,24 @@ impl Runner {
         Ok(evaluation)
     }
 
-    /// The head's logits for one photo, or `None` where it cannot be read.
-    pub(super) fn logits(&mut self, path: &Path, observer: &mut Observer) -> Result<Option<Vec<f32>>> {
-        let Some(pixels) = self.pixels(path, None, observer) else { return Ok(None) };
-        let features = self.features(&pixels)?;
-        Ok(Some(self.adapter().head.logits(&features)))
+    /// The logits of one photo, or `None` where it cannot be read.
+    fn logits(&mut self, path: &Path, observer: &mut Observer) -> Result<Option<Vec<f32>>> {
+        let pixels = self.pixels(path, None, observer);
+        pixels.map(|pixels| self.classify(&pixels)).transpose()
+    }
+
+    /// The logits of one photo.
+    ///
+    /// # Errors
+    /// Kind `Image` where it cannot be read.
+    pub(super) fn scores(&mut self, path: &Path) -> Result<Vec<f32>> {
+        let pixels = load(path, &self.preprocess, None)?;
+        self.classify(&pixels)
+    }
+
+    fn classify(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
+        let features = self.features(pixels)?;
+        Ok(if self.own_classifier { features } else { self.adapter().head.logits(&features) })
     }
 }
 

@@ -1,14 +1,10 @@
 //! One lesson: imprint the head, train pairs and head, recompose on the way, keep the result as a generation.
 
-use std::borrow::ToOwned;
-use std::format;
 use std::path::Path;
-use std::string::ToString;
 use std::time::Instant;
-use std::vec::Vec;
 
 use super::dataset::{Dataset, order};
-use super::lesson::{Event, Lesson, Length, Observer, Progress, TrainReport, Validation};
+use super::lesson::{Event, Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Plan, plan};
@@ -16,7 +12,7 @@ use super::runner::Runner;
 use super::store::{Record, Store};
 use crate::adapter::{Adapter, Gradients, SiteSettings};
 use crate::bundle::Bundle;
-use crate::core::{Method, Schedule};
+use crate::core::Schedule;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Trains on a folder of photos and writes a store.
@@ -33,7 +29,9 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let (mut data, validation) = datasets(lesson)?;
     let settings = lesson.method.settings();
     let start = lesson.start.unwrap_or(settings.start);
-    let mut runner = start_runner(bundle, lesson, start, data.classes.len())?;
+    let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
+    let mut runner =
+        if settings.trains_head { Runner::training(bundle, adapter)? } else { Runner::inference(bundle, adapter)? };
 
     observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
     runner.imprint(&mut data, observer)?;
@@ -99,17 +97,18 @@ fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
     }
 }
 
-fn start_runner(bundle: &Bundle, lesson: &Lesson, start: crate::core::Start, classes: usize) -> Result<Runner> {
+/// An adapter at its start, as the lesson's method wants it.
+pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) -> Result<Adapter> {
     let settings = lesson.method.settings();
-    let site_settings = SiteSettings { start, min_age: 0, ..SiteSettings::default() };
+    let start = lesson.start.unwrap_or(settings.start);
     let mut seeds = Vec::new();
     if settings.trains_pairs {
         for (index, site) in bundle.sites.iter().enumerate() {
             seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index)?));
         }
     }
-    let adapter = Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)?;
-    if settings.trains_head { Runner::training(bundle, adapter) } else { Runner::inference(bundle, adapter) }
+    let site_settings = SiteSettings { start, ..SiteSettings::default() };
+    Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)
 }
 
 /// What the steps leave behind.
@@ -153,7 +152,7 @@ fn run_steps(
         }
         let update = Instant::now();
         let rates = [pairs_schedule.rate(step), head_schedule.rate(step)];
-        let events = runner.update(&gradients, rates, plan.recomposes_after(step).then_some(plan.min_age))?;
+        let events = runner.update(&gradients, rates, plan.rule_after(step))?;
         record.events.extend(events.into_iter().map(|event| Event { step: step + 1, ..event }));
         record.steps = step + 1;
         outcome.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
@@ -192,7 +191,7 @@ impl Mean {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -1,0 +1,85 @@
+//! What a bundle or a store holds.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::lesson::Event;
+use super::store::{Record, Store};
+use crate::bundle::{Bundle, BundleSite};
+use crate::error::Result;
+
+/// What `inspect` answers; a key without a value is null.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// `bundle` or `store`.
+    pub kind: String,
+    /// The sites. A store lists those that it has pairs for, by name alone.
+    pub sites: Vec<BundleSite>,
+    /// Pairs per site; null for a store.
+    pub rank: Option<usize>,
+    /// Precision of the frozen weights; null for a store.
+    pub precision: Option<String>,
+    /// sha256 of the backbone.
+    pub backbone_sha256: String,
+    /// The tensor that the head reads.
+    pub features: Option<String>,
+    /// How photos become inputs, in words.
+    pub preprocess: Option<String>,
+    /// The model's own classes.
+    pub labels: Option<Vec<String>>,
+    /// Size of a bundle.
+    pub bytes: Option<u64>,
+    /// A store's generation.
+    pub generation: Option<u64>,
+    /// A store's recompositions.
+    pub events: Option<Vec<Event>>,
+    /// What a store learned.
+    pub lesson: Option<Record>,
+}
+
+/// Reads a bundle file or a store folder.
+///
+/// # Errors
+/// `Io`, `Bundle` or `Store`, naming the file.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    if path.is_dir() {
+        return inspect_store(path);
+    }
+    let bundle = Bundle::open(path)?;
+    Ok(Inspection {
+        kind: "bundle".to_owned(),
+        rank: Some(bundle.rank),
+        precision: Some(bundle.precision),
+        backbone_sha256: bundle.backbone_sha256,
+        features: Some(bundle.features),
+        preprocess: Some(bundle.preprocess.to_string()),
+        labels: bundle.labels,
+        bytes: fs::metadata(path).ok().map(|m| m.len()),
+        sites: bundle.sites,
+        generation: None,
+        events: None,
+        lesson: None,
+    })
+}
+
+fn inspect_store(path: &Path) -> Result<Inspection> {
+    let store = Store::open(path)?;
+    let mut record = store.record()?;
+    let events = core::mem::take(&mut record.events);
+    Ok(Inspection {
+        kind: "store".to_owned(),
+        sites: store.sites()?,
+        rank: None,
+        precision: None,
+        backbone_sha256: record.backbone_sha256.clone(),
+        features: None,
+        preprocess: None,
+        labels: None,
+        bytes: None,
+        generation: Some(store.current()),
+        events: Some(events),
+        lesson: Some(record),
+    })
+}

@@ -1,0 +1,27 @@
+//! What happens on the device: photos are read, a lesson is trained, its result is kept in a store and used.
+
+mod bench;
+mod dataset;
+mod evaluate;
+mod image;
+mod inspect;
+mod lesson;
+mod memory;
+mod metrics;
+mod plan;
+mod predict;
+mod runner;
+mod store;
+mod train;
+
+pub use bench::{BenchReport, bench};
+pub use dataset::{Dataset, Quarantine, Quarantined, Sample, order};
+pub use evaluate::{Evaluation, evaluate};
+pub use image::{Augment, load};
+pub use inspect::{Inspection, inspect};
+pub use lesson::{Event, Length, Lesson, Observer, Progress, TrainReport, Validation};
+pub use memory::peak_rss_bytes;
+pub use metrics::JOURNAL;
+pub use predict::{Classifier, Guess, Prediction};
+pub use store::{Record, Store};
+pub use train::train;
