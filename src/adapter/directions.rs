@@ -1,6 +1,5 @@
 //! A site's shipped directions, owned.
 
-
 use half::f16;
 
 use crate::core;

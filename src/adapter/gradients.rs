@@ -1,6 +1,5 @@
 //! Gradients of everything that learns, summed over images.
 
-
 /// A sum, or after [`Gradients::average`] a mean, of gradients, with what it was taken over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {

@@ -1,6 +1,5 @@
 //! The trainable classifier, owned.
 
-
 use super::Update;
 use crate::core::{IMPRINT_SCALE, Imprint, cross_entropy, head_backward, head_forward};
 

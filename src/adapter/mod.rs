@@ -11,7 +11,6 @@ pub use gradients::Gradients;
 pub use head::{HeadBuffers, HeadLoss};
 pub use site::{HostLedger, PairGradients, SiteBuffers, SiteSettings};
 
-
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,7 +49,8 @@ impl Adapter {
         classes: usize,
         features: usize,
     ) -> Result<Self> {
-        let started = seeds.into_iter().enumerate().map(|(index, seed)| SiteBuffers::start(index, seed, rank, settings));
+        let started =
+            seeds.into_iter().enumerate().map(|(index, seed)| SiteBuffers::start(index, seed, rank, settings));
         Ok(Adapter { sites: started.collect::<Result<_>>()?, head: HeadBuffers::new(classes, features) })
     }
 
@@ -63,7 +63,11 @@ impl Adapter {
     /// A gradient of the right sizes, all zeros.
     #[must_use]
     pub fn zero_gradients(&self) -> Gradients {
-        Gradients::zeros(self.sites.iter().map(|site| site.shape.plane_len()), self.head.classes(), self.head.features())
+        Gradients::zeros(
+            self.sites.iter().map(|site| site.shape.plane_len()),
+            self.head.classes(),
+            self.head.features(),
+        )
     }
 
     /// One step: importance, then AdamW, of every site; AdamW of the head.

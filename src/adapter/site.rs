@@ -1,6 +1,5 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
-
 use half::f16;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
@@ -154,7 +153,8 @@ impl SiteBuffers {
         let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
         let (a, b_t) = plane.split_at(rank * in_dim);
         // Both lengths follow from the shape that made the plane.
-        let matrix = |rows, values| ArrayView2::from_shape((rank, rows), values).expect("a plane has its shape's length");
+        let matrix =
+            |rows, values| ArrayView2::from_shape((rank, rows), values).expect("a plane has its shape's length");
         Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, &b_t[..rank * out_dim]) }
     }
 
@@ -290,7 +290,11 @@ mod tests {
             let mut site = site(start, false);
             site.view_mut().start();
             let x = Array2::from_shape_vec((41, 5), wave(205, 0.4)).unwrap();
-            let before = Array2::from_shape_vec((70, 5), wave(350, 0.6).iter().map(|v| if *v > 0.0 { *v } else { -0.0 }).collect()).unwrap();
+            let before = Array2::from_shape_vec(
+                (70, 5),
+                wave(350, 0.6).iter().map(|v| if *v > 0.0 { *v } else { -0.0 }).collect(),
+            )
+            .unwrap();
             let mut after = before.clone();
             site.forward(x.view(), after.view_mut());
             assert!(before.iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits()), "{start:?}");

@@ -56,7 +56,11 @@ fn run(plan: &mut Plan, backbone: &Backbone, batch: usize, images: &[f32]) -> Tr
 /// Largest |a - b| relative to the largest |b|; infinite where the sizes differ or a value is not a number.
 fn relative_difference(a: &[f32], b: &[f32]) -> f32 {
     let largest = b.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) });
+    let worst = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) });
     if a.len() == b.len() { worst / largest } else { f32::INFINITY }
 }
 
@@ -81,7 +85,9 @@ fn first_divergence(backbone: &Backbone, plain: TypedModel, batch: usize, images
             model.select_output_outlets(&[outlet])?;
             run(&mut Plan::as_is(model.into_compact()?)?, backbone, batch, images)
         };
-        let (Ok(before), Ok(after)) = (value(plain.clone(), before), value(decluttered.clone(), after)) else { continue };
+        let (Ok(before), Ok(after)) = (value(plain.clone(), before), value(decluttered.clone(), after)) else {
+            continue;
+        };
         if relative_difference(&after, &before) > FORWARD_TOLERANCE {
             return Ok(onnx_name(&names, &name).to_string());
         }

@@ -55,7 +55,8 @@ impl Frame {
     /// Zeros around g that make the flipped convolution give back x's size; `None` if g would have to be cropped.
     fn flipped_padding(&self) -> Option<(TVec<usize>, TVec<usize>)> {
         let axes = 0..self.input.len();
-        let before: Option<TVec<usize>> = axes.clone().map(|a| (self.reach[a] - 1).checked_sub(self.before[a])).collect();
+        let before: Option<TVec<usize>> =
+            axes.clone().map(|a| (self.reach[a] - 1).checked_sub(self.before[a])).collect();
         let before = before?;
         let after: Option<TVec<usize>> =
             axes.map(|a| (self.input[a] + self.reach[a] - 1).checked_sub(self.output[a] + before[a])).collect();

@@ -5,11 +5,11 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI, FRAC_2_SQRT_PI};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
-use tract_onnx::tract_core::ops::math;
 
 use super::{InputGradients, Tape};
 
@@ -84,7 +84,13 @@ impl Derivative {
     fn at(self, x: f32) -> f32 {
         match self {
             Derivative::Neg => -1.0,
-            Derivative::Abs => if x == 0.0 { 0.0 } else { x.signum() },
+            Derivative::Abs => {
+                if x == 0.0 {
+                    0.0
+                } else {
+                    x.signum()
+                }
+            }
             Derivative::Square => 2.0 * x,
             Derivative::Sqrt => 0.5 / x.sqrt(),
             Derivative::Rsqrt => -0.5 / (x * x.sqrt()),
@@ -97,7 +103,15 @@ impl Derivative {
             // x s(x)
             Derivative::Silu => sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
             // x clamp(x / 6 + 1 / 2, 0, 1)
-            Derivative::HardSwish => if x <= -3.0 { 0.0 } else if x >= 3.0 { 1.0 } else { x / 3.0 + 0.5 },
+            Derivative::HardSwish => {
+                if x <= -3.0 {
+                    0.0
+                } else if x >= 3.0 {
+                    1.0
+                } else {
+                    x / 3.0 + 0.5
+                }
+            }
             // x Phi(x): Phi(x) + x phi(x)
             Derivative::GeluExact => {
                 let density = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (-0.5 * x * x).exp();
@@ -109,7 +123,13 @@ impl Derivative {
                 let t = (root * (x + 0.044_715 * x * x * x)).tanh();
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044_715 * x * x)
             }
-            Derivative::LeakyRelu { slope } => if x > 0.0 { 1.0 } else { f32::from_bits(slope) },
+            Derivative::LeakyRelu { slope } => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    f32::from_bits(slope)
+                }
+            }
             Derivative::Power { exponent } => {
                 let exponent = f32::from_bits(exponent);
                 exponent * x.powf(exponent - 1.0)
@@ -190,7 +210,10 @@ mod tests {
                         continue;
                     }
                     let ours = f64::from(derivative.at(x as f32));
-                    assert!((ours - numeric).abs() <= 2e-5 * numeric.abs().max(1.0), "{derivative:?} at {x}: {ours}, {numeric}");
+                    assert!(
+                        (ours - numeric).abs() <= 2e-5 * numeric.abs().max(1.0),
+                        "{derivative:?} at {x}: {ours}, {numeric}"
+                    );
                 }
             }
         }

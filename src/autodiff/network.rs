@@ -167,7 +167,11 @@ fn failed(subject: &str, error: &TractError) -> Error {
 /// Refuses a graph whose backward pass met an op without a rule, or in which a site does not reach the features.
 fn refuse_unsupported(backbone: &Backbone, sites: &[Site], graph: &StepGraph) -> Result<()> {
     if let Some(first) = graph.unsupported.first() {
-        return Err(Error::new(ErrorKind::UnsupportedOp, "--sites", advice(backbone, sites, first, &graph.unsupported)));
+        return Err(Error::new(
+            ErrorKind::UnsupportedOp,
+            "--sites",
+            advice(backbone, sites, first, &graph.unsupported),
+        ));
     }
     match (0..sites.len()).find(|ix| !graph.sites.contains(ix)) {
         None => Ok(()),

@@ -2,9 +2,9 @@
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::logic::Iff;
-use tract_onnx::tract_core::ops::Downsample;
 
 use super::{InputGradients, Tape};
 

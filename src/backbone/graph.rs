@@ -10,8 +10,8 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use tract_onnx::tract_core::ops::source::TypedSource;
-use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::internal::{InferenceOp, InferenceResult, Solver, TensorProxy};
+use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
 use super::onnx::{OnnxFile, attribute};
 use super::site_op::{SharedAdapter, SiteOp};
@@ -174,13 +174,19 @@ pub(crate) fn split(model: &TypedModel) -> TractResult<Split> {
                 wires.insert(input, wire);
             }
         }
-        let inputs: TVec<OutletId> =
-            node.inputs.iter().map(|i| wires.get(i).copied().context("an input outside the cut")).collect::<TractResult<_>>()?;
+        let inputs: TVec<OutletId> = node
+            .inputs
+            .iter()
+            .map(|i| wires.get(i).copied().context("an input outside the cut"))
+            .collect::<TractResult<_>>()?;
         let outlets = suffix.wire_node(&node.name, node.op.clone(), &inputs)?;
         wires.extend(outlets.iter().enumerate().map(|(slot, &wire)| (OutletId::new(id, slot), wire)));
     }
-    let outputs: TVec<OutletId> =
-        model.output_outlets()?.iter().map(|o| wires.get(o).copied().context("an output outside the cut")).collect::<TractResult<_>>()?;
+    let outputs: TVec<OutletId> = model
+        .output_outlets()?
+        .iter()
+        .map(|o| wires.get(o).copied().context("an output outside the cut"))
+        .collect::<TractResult<_>>()?;
     suffix.select_output_outlets(&outputs)?;
     Ok(Split { prefix, suffix })
 }
@@ -223,7 +229,8 @@ fn between(model: &TypedModel, order: &[usize], x: usize, y: usize) -> HashSet<u
 
 /// The name of the ONNX node that a typed node came from: tract appends to it.
 pub(crate) fn onnx_name<'n>(names: &'n [String], typed: &'n str) -> &'n str {
-    let of = |name: &&String| typed.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let of =
+        |name: &&String| typed.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     names.iter().filter(of).max_by_key(|name| name.len()).map_or(typed, String::as_str)
 }
 

@@ -24,9 +24,8 @@ const QUANTIZED_OPS: [&str; 9] = [
 ];
 
 /// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
-const CLASSIFIER_TAIL_OPS: [&str; 10] = [
-    "Identity", "Add", "Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Cast", "Sigmoid", "Dropout",
-];
+const CLASSIFIER_TAIL_OPS: [&str; 10] =
+    ["Identity", "Add", "Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Cast", "Sigmoid", "Dropout"];
 
 /// The image input of a model, NCHW.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,7 +261,10 @@ fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
         let float = tensor.data_type == DataType::Float as i32;
         let held = if tensor.raw_data.is_empty() { tensor.float_data.len() } else { tensor.raw_data.len() / 4 };
         if elements.is_none() || (float && elements != Some(held)) {
-            return Err(format!("tensor {} holds {held} of its {:?} values; the file is damaged", tensor.name, tensor.dims));
+            return Err(format!(
+                "tensor {} holds {held} of its {:?} values; the file is damaged",
+                tensor.name, tensor.dims
+            ));
         }
     }
     Ok(())
@@ -295,9 +297,10 @@ fn image_input(graph: &GraphProto) -> std::result::Result<ImageInput, String> {
     let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| fixed(d.value.as_ref())).collect();
     match dims[..] {
         [batch, None | Some(3), height, width] => Ok(ImageInput { name: input.name.clone(), batch, height, width }),
-        [_, Some(channels), _, _] => {
-            Err(format!("input {} has {channels} channels; RGB images (N x 3 x H x W) are what is trained on", input.name))
-        }
+        [_, Some(channels), _, _] => Err(format!(
+            "input {} has {channels} channels; RGB images (N x 3 x H x W) are what is trained on",
+            input.name
+        )),
         [_, _, _] => Err(format!(
             "input {} has three axes, no batch axis; export the model with an input of N x 3 x H x W",
             input.name

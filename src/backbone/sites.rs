@@ -232,8 +232,9 @@ fn crowded(site: &Site, rank: usize) -> String {
 }
 
 fn matching(spec: &str, sites: &[Site], ineligible: &[Ineligible]) -> std::result::Result<Vec<Site>, String> {
-    let pattern = regex::Regex::new(spec)
-        .map_err(|e| format!("neither last:N, nor all, nor a regular expression ({})", e.to_string().replace('\n', " ")))?;
+    let pattern = regex::Regex::new(spec).map_err(|e| {
+        format!("neither last:N, nor all, nor a regular expression ({})", e.to_string().replace('\n', " "))
+    })?;
     let picked: Vec<Site> = sites.iter().filter(|s| pattern.is_match(&s.name)).cloned().collect();
     if !picked.is_empty() {
         return Ok(picked);

@@ -1,6 +1,5 @@
 //! The truncated SVD of a site's weight: the directions that ship.
 
-
 use faer::{Mat, MatRef};
 use half::f16;
 use ndarray::ArrayView2;
@@ -43,7 +42,8 @@ pub fn directions(weight: ArrayView2<f32>, count: usize) -> Result<Directions> {
     .map_err(|e| fault(&format!("its singular values do not converge ({e:?})")))?;
     let mut out = Directions::default();
     for k in 0..count {
-        let largest = (0..columns).map(|j| v[(j, k)]).fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
+        let largest =
+            (0..columns).map(|j| v[(j, k)]).fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
         let sign = if largest < 0.0 { -1.0 } else { 1.0 };
         out.sigma.push(sigma[k] as f32);
         out.u.extend((0..rows).map(|i| f16::from_f64(sign * u[(i, k)])));
@@ -104,7 +104,8 @@ mod tests {
             for k in 0..d.sigma.len() {
                 let (u, v) = (row(&d.u, k, rows), row(&d.v, k, columns));
                 // W v = sigma u, up to the rounding of u and v to f16.
-                let wv: Vec<f64> = w.rows().into_iter().map(|r| r.iter().zip(&v).map(|(&w, v)| f64::from(w) * v).sum()).collect();
+                let wv: Vec<f64> =
+                    w.rows().into_iter().map(|r| r.iter().zip(&v).map(|(&w, v)| f64::from(w) * v).sum()).collect();
                 let off = wv.iter().zip(&u).map(|(wv, u)| (wv - f64::from(d.sigma[k]) * u).abs()).fold(0.0, f64::max);
                 assert!(off <= 2e-3 * f64::from(d.sigma[0]), "{rows}x{columns}, direction {k}: {off}");
                 assert!((dot(&v, &v) - 1.0).abs() < 2e-3);

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
 
-pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, sha256};
 pub use crate::adapter::Directions;
+pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, sha256};
 pub use directions::directions;
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
@@ -67,7 +67,8 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self> {
         let container = Container::open(path, Kind::Bundle)?;
         let json = |key: &str| container.text(key).map(str::to_string);
-        let bad = |key: &str, e: serde_json::Error| container.fault(format_args!("its entry {key} does not parse ({e})"));
+        let bad =
+            |key: &str, e: serde_json::Error| container.fault(format_args!("its entry {key} does not parse ({e})"));
         let sites: Vec<BundleSite> = serde_json::from_str(&json("sites")?).map_err(|e| bad("sites", e))?;
         let preprocess: Preprocess = serde_json::from_str(&json("preprocess")?).map_err(|e| bad("preprocess", e))?;
         let labels = serde_json::from_str(&json("labels")?).map_err(|e| bad("labels", e))?;
@@ -107,14 +108,15 @@ impl Bundle {
     /// Kind `Mismatch` where the backbone has no such site, or one of another size.
     pub fn sites_in(&self, backbone: &Backbone) -> Result<Vec<Site>> {
         let sites = backbone.sites_named(self.sites.iter().map(|site| site.name.as_str()))?;
-        let differs = |(site, listed): &(&Site, &BundleSite)| {
-            site.out_dim != listed.out_dim || site.in_dim != listed.in_dim
-        };
+        let differs =
+            |(site, listed): &(&Site, &BundleSite)| site.out_dim != listed.out_dim || site.in_dim != listed.in_dim;
         match sites.iter().zip(&self.sites).find(differs) {
             None => Ok(sites),
-            Some((site, _)) => {
-                Err(Error::new(ErrorKind::Mismatch, &site.name, "the bundle lists it with another size than its backbone"))
-            }
+            Some((site, _)) => Err(Error::new(
+                ErrorKind::Mismatch,
+                &site.name,
+                "the bundle lists it with another size than its backbone",
+            )),
         }
     }
 

@@ -113,7 +113,8 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     advance("checking forward pass and gradients");
     let checked = check(&backbone, &sites, &shipped, request.rank, &preprocess)?;
     advance("writing");
-    let container = fill(request, &backbone, &bytes, &sites, &shipped, &preprocess, labels.as_deref(), checked.feature_dim)?;
+    let container =
+        fill(request, &backbone, &bytes, &sites, &shipped, &preprocess, labels.as_deref(), checked.feature_dim)?;
     container.write_new(&request.output)?;
     let listed = Bundle::open(&request.output)?;
     let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();

@@ -16,7 +16,8 @@ fn describe(found: &Inspection) -> String {
     }
     text += &format!("\nbackbone sha256 {}\n", found.backbone_sha256);
     for site in &found.sites {
-        text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
+        text +=
+            &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
     }
     if let Some(preprocess) = &found.preprocess {
         text += &format!("photos: {preprocess}\n");

@@ -165,6 +165,9 @@ mod tests {
         assert_eq!(size(512), "512 B");
         assert_eq!(size(13_965_000), "13.3 MiB");
         assert_eq!(size(3 << 30), "3.0 GiB");
-        assert_eq!((count(1, "class"), count(2, "class"), count(3, "photo")), ("1 class".into(), "2 classes".into(), "3 photos".into()));
+        assert_eq!(
+            (count(1, "class"), count(2, "class"), count(3, "photo")),
+            ("1 class".into(), "2 classes".into(), "3 photos".into())
+        );
     }
 }

@@ -30,12 +30,22 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
 
 fn describe(report: &PackReport, args: &PackArgs) -> String {
     let bundle = args.output.display();
-    let mut text = format!("{bundle}: {} of rank {}, {}\n", count(report.sites.len(), "site"), report.rank, size(report.bundle_bytes));
+    let mut text = format!(
+        "{bundle}: {} of rank {}, {}\n",
+        count(report.sites.len(), "site"),
+        report.rank,
+        size(report.bundle_bytes)
+    );
     for site in &report.sites {
-        text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
+        text +=
+            &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
     }
     text += &format!("features: {} ({} values)\n", report.features, report.feature_dim);
-    text += &format!("backbone {}, directions {}\n", size(report.backbone_bytes as u64), size(report.directions_bytes as u64));
+    text += &format!(
+        "backbone {}, directions {}\n",
+        size(report.backbone_bytes as u64),
+        size(report.directions_bytes as u64)
+    );
     text += &format!(
         "checked: forward within {:.0e} of the file, gradients within {:.1} % of finite differences\n",
         report.forward_error,

@@ -58,7 +58,8 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(loss) = report.train_loss {
         text += &format!("training loss over the last epoch: {loss:.3}\n");
     }
-    text += &format!("trained {} numbers; {}\n", report.trainable_params, count(report.recompositions, "recomposition"));
+    text +=
+        &format!("trained {} numbers; {}\n", report.trainable_params, count(report.recompositions, "recomposition"));
     text += &format!("{:.1} s", report.seconds);
     if let Some(ms) = report.step_ms_median {
         text += &format!(", {ms:.0} ms a step");

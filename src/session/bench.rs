@@ -9,8 +9,8 @@ use super::memory::peak_rss_bytes;
 use super::store::Store;
 use super::train::{fresh_adapter, median};
 use crate::adapter::Update;
-use crate::backbone::SharedAdapter;
 use crate::autodiff::Network;
+use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::AdamW;
 use crate::error::Result;
@@ -61,7 +61,8 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize) -> Result<Ben
     let forward_ms = timed(micro, || bare.prefix(&images, size).and_then(|b| bare.forward(&b)).map(drop))?;
     drop(bare);
     let mut network = Network::training(&backbone, &sites, &shared)?;
-    let adapted_forward_ms = timed(micro, || network.prefix(&images, size).and_then(|b| network.forward(&b)).map(drop))?;
+    let adapted_forward_ms =
+        timed(micro, || network.prefix(&images, size).and_then(|b| network.forward(&b)).map(drop))?;
     let boundary = network.prefix(&images, size)?;
     let rounds = batch.div_ceil(micro);
     let update = Update { lr: 0.0, head_lr: 0.0, optimizer: AdamW::default() };

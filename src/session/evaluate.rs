@@ -1,6 +1,5 @@
 //! Accuracy and confusion.
 
-
 use serde::Serialize;
 
 use super::dataset::{Dataset, Quarantined};

@@ -1,6 +1,6 @@
 //! How many steps a lesson takes, and after which of them pairs are recomposed.
 
-use super::lesson::{Lesson, Length};
+use super::lesson::{Length, Lesson};
 use crate::bundle::Bundle;
 use crate::core::Recompose;
 

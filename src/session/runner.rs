@@ -40,7 +40,8 @@ impl Runner {
     pub(super) fn own_classifier(bundle: &Bundle, classes: usize) -> Result<Self> {
         let network = Network::own_classifier(&bundle.backbone()?)?;
         if network.features() != classes {
-            let message = format!("has {classes} labels, but its model has {} outputs; pack it again", network.features());
+            let message =
+                format!("has {classes} labels, but its model has {} outputs; pack it again", network.features());
             return Err(Error::new(ErrorKind::Mismatch, bundle.path.display(), message));
         }
         let adapter = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;

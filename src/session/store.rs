@@ -120,7 +120,11 @@ impl Store {
             }
         }
         Err(first_fault.unwrap_or_else(|| {
-            Error::new(ErrorKind::Store, path.display(), "holds no generation; is it a store that `srlora train` wrote?")
+            Error::new(
+                ErrorKind::Store,
+                path.display(),
+                "holds no generation; is it a store that `srlora train` wrote?",
+            )
         }))
     }
 
@@ -163,7 +167,8 @@ impl Store {
     /// Writes the next generation.
     pub(super) fn save(&mut self, adapter: &Adapter, record: &Record) -> Result<()> {
         let mut container = Container::new(Kind::Store);
-        let json = serde_json::to_string(record).map_err(|e| Error::new(ErrorKind::Internal, self.path.display(), e))?;
+        let json =
+            serde_json::to_string(record).map_err(|e| Error::new(ErrorKind::Internal, self.path.display(), e))?;
         container.metadata.insert("record".to_owned(), json);
         container.metadata.insert("backbone_sha256".to_owned(), record.backbone_sha256.clone());
         for site in &adapter.sites {
@@ -262,7 +267,6 @@ fn restore_site(container: &Container, mut site: SiteBuffers) -> Result<SiteBuff
     let ages = container.u32(&name("ages"), &[shape.rank])?;
     let directions = container.u16(&name("directions"), &[shape.rank])?;
     let reserve = container.u16(&name("reserve"), &container.dims::<1>(&name("reserve"))?)?;
-    site.ledger =
-        HostLedger::restore(&shape, ages, directions, reserve).map_err(|e| container.fault(e.to_string()))?;
+    site.ledger = HostLedger::restore(&shape, ages, directions, reserve).map_err(|e| container.fault(e.to_string()))?;
     site.restored().map_err(|e| container.fault(e))
 }

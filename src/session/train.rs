@@ -130,7 +130,8 @@ fn run_steps(
     if plan.steps == 0 {
         return Ok(outcome);
     }
-    let [pairs_schedule, head_schedule] = [lesson.lr, lesson.head_lr].map(|lr| Schedule::linear(lr, plan.warmup, plan.steps));
+    let [pairs_schedule, head_schedule] =
+        [lesson.lr, lesson.head_lr].map(|lr| Schedule::linear(lr, plan.warmup, plan.steps));
     observer(Progress::Begin { phase: "train", total: plan.steps });
     let (mut epoch, mut queue) = (0, Vec::new());
     let mut epoch_loss = Mean::default();
