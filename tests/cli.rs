@@ -47,7 +47,11 @@ impl Place {
     fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                if entry.path().is_dir() { walk(&entry.path(), found) } else { found.push((entry.path(), fs::read(entry.path()).unwrap())) }
+                if entry.path().is_dir() {
+                    walk(&entry.path(), found)
+                } else {
+                    found.push((entry.path(), fs::read(entry.path()).unwrap()))
+                }
             }
         }
         let mut found = Vec::new();
@@ -125,7 +129,21 @@ fn the_same_command_twice_writes_the_same_bytes() {
     for method in ["srlora", "pissa", "lora", "head", "imprint"] {
         let generation = |run: &str| {
             let store = place.path(&format!("{method}-{run}"));
-            json(&["train", &bundle, "--data", &data, "-o", &store, "--epochs", "6", "--augment", "on", "--method", method, "--json"]);
+            json(&[
+                "train",
+                &bundle,
+                "--data",
+                &data,
+                "-o",
+                &store,
+                "--epochs",
+                "6",
+                "--augment",
+                "on",
+                "--method",
+                method,
+                "--json",
+            ]);
             let last = if method == "imprint" { 1 } else { 2 };
             fs::read(format!("{store}/generation-{last:06}.safetensors")).unwrap()
         };
@@ -218,7 +236,8 @@ fn unreadable_photos_are_set_aside_and_training_goes_on() {
     huge[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
     fs::write(format!("{data}/bright/huge.png"), huge).unwrap();
     let trained = json(&["train", &bundle, "--data", &data, "-o", &store, "--epochs", "2", "--json"]);
-    let paths: Vec<&str> = trained["quarantined"].as_array().unwrap().iter().map(|q| q["path"].as_str().unwrap()).collect();
+    let paths: Vec<&str> =
+        trained["quarantined"].as_array().unwrap().iter().map(|q| q["path"].as_str().unwrap()).collect();
     assert_eq!((paths.len(), trained["train_images"].as_u64()), (4, Some(8)), "{paths:?}");
     for name in ["empty.png", "text.jpg", "half.png", "huge.png"] {
         assert!(paths.iter().any(|path| path.ends_with(name)), "{name} in {paths:?}");
@@ -230,7 +249,10 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_generation_before() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
     let said = refused(&["train", &bundle, "--data", &data, "-o", &store, "--lr", "1e38", "--head-lr", "1e38"], 1);
-    assert!(said.contains("step ") && said.contains("not a number") || said.contains("stopped being a number"), "{said}");
+    assert!(
+        said.contains("step ") && said.contains("not a number") || said.contains("stopped being a number"),
+        "{said}"
+    );
     let kept = json(&["inspect", &store, "--json"]);
     assert_eq!(kept["generation"], 1);
     json(&["eval", &bundle, "--store", &store, "--data", &data, "--json"]);
@@ -252,7 +274,11 @@ fn files_that_do_not_belong_together_or_are_damaged_are_refused() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&latest, bytes).unwrap();
-    assert_eq!(json(&["inspect", &store, "--json"])["generation"], 1, "a damaged generation falls back to the one before");
+    assert_eq!(
+        json(&["inspect", &store, "--json"])["generation"],
+        1,
+        "a damaged generation falls back to the one before"
+    );
     fs::write(&other, &fs::read(&bundle).unwrap()[..500]).unwrap();
     place.refuses(&["inspect", &other], 1, &["truncated"]);
 }
