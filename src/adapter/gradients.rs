@@ -1,6 +1,6 @@
 //! Gradients of everything that learns, summed over images.
 
-/// A sum, or after [`Gradients::average`] a mean, of gradients, with what it was taken over.
+/// A sum, or after averaging a mean, of gradients, with what it was taken over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
     /// A plane per site: dA (rank x in_dim), then dB transposed (rank x out_dim).

@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn every_derivative_agrees_with_finite_differences_of_its_function() {
-        let functions: [(Derivative, fn(f64) -> f64); 15] = [
+        type Function = fn(f64) -> f64;
+        let functions: [(Derivative, Function); 15] = [
             (Derivative::Neg, |x| -x),
             (Derivative::Abs, f64::abs),
             (Derivative::Square, |x| x * x),

@@ -1,6 +1,6 @@
 //! Reverse mode as a transform of tract's graphs: a forward graph goes in, the same graph with its gradients comes out.
 //!
-//! [`Tape::backward`] walks the graph once from the features back to the sites and asks the rule of each op for the
+//! `Tape::backward` walks the graph once from the features back to the sites and asks the rule of each op for the
 //! gradient of its inputs. A rule lives in the file of its family and writes ordinary nodes, plus a few ops of our own
 //! where tract has none. Only what leads to a site is differentiated; frozen weights never are.
 

@@ -6,6 +6,7 @@ use tract_onnx::tract_core::internal::*;
 use super::{StepGraph, Unsupported, step_graph};
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::plan::{Plan, floats};
+use crate::backbone::site_op::read;
 use crate::backbone::{Backbone, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,6 +30,9 @@ pub struct StepOutput {
 }
 
 /// A backbone whose sites read one shared adapter.
+///
+/// tract prepares a graph around its site nodes. They are therefore put in even where the adapter has no sites (only a head
+/// learns) and then pass their map's output on: all methods start from the same features, bit for bit.
 ///
 /// Every run takes one micro-batch of [`Network::batch`] images, NCHW, row-major.
 pub struct Network {
@@ -69,10 +73,11 @@ impl Network {
     }
 
     fn build(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter, train: bool) -> Result<Self> {
-        let mut model = backbone.features_graph(sites, Some(adapter))?;
+        let attached = !read(adapter).sites.is_empty();
+        let mut model = backbone.features_graph(sites, attached.then_some(adapter))?;
         backbone.told(model.declutter())?;
-        let train = train.then_some((sites, adapter));
-        Self::plan(backbone, &model, train)
+        let sites = if attached { sites } else { &[] };
+        Self::plan(backbone, &model, train.then_some((sites, adapter)))
     }
 
     fn plan(backbone: &Backbone, model: &TypedModel, train: Option<(&[Site], &SharedAdapter)>) -> Result<Self> {

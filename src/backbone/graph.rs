@@ -196,7 +196,8 @@ fn suffix_nodes(model: &TypedModel, order: &[usize]) -> TractResult<HashSet<usiz
     let mut suffix = HashSet::new();
     for &id in order {
         let node = model.node(id);
-        if node.op_is::<SiteOp>() {
+        // A site without an adapter only passes its map's output on; nothing can change behind it.
+        if node.op_as::<SiteOp>().is_some_and(|site| site.adapter.is_some()) {
             let [x, y] = node.inputs[..] else { bail!("a site takes x and y") };
             suffix.extend(between(model, order, x.node, y.node));
             suffix.insert(id);

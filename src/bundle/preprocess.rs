@@ -71,7 +71,7 @@ impl Preprocess {
         Ok(())
     }
 
-    /// y[c][i] = (x[i][c] / 255 * range - mean[c]) / std[c]
+    /// `y[c][i] = (x[i][c] / 255 * range - mean[c]) / std[c]`
     ///
     /// Shapes: `rgb` pixels x 3 (height x width x channel), y 3 x pixels (channel x height x width); row-major. Bytes after
     /// the last whole pixel are ignored.

@@ -8,7 +8,7 @@ use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
 use super::store::Store;
 use super::train::{fresh_adapter, median};
-use crate::adapter::Update;
+use crate::adapter::{Adapter, SiteSettings, Update};
 use crate::autodiff::Network;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
@@ -51,10 +51,10 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize) -> Result<Ben
         Some(store) => store.load(bundle)?.1,
         None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES)?,
     };
-    let sites = if adapter.sites.is_empty() { Vec::new() } else { sites };
     let mut gradients = adapter.zero_gradients();
     let shared: SharedAdapter = std::sync::Arc::new(std::sync::RwLock::new(adapter));
-    let mut bare = Network::inference(&backbone, &[], &shared)?;
+    let none = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
+    let mut bare = Network::inference(&backbone, &sites, &std::sync::Arc::new(std::sync::RwLock::new(none)))?;
     let micro = bare.batch();
     let images: Vec<f32> = (0..micro * bare.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect();
     let labels = vec![0; micro];

@@ -45,7 +45,7 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let pairs = fused_per_event(bundle.rank);
     let reserve = bundle.sites.iter().map(|site| site.reserve).max().unwrap_or(0);
     let events = reserve.saturating_sub(bundle.rank).div_ceil(pairs) as u64;
-    let spread = if events == 0 { 0 } else { (last / events).max(1) };
+    let spread = last.checked_div(events).map_or(0, |interval| interval.max(1));
     let interval = match (lesson.method.settings().recomposes, lesson.interval) {
         (false, _) => 0,
         (true, Some(interval)) => u64::from(interval),

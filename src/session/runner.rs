@@ -59,8 +59,7 @@ impl Runner {
 
     fn build(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<Self> {
         let backbone = bundle.backbone()?;
-        // An adapter without sites is a head alone: all of the backbone is prefix.
-        let sites = if adapter.sites.is_empty() { Vec::new() } else { bundle.sites_in(&backbone)? };
+        let sites = bundle.sites_in(&backbone)?;
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
         let network = if train {
             Network::training(&backbone, &sites, &adapter)?
