@@ -1,7 +1,10 @@
-//! Sums, mean of squares, RMS normalization, softmax: ops that mix the elements of an axis.
+//! Sums, extremes, mean of squares, RMS normalization, softmax: ops that mix the elements of an axis.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::cast;
+use tract_onnx::tract_core::ops::logic::comp_eq;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
 
@@ -21,6 +24,7 @@ pub(super) fn rule(
                 tape.broadcast(g, &shape)?
             }
             Reducer::MeanOfSquares => mean_of_squares(tape, &op.axes, x, g)?,
+            Reducer::Max | Reducer::Min => extreme(tape, &op.axes, [x, y], g)?,
             _ => return Ok(None),
         }
     } else if let Some(op) = node.op_as::<RmsNorm>() {
@@ -32,6 +36,17 @@ pub(super) fn rule(
         return Ok(None);
     };
     Ok(Some(tvec!(Some(dx))))
+}
+
+/// y = max(x) or min(x); g goes to where x = y, in equal shares.
+fn extreme(tape: &mut Tape, axes: &[usize], [x, y]: [OutletId; 2], g: OutletId) -> TractResult<OutletId> {
+    let shape = tape.shape(x)?;
+    let y = tape.broadcast(y, &shape)?;
+    let winners = tape.wire("winners", TypedBinOp(comp_eq(), None), &[x, y])?;
+    let winners = tape.wire("winners", cast(f32::datum_type()), &[winners])?;
+    let count = tape.sum(winners, axes)?;
+    let share = tape.binary(math::div(), g, count)?;
+    tape.mul(winners, share)
 }
 
 /// y = sum(x^2) / n; dx = 2 x g / n.

@@ -96,9 +96,8 @@ fn concat(tape: &mut Tape, node: &TypedNode, g: OutletId, wanted: &[bool], axis:
     Ok(gradients)
 }
 
-/// y = a where the condition holds, else b.
+/// y = a where the condition holds, else b. The condition is a step: nothing flows through it.
 fn choice(tape: &mut Tape, node: &TypedNode, g: OutletId, wanted: &[bool]) -> TractResult<InputGradients> {
-    ensure!(!wanted[0], "a condition that depends on the image");
     let rank = tape.shape(g)?.len();
     let zero = tape.constant(tensor0(0f32).broadcast_into_rank(rank)?)?;
     let mut gradients: InputGradients = tvec!(None, None, None);

@@ -1,0 +1,176 @@
+//! Whole networks, narrow exports of every family and the real models: features against onnxruntime, gradients against
+//! PyTorch, and step 0 against the bare backbone. `tests/fixtures/make_networks.py` made what they are compared with.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use safetensors::SafeTensors;
+use srlora::adapter::{Adapter, SiteSettings};
+use srlora::autodiff::Network;
+use srlora::backbone::{Backbone, Site};
+use srlora::bundle::directions;
+use srlora::core::Start;
+
+/// Largest difference of a tensor, relative to its largest value.
+const TOLERANCE: f32 = 1e-4;
+const RANK: usize = 2;
+const CLASSES: usize = 3;
+const LABELS: [i64; 2] = [0, 1];
+
+/// The numbers of `make_networks.py`, in its order.
+struct Numbers(u64);
+
+impl Numbers {
+    fn take(&mut self, count: usize, low: f32, high: f32) -> Vec<f32> {
+        let next = || {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 40) as f32 / (1 << 24) as f32 * (high - low) + low
+        };
+        std::iter::repeat_with(next).take(count).collect()
+    }
+
+    fn scaled(&mut self, count: usize, factor: f32) -> Vec<f32> {
+        self.take(count, -1.0, 1.0).into_iter().map(|v| v * factor).collect()
+    }
+}
+
+/// What the reference made of one network.
+struct Golden<'f> {
+    file: &'f SafeTensors<'f>,
+    name: &'f str,
+}
+
+impl Golden<'_> {
+    fn tensor(&self, key: &str) -> Vec<f32> {
+        let tensor = self.file.tensor(&format!("{}/{key}", self.name)).unwrap();
+        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// The difference relative to the largest value; anything above the tolerance fails.
+    fn check(&self, key: &str, what: &str, found: &[f32]) -> f32 {
+        let expected = self.tensor(key);
+        assert_eq!(found.len(), expected.len(), "{}: {what}", self.name);
+        let largest = expected.iter().fold(1e-30f32, |m, v| m.max(v.abs()));
+        let difference = |(a, b): (&f32, &f32)| (a - b).abs() / largest;
+        let worst =
+            found.iter().zip(&expected).map(difference).fold(0.0, |m, d| if d.is_nan() { f32::NAN } else { d.max(m) });
+        assert!(worst <= TOLERANCE, "{}: {what} differs by {worst:e}", self.name);
+        worst
+    }
+}
+
+fn started(backbone: &Backbone, sites: &[Site], start: Start) -> Adapter {
+    let seed = |site: &Site| {
+        let directions = directions(backbone.weight(site).unwrap().view(), 2 * RANK).unwrap();
+        (site.name.clone(), site.out_dim, site.in_dim, directions)
+    };
+    let settings = SiteSettings { start, ..SiteSettings::default() };
+    Adapter::start(sites.iter().map(seed), RANK, settings, CLASSES, backbone.feature_dim().unwrap()).unwrap()
+}
+
+/// Every image through `run`, in micro-batches of the network's size; a file fixes it at 1 or 2.
+fn each_batch(network: &mut Network, images: &[f32], mut run: impl FnMut(&mut Network, &[f32], &[i64])) {
+    let batch = network.batch();
+    for (images, labels) in images.chunks_exact(batch * network.image_len()).zip(LABELS.chunks_exact(batch)) {
+        run(network, images, labels);
+    }
+}
+
+fn features(network: &mut Network, images: &[f32], size: [usize; 2]) -> Vec<f32> {
+    let mut features = Vec::new();
+    each_batch(network, images, |network, images, _| {
+        let boundary = network.prefix(images, size).unwrap();
+        features.extend(network.forward(&boundary).unwrap());
+    });
+    features
+}
+
+fn step_0_keeps_every_bit(name: &str, backbone: &Backbone, images: &[f32], bare: &[f32]) {
+    for start in [Start::Aligned, Start::Principal, Start::Random { seed: 1 }] {
+        let adapter = Arc::new(RwLock::new(started(backbone, backbone.sites(), start)));
+        let mut adapted = Network::inference(backbone, backbone.sites(), &adapter).unwrap();
+        let at_step_0 = features(&mut adapted, images, backbone.size());
+        let equal =
+            at_step_0.len() == bare.len() && at_step_0.iter().zip(bare).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(equal, "{name}, {start:?}: step 0 differs from the backbone");
+    }
+}
+
+/// The gradients of the sum of two images' losses, away from the start; the worst difference.
+fn gradients(golden: &Golden, backbone: &Backbone, images: &[f32], numbers: &mut Numbers) -> f32 {
+    let sites = backbone.sites();
+    let mut adapter = started(backbone, sites, Start::Aligned);
+    for (site, buffers) in sites.iter().zip(&mut adapter.sites) {
+        let a = numbers.scaled(RANK * site.in_dim, 0.5 / (site.in_dim as f32).sqrt());
+        buffers.values_mut().copy_from_slice(&[a, numbers.scaled(RANK * site.out_dim, 0.2)].concat());
+    }
+    let width = adapter.head.features();
+    let w = numbers.scaled(CLASSES * width, 1.0 / (width as f32).sqrt());
+    adapter.head.values_mut().copy_from_slice(&[w, numbers.scaled(CLASSES, 1.0)].concat());
+
+    let mut sum = adapter.zero_gradients();
+    let (mut loss, mut adapted) = (0.0, Vec::new());
+    let adapter = Arc::new(RwLock::new(adapter));
+    let mut network = Network::training(backbone, sites, &adapter).unwrap();
+    each_batch(&mut network, images, |network, images, labels| {
+        let boundary = network.prefix(images, backbone.size()).unwrap();
+        adapted.extend(network.forward(&boundary).unwrap());
+        let step = network.step(&boundary, labels).unwrap();
+        loss += step.loss.iter().sum::<f32>();
+        let add = |sum: &mut [f32], part: &[f32]| sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+        add(&mut sum.head, &[step.dw, step.db].concat());
+        sum.sites.iter_mut().zip(&step.pairs).for_each(|(s, (a, b))| add(s, &[&a[..], b].concat()));
+    });
+    let mut worst = golden.check("adapted", "adapted features", &adapted);
+    worst = worst.max(golden.check("loss", "loss", &[loss]));
+    let (dw, db) = sum.head.split_at(CLASSES * width);
+    worst = worst.max(golden.check("dw", "dL/dW of the head", dw)).max(golden.check("db", "dL/db of the head", db));
+    for (index, (site, plane)) in sites.iter().zip(&sum.sites).enumerate() {
+        let (a, b) = plane.split_at(RANK * site.in_dim);
+        let at = |matrix: char| format!("dL/d{matrix} of {}", site.name);
+        worst = worst.max(golden.check(&format!("{index}.a"), &at('A'), a));
+        worst = worst.max(golden.check(&format!("{index}.b"), &at('B'), b));
+    }
+    worst
+}
+
+fn check_all(golden: &str, models: &Path) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/networks").join(golden);
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["cases"]).unwrap();
+    for (name, case) in cases.as_object().unwrap() {
+        let golden = Golden { file: &file, name };
+        let number = |key: &str| case[key].as_f64().unwrap() as f32;
+        let size = number("size") as usize;
+        let onnx = std::fs::read(models.join(format!("{name}.onnx"))).unwrap();
+        let backbone = Backbone::read(&onnx, name, None, None).unwrap();
+        let names: Vec<&str> = case["sites"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        let found: Vec<&str> = backbone.sites().iter().map(|site| site.name.as_str()).collect();
+        assert_eq!(found, names, "{name}: the sites");
+
+        let mut numbers = Numbers(1);
+        let images = numbers.take(2 * 3 * size * size, number("low"), number("high"));
+        let none = Arc::new(RwLock::new(Adapter::start([], RANK, SiteSettings::default(), CLASSES, 1).unwrap()));
+        let mut bare = Network::inference(&backbone, backbone.sites(), &none).unwrap();
+        let bare = features(&mut bare, &images, backbone.size());
+        let forward = golden.check("features", "features", &bare);
+        step_0_keeps_every_bit(name, &backbone, &images, &bare);
+        let backward = gradients(&golden, &backbone, &images, &mut numbers);
+        println!("{name}: features within {forward:.1e} of onnxruntime, gradients within {backward:.1e} of PyTorch");
+    }
+}
+
+#[test]
+fn every_family_from_both_exporters() {
+    check_all("golden.safetensors", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/networks"));
+}
+
+#[test]
+fn real_models() {
+    match std::env::var_os("SRLORA_ASSETS").map(PathBuf::from) {
+        Some(assets) => check_all("assets.safetensors", &assets.join("models")),
+        None => eprintln!("NOT CHECKED: SRLORA_ASSETS is not set, so nothing was compared on real models"),
+    }
+}
