@@ -70,7 +70,6 @@ impl Meter {
                 self.advance(&format!("loss {loss:.3}  accuracy {:5.1} %", accuracy * 100.0));
             }
             Progress::End => self.end(),
-            Progress::Note(text) => self.line(text),
             Progress::Warning(text) => self.line(&format!("warning: {text}")),
         }
     }

@@ -156,8 +156,6 @@ pub enum Progress<'p> {
     },
     /// The phase is over.
     End,
-    /// Something that the user should know.
-    Note(&'p str),
     /// Something went wrong that does not stop the run.
     Warning(&'p str),
 }
