@@ -145,7 +145,7 @@ impl Layer {
 
     fn frozen(&self, kind: &Value) -> Weight<'_> {
         match (kind.as_str().unwrap(), &self.weight_int8) {
-            ("int8", Some((codes, scales))) => Weight::Int8 { codes, scales },
+            ("int8", Some((codes, scales))) => Weight::Int8 { codes, scales, zeros: &[] },
             ("f16", _) => Weight::F16(&self.weight_f16),
             _ => Weight::F32(&self.weight),
         }

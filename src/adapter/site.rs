@@ -1,13 +1,12 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
 use half::f16;
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use super::kernel::{Factors, add_live, each_delta_tile, live_backward};
+use super::kernel::{Factors, Terms, add_terms, terms_backward};
 use super::{Directions, SiteSeed, Update};
 use crate::core::{
-    Blocks, BlocksRef, CoreError, Delta, DeltaRef, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start,
+    Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -61,8 +60,10 @@ pub struct SiteBuffers {
     pub(crate) staged: usize,
     /// A0 (rank x in_dim), then B0 transposed (rank x out_dim), where B0 is not 0.
     start: Vec<f32>,
-    /// Whether anything has been fused; until then the delta costs nothing.
-    has_delta: bool,
+    /// The staged terms in f32: a (staged x in_dim), then b (staged x out_dim).
+    stage_f32: Vec<f32>,
+    /// Whether the delta's blocks hold anything; until then they cost nothing.
+    merged: bool,
 }
 
 fn told(name: &str) -> impl Fn(CoreError) -> Error + '_ {
@@ -88,7 +89,8 @@ impl SiteBuffers {
             stage: vec![f16::ZERO; shape.delta_stage_len()],
             staged: 0,
             start: Vec::new(),
-            has_delta: false,
+            stage_f32: Vec::new(),
+            merged: false,
             name,
         };
         let mut view = site.view_mut();
@@ -122,9 +124,13 @@ impl SiteBuffers {
         Ok(self)
     }
 
-    /// The cached start values and whether there is a delta follow from ledger, stage and scales.
+    /// What is cached in f32, and whether the blocks hold anything, follows from ledger, stage and scales.
     fn refresh(&mut self) {
-        self.has_delta = self.staged > 0 || self.scales.iter().any(|scale| *scale != f16::ZERO);
+        let SiteShape { out_dim, in_dim, stage, .. } = self.shape;
+        self.merged = self.scales.iter().any(|scale| *scale != f16::ZERO);
+        let (b, a) = self.stage.split_at(stage * out_dim);
+        let staged = a.iter().take(self.staged * in_dim).chain(b.iter().take(self.staged * out_dim));
+        self.stage_f32 = staged.map(|v| v.to_f32()).collect();
         if self.config.start.is_free() {
             return;
         }
@@ -149,59 +155,63 @@ impl SiteBuffers {
         PairGradients { a: Array2::zeros((rank, in_dim)), b_t: Array2::zeros((rank, out_dim)) }
     }
 
-    fn factors<'p>(&self, plane: &'p [f32]) -> Factors<'p> {
-        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
+    /// The factors in `plane`: a (rank x in_dim), then b transposed (rank x out_dim); `None` where it is empty.
+    fn factors<'p>(&self, plane: &'p [f32]) -> Option<Factors<'p>> {
+        let SiteShape { in_dim, out_dim, .. } = self.shape;
+        let rank = plane.len() / (in_dim + out_dim);
         let (a, b_t) = plane.split_at(rank * in_dim);
         // Both lengths follow from the shape that made the plane.
         let matrix =
             |rows, values| ArrayView2::from_shape((rank, rows), values).expect("a plane has its shape's length");
-        Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, &b_t[..rank * out_dim]) }
+        (rank > 0).then(|| Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, b_t) })
     }
 
-    fn live(&self) -> Factors<'_> {
-        self.factors(&self.state[..self.shape.plane_len()])
+    fn terms(&self) -> Option<Terms<'_>> {
+        let pairs = self.factors(&self.state[..self.shape.plane_len()])?;
+        let (start, staged) = (self.factors(&self.start), self.factors(&self.stage_f32));
+        Some(Terms { scale: self.config.scale, pairs, start, staged })
     }
 
-    fn start_factors(&self) -> Option<Factors<'_>> {
-        (!self.start.is_empty()).then(|| self.factors(&self.start))
+    /// Whether [`SiteBuffers::add_merged_row`] adds anything.
+    #[must_use]
+    pub fn has_merged(&self) -> bool {
+        self.merged
     }
 
-    fn each_delta_tile(&self, visit: impl FnMut(usize, ArrayView2<f32>)) {
-        if !self.has_delta {
-            return;
+    /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them.
+    pub fn add_merged_row(&self, row: usize, out: &mut [f32]) {
+        let (width, blocks) = (self.shape.in_dim, self.shape.row_blocks());
+        let codes = self.codes[row * width..(row + 1) * width].chunks(self.shape.block);
+        let scales = &self.scales[row * blocks..(row + 1) * blocks];
+        for ((codes, scale), out) in codes.zip(scales).zip(out.chunks_mut(self.shape.block)) {
+            let scale = scale.to_f32();
+            out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
         }
-        let blocks = BlocksRef::Int8 { codes: &self.codes, scales: &self.scales };
-        let delta = DeltaRef { blocks, stage: &self.stage, staged: self.staged };
-        each_delta_tile(self.shape.out_dim, self.shape.in_dim, |row, out| delta.row_into(&self.shape, row, out), visit);
     }
 
-    /// y += D x + scale (B A x - B0 A0 x).
+    /// y += scale (B A x - B0 A0 x) + the staged part of D x.
     ///
+    /// With W and the delta's blocks, which one product multiplies with x, that is the adapted map.
     /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, any strides.
-    pub fn forward(&self, x: ArrayView2<f32>, mut y: ArrayViewMut2<f32>) {
-        self.each_delta_tile(|first, tile| {
-            let mut rows = y.slice_mut(s![first..first + tile.nrows(), ..]);
-            general_mat_mul(1.0, &tile, &x, 1.0, &mut rows);
-        });
-        add_live(self.config.scale, self.live(), self.start_factors(), x, y);
+    pub fn forward(&self, x: ArrayView2<f32>, y: ArrayViewMut2<f32>) {
+        if let Some(terms) = self.terms() {
+            add_terms(terms, x, y);
+        }
     }
 
-    /// Adds the gradients of the pairs to `gradients`, and D^T dy + scale (A^T B^T - A0^T B0^T) dy to `dx`.
+    /// Adds the gradients of the pairs to `gradients`, and what passes through the terms of [`SiteBuffers::forward`] to
+    /// `dx`.
     pub fn backward(
         &self,
         x: ArrayView2<f32>,
         dy: ArrayView2<f32>,
-        mut dx: Option<ArrayViewMut2<f32>>,
+        dx: Option<ArrayViewMut2<f32>>,
         gradients: &mut PairGradients,
     ) {
-        if let Some(dx) = dx.as_mut() {
-            self.each_delta_tile(|first, tile| {
-                let rows = dy.slice(s![first..first + tile.nrows(), ..]);
-                general_mat_mul(1.0, &tile.t(), &rows, 1.0, dx);
-            });
-        }
         let PairGradients { a, b_t } = gradients;
-        live_backward(self.config.scale, self.live(), self.start_factors(), x, dy, dx.as_mut(), (a, b_t));
+        if let Some(terms) = self.terms() {
+            terms_backward(terms, x, dy, dx, (a, b_t));
+        }
     }
 
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
@@ -258,8 +268,13 @@ mod tests {
                 let positions = 9;
                 let x = Array2::from_shape_vec((41, positions), wave(41 * positions, 0.4)).unwrap();
                 let dy = Array2::from_shape_vec((70, positions), wave(70 * positions, 0.9)).unwrap();
-                let mut y = Array2::from_elem((70, positions), 0.25);
-                let mut dx = Array2::zeros(x.dim());
+                let mut merged = Array2::<f32>::zeros((70, 41));
+                for (row, mut out) in merged.rows_mut().into_iter().enumerate() {
+                    site.add_merged_row(row, out.as_slice_mut().unwrap());
+                }
+                assert_eq!(site.has_merged(), fused && merged.iter().any(|v| *v != 0.0));
+                let mut y = merged.dot(&x) + 0.25;
+                let mut dx = merged.t().dot(&dy);
                 let mut pairs = site.zero_gradients();
                 site.forward(x.view(), y.view_mut());
                 site.backward(x.view(), dy.view(), Some(dx.view_mut()), &mut pairs);

@@ -29,7 +29,7 @@ const STEPS: [f64; 6] = [1e-2, 3e-3, 3e-2, 1e-3, 1e-1, 3e-4];
 /// # Errors
 /// Kind `Check` if it exceeds [`FORWARD_TOLERANCE`], naming the first node that differs.
 pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32]) -> Result<f32> {
-    let plain = backbone.features_graph(&[], None)?;
+    let plain = backbone.reference_graph()?;
     let mut reference = backbone.told(Plan::as_is(plain.clone()))?;
     let expected = backbone.told(run(&mut reference, backbone, network.batch(), images))?;
     let boundary = network.prefix(images, backbone.size())?;

@@ -3,7 +3,7 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use crate::backbone::site_op::{SharedAdapter, read};
+use crate::backbone::map_op::{SharedAdapter, read};
 
 /// Inputs: features `[n, features]`, labels `[n]` (i64; negative: the row does not count).
 ///

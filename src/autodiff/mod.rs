@@ -6,7 +6,6 @@
 
 mod binary;
 mod check;
-mod conv;
 mod elementwise;
 mod head;
 mod linear;
@@ -26,7 +25,7 @@ use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 use crate::backbone::graph::concrete;
-use crate::backbone::site_op::{SiteGradient, SiteOp};
+use crate::backbone::map_op::{MapGradient, MapOp};
 
 pub use check::{FORWARD_TOLERANCE, GRADIENT_TOLERANCE, check_forward, check_gradients};
 pub use network::{Boundary, Network, StepOutput};
@@ -38,8 +37,7 @@ type InputGradients = TVec<Option<OutletId>>;
 /// A rule: `Ok(None)` if the op is not of this family, else the gradients of the inputs that `wanted` marks.
 type Rule = fn(&mut Tape, &TypedNode, OutletId, &[bool]) -> TractResult<Option<InputGradients>>;
 
-const RULES: [Rule; 7] =
-    [binary::rule, elementwise::rule, linear::rule, conv::rule, pool::rule, reduce::rule, shape::rule];
+const RULES: [Rule; 6] = [binary::rule, elementwise::rule, linear::rule, pool::rule, reduce::rule, shape::rule];
 
 /// The gradients of one site's pairs, as graph outlets.
 #[derive(Debug, Clone, Copy)]
@@ -88,10 +86,10 @@ impl<'m> Tape<'m> {
             let node = self.model.node(id).clone();
             let Some(&gradient) = gradients.get(&OutletId::new(id, 0)) else { continue };
             let wanted: Vec<bool> = node.inputs.iter().map(behind_site).collect();
-            let inputs = if let Some(site) = node.op_as::<SiteOp>() {
-                let (pairs, inputs) = self.site(&node, site, gradient, &wanted)?;
-                found.pairs.push(pairs);
-                inputs
+            let inputs = if let Some(map) = node.op_as::<MapOp>() {
+                let (pairs, dx) = self.map(&node, map, gradient, wanted[0])?;
+                found.pairs.extend(pairs);
+                tvec!(dx)
             } else if wanted.contains(&true) {
                 match self.differentiate(&node, gradient, &wanted) {
                     Ok(inputs) => inputs,
@@ -121,7 +119,7 @@ impl<'m> Tape<'m> {
         let mut upstream: HashMap<usize, Vec<usize>> = HashMap::new();
         for &id in order {
             let node = self.model.node(id);
-            let mut sites: HashSet<usize> = node.op_as::<SiteOp>().map(|site| site.index).into_iter().collect();
+            let mut sites: HashSet<usize> = site_of(node).into_iter().collect();
             sites.extend(node.inputs.iter().filter_map(|i| upstream.get(&i.node)).flatten());
             let mut sites: Vec<usize> = sites.into_iter().collect();
             sites.sort_unstable();
@@ -161,19 +159,26 @@ impl<'m> Tape<'m> {
         Ok(inputs)
     }
 
-    /// dL/dy = g; dL/dx gets what passes through the pairs and the delta, dL/dA and dL/dB leave the graph.
-    fn site(
+    /// dL/dy = g; dL/dx gets what passes through W, the delta and the pairs; dL/dA and dL/dB leave the graph.
+    fn map(
         &mut self,
         node: &TypedNode,
-        site: &SiteOp,
+        map: &MapOp,
         gradient: OutletId,
-        wanted: &[bool],
-    ) -> TractResult<(PairOutlets, InputGradients)> {
-        let op = SiteGradient { site: site.clone(), wants_input: wanted[0] };
-        let outlets = self.model.wire_node(self.name("site"), op, &[gradient, node.inputs[0]])?;
+        wants_input: bool,
+    ) -> TractResult<(Option<PairOutlets>, Option<OutletId>)> {
+        let site = map.site.as_ref().map(|site| site.index);
+        if site.is_none() && !wants_input {
+            return Ok((None, None));
+        }
+        let op = MapGradient { map: map.clone(), wants_input, input: self.shape(node.inputs[0])? };
+        // Only the gradients of pairs need x; a map without pairs lets go of it.
+        let inputs = if site.is_some() { tvec![gradient, node.inputs[0]] } else { tvec![gradient] };
+        let outlets = self.model.wire_node(self.name("map"), op, &inputs)?;
         self.written += 1;
-        let pairs = PairOutlets { index: site.index, a: outlets[0], b_t: outlets[1] };
-        Ok((pairs, tvec!(outlets.get(2).copied(), wanted[1].then_some(gradient))))
+        let pairs = site.map(|index| PairOutlets { index, a: outlets[0], b_t: outlets[1] });
+        let dx = if wants_input { outlets.last().copied() } else { None };
+        Ok((pairs, dx))
     }
 
     fn name(&self, tag: &str) -> String {
@@ -236,4 +241,9 @@ impl<'m> Tape<'m> {
         let shape: TVec<TDim> = shape.iter().map(|d| d.to_dim()).collect();
         self.wire("broadcast", MultiBroadcastTo { shape: shape.into() }, &[a])
     }
+}
+
+/// The site that a node is.
+fn site_of(node: &TypedNode) -> Option<usize> {
+    node.op_as::<MapOp>()?.site.as_ref().map(|site| site.index)
 }

@@ -5,8 +5,8 @@ use tract_onnx::tract_core::internal::*;
 
 use super::{StepGraph, Unsupported, step_graph};
 use crate::backbone::graph::{concrete, onnx_name, split};
+use crate::backbone::map_op::read;
 use crate::backbone::plan::{Plan, floats};
-use crate::backbone::site_op::read;
 use crate::backbone::{Backbone, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::*;
 use super::head::HeadLoss;
 use super::{Tape, Unsupported};
 use crate::backbone::graph::concrete;
-use crate::backbone::site_op::SharedAdapter;
+use crate::backbone::map_op::SharedAdapter;
 
 /// A suffix with its backward pass. Inputs: the boundary tensors, then the labels. Outputs: loss, logits, dw, db, then
 /// dA and dB transposed for every site in `sites`.

@@ -1,9 +1,10 @@
-//! From the ONNX file to tract graphs: site nodes put in, features pooled, split at the first site.
+//! From the ONNX file to tract graphs: frozen maps put in, features pooled, split at the first site.
 
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -13,16 +14,18 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::internal::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
+use super::geometry::Geometry;
+use super::map_op::{MapOp, SharedAdapter, SiteRef};
+use super::maps::{MAP_INDEX, MAP_OP, MapKind};
 use super::onnx::{OnnxFile, attribute};
-use super::site_op::{SharedAdapter, SiteOp};
-use super::sites::{Site, SiteKind};
+use super::sites::Site;
 
-const SITE_OP: &str = "SrloraSite";
-const SITE_INDEX: &str = "index";
+const OUT_DIM: &str = "srlora_out_dim";
+const KERNEL: &str = "srlora_kernel";
 
 /// What a graph is built for.
 pub(crate) struct Request<'r> {
-    pub(crate) outputs: &'r [String],
+    pub(crate) output: &'r str,
     pub(crate) batch: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
@@ -30,66 +33,116 @@ pub(crate) struct Request<'r> {
     pub(crate) adapter: Option<&'r SharedAdapter>,
 }
 
-/// The file as a typed graph, before any of tract's rewriting, with a site node behind each adapted map.
-///
-/// Sites go in before declutter, so that nothing is folded into the weight that they adapt.
+/// The file as a typed graph, before any of tract's rewriting, with pairs at the maps that are sites.
 pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedModel> {
-    let mut proto = file.pruned(request.outputs);
-    insert_sites(&mut proto, request.sites);
+    let mut proto = file.pruned(request.output);
+    for node in proto.graph.iter_mut().flat_map(|graph| &mut graph.node) {
+        describe_map(file, node);
+    }
     // A file's own shapes may be symbolic or stale; a plan is built for one concrete batch and size.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    onnx.op_register.insert(SITE_OP, parse_site);
-    let mut inference = onnx.model_for_proto_model(&proto)?;
-    drop(proto);
-    let fact = f32::fact([request.batch, 3, request.height, request.width]);
-    inference.set_input_fact(0, fact.into())?;
-    let mut model = inference.into_typed()?;
+    onnx.op_register.insert(MAP_OP, parse_map);
+    let inference = onnx.model_for_proto_model(&proto)?;
+    let mut model = shaped(inference, request)?;
     for node in &mut model.nodes {
-        if let Some(op) = node.op_as_mut::<SiteOp>() {
-            op.kind = request.sites.get(op.index).context("a site that was not asked for")?.kind.clone();
-            op.adapter = request.adapter.cloned();
-        }
+        let Some(op) = node.op_as_mut::<MapOp>() else { continue };
+        let map = file.maps.get(op.index).context("a map that the file does not have")?;
+        op.frozen = Some(map.frozen.clone());
+        let site = request.sites.iter().position(|site| site.name == map.name);
+        op.site = site.zip(request.adapter).map(|(index, adapter)| SiteRef { index, adapter: adapter.clone() });
     }
     Ok(model)
 }
 
-/// y becomes y.frozen, and a site node (x, y.frozen) -> y follows the map; whatever used y now uses the adapted one.
-fn insert_sites(proto: &mut ModelProto, sites: &[Site]) {
+fn shaped(mut model: InferenceModel, request: &Request) -> TractResult<TypedModel> {
+    model.set_input_fact(0, f32::fact([request.batch, 3, request.height, request.width]).into())?;
+    model.into_typed()
+}
+
+/// The file as a typed graph of tract's own convolutions and products in f32: what our maps are checked against.
+pub(crate) fn reference(file: &OnnxFile, request: &Request) -> TractResult<TypedModel> {
+    let mut proto = file.pruned(request.output);
+    restore_maps(file, &mut proto);
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    shaped(onnx.model_for_proto_model(&proto)?, request)
+}
+
+/// Turns the nodes of maps back into Conv, or MatMul and Add, with f32 weights.
+fn restore_maps(file: &OnnxFile, proto: &mut ModelProto) {
     let Some(graph) = proto.graph.as_mut() else { return };
-    let mut nodes = Vec::with_capacity(graph.node.len() + sites.len());
-    for mut node in graph.node.drain(..) {
-        let site = sites.iter().position(|s| s.name == node.name).map(|index| {
-            let frozen = format!("{}.frozen", node.output[0]);
-            let adapted = std::mem::replace(&mut node.output[0], frozen.clone());
-            NodeProto {
-                name: format!("{}.site", node.name),
-                op_type: SITE_OP.into(),
-                input: vec![node.input[0].clone(), frozen],
-                output: vec![adapted],
-                attribute: vec![AttributeProto { name: SITE_INDEX.into(), i: index as i64, ..Default::default() }],
-                ..Default::default()
+    for mut node in std::mem::take(&mut graph.node) {
+        let Some(map) = file.map(&node) else {
+            graph.node.push(node);
+            continue;
+        };
+        let (weight, bias) = (map.frozen.weight.dense(), &map.frozen.bias);
+        let (w, b) = (format!("{}.weight", node.name), format!("{}.bias", node.name));
+        let constant = |name: &String, dims: &[usize], values: &mut dyn Iterator<Item = f32>| TensorProto {
+            name: name.clone(),
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            data_type: DataType::Float as i32,
+            raw_data: values.flat_map(f32::to_le_bytes).collect(),
+            ..TensorProto::default()
+        };
+        let [out_dim, in_dim] = [weight.nrows(), weight.ncols()];
+        node.input.push(w.clone());
+        if let MapKind::Conv(geometry) = &map.kind {
+            let [rows, columns] = geometry.kernel;
+            let dims = [out_dim, in_dim / (rows * columns), rows, columns];
+            graph.initializer.push(constant(&w, &dims, &mut weight.iter().copied()));
+            node.op_type = "Conv".into();
+            node.input.extend((!bias.is_empty()).then(|| b.clone()));
+            graph.node.push(node);
+        } else {
+            graph.initializer.push(constant(&w, &[in_dim, out_dim], &mut weight.t().iter().copied()));
+            node.op_type = "MatMul".into();
+            if bias.is_empty() {
+                graph.node.push(node);
+            } else {
+                let product = format!("{}.product", node.name);
+                let output = std::mem::replace(&mut node.output[0], product.clone());
+                let name = std::mem::replace(&mut node.name, product.clone());
+                graph.node.push(node);
+                let (input, op_type) = (vec![product, b.clone()], "Add".into());
+                graph.node.push(NodeProto { name, op_type, input, output: vec![output], ..NodeProto::default() });
             }
-        });
-        nodes.push(node);
-        nodes.extend(site);
+        }
+        if !bias.is_empty() {
+            graph.initializer.push(constant(&b, &[out_dim], &mut bias.iter().copied()));
+        }
     }
-    graph.node = nodes;
 }
 
-fn parse_site(_ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let index = attribute(node, SITE_INDEX).context("a site node without an index")?.i as usize;
-    Ok((expand(SiteMark { index }), vec![]))
+/// Tells a map's node what its output's shape depends on; the weight itself stays outside the protobuf.
+fn describe_map(file: &OnnxFile, node: &mut NodeProto) {
+    let Some(map) = file.map(node) else { return };
+    let ints = |name: &str, ints| AttributeProto { name: name.into(), ints, ..AttributeProto::default() };
+    node.attribute.push(ints(OUT_DIM, vec![map.frozen.weight.out_dim as i64]));
+    if let MapKind::Conv(geometry) = &map.kind {
+        node.attribute.push(ints(KERNEL, geometry.kernel.map(|k| k as i64).to_vec()));
+    }
 }
 
-/// A site while shapes are still being inferred.
+/// `op_register` takes a plain function, so all that shapes need travels in the node's attributes.
+fn parse_map(_ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let index = attribute(node, MAP_INDEX).context("a map without an index")?.i as usize;
+    let out_dim = attribute(node, OUT_DIM).and_then(|a| a.ints.first()).context("a map without a size")?;
+    let kind = match attribute(node, KERNEL).map(|a| &a.ints[..]) {
+        Some(&[rows, columns]) => {
+            MapKind::Conv(Geometry::of(node, [rows as usize, columns as usize]).map_err(TractError::msg)?)
+        }
+        _ => MapKind::Linear,
+    };
+    Ok((expand(Mark(MapOp { index, kind, out_dim: *out_dim as usize, frozen: None, site: None })), vec![]))
+}
+
+/// A map while shapes are still being inferred.
 #[derive(Debug, Clone)]
-struct SiteMark {
-    index: usize,
-}
+struct Mark(MapOp);
 
-impl Expansion for SiteMark {
+impl Expansion for Mark {
     fn name(&self) -> StaticName {
-        SITE_OP.into()
+        MAP_OP.into()
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(
@@ -98,12 +151,17 @@ impl Expansion for SiteMark {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        solver.equals(&inputs[1].datum_type, &outputs[0].datum_type)?;
-        solver.equals(&inputs[1].shape, &outputs[0].shape)
+        solver.equals(&inputs[0].datum_type, f32::datum_type())?;
+        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
+        solver.given(&inputs[0].shape, move |solver, shape| {
+            let shape = shape.iter().map(|d| Ok(d.to_usize()?)).collect::<TractResult<TVec<usize>>>()?;
+            let output: TVec<TDim> = self.0.output_shape(&shape)?.iter().map(|d| d.to_dim()).collect();
+            solver.equals(&outputs[0].shape, output)
+        })
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        model.wire_node(prefix, SiteOp { index: self.index, kind: SiteKind::Linear, adapter: None }, inputs)
+        model.wire_node(prefix, self.0.clone(), inputs)
     }
 }
 
@@ -140,14 +198,14 @@ pub(crate) fn concrete(fact: &TypedFact) -> TractResult<TVec<usize>> {
 pub(crate) struct Split {
     /// Image to boundary: everything that no pair can influence.
     pub(crate) prefix: TypedModel,
-    /// Boundary to features: the adapted maps and all that follows.
+    /// Boundary to features: the sites and all that follows.
     pub(crate) suffix: TypedModel,
 }
 
 /// Cuts a decluttered graph at its first sites. Without sites all of it is prefix.
 pub(crate) fn split(model: &TypedModel) -> TractResult<Split> {
     let order = model.eval_order()?;
-    let suffix_nodes = suffix_nodes(model, &order)?;
+    let suffix_nodes = suffix_nodes(model, &order);
     let is_const = |id: usize| model.node(id).op_is::<Const>();
     let mut boundary: Vec<OutletId> = Vec::new();
     let from_suffix = order.iter().filter(|id| suffix_nodes.contains(*id)).flat_map(|&id| &model.node(id).inputs);
@@ -191,41 +249,17 @@ pub(crate) fn split(model: &TypedModel) -> TractResult<Split> {
     Ok(Split { prefix, suffix })
 }
 
-/// Site nodes, the frozen maps that they adapt (what lies between x and y), and everything behind them.
-fn suffix_nodes(model: &TypedModel, order: &[usize]) -> TractResult<HashSet<usize>> {
+/// Sites and everything behind them.
+fn suffix_nodes(model: &TypedModel, order: &[usize]) -> HashSet<usize> {
     let mut suffix = HashSet::new();
     for &id in order {
         let node = model.node(id);
-        // A site without an adapter only passes its map's output on; nothing can change behind it.
-        if node.op_as::<SiteOp>().is_some_and(|site| site.adapter.is_some()) {
-            let [x, y] = node.inputs[..] else { bail!("a site takes x and y") };
-            suffix.extend(between(model, order, x.node, y.node));
+        let is_site = node.op_as::<MapOp>().is_some_and(|map| map.site.is_some());
+        if is_site || node.inputs.iter().any(|input| suffix.contains(&input.node)) {
             suffix.insert(id);
         }
     }
-    for &id in order {
-        if model.node(id).inputs.iter().any(|input| suffix.contains(&input.node)) {
-            suffix.insert(id);
-        }
-    }
-    Ok(suffix)
-}
-
-/// Nodes that depend on `x` and that `y` depends on, `y` included.
-fn between(model: &TypedModel, order: &[usize], x: usize, y: usize) -> HashSet<usize> {
-    let (mut behind_x, mut before_y) = (HashSet::from([x]), HashSet::from([y]));
-    for &id in order {
-        if model.node(id).inputs.iter().any(|i| behind_x.contains(&i.node)) {
-            behind_x.insert(id);
-        }
-    }
-    for &id in order.iter().rev() {
-        if before_y.contains(&id) {
-            before_y.extend(model.node(id).inputs.iter().map(|i| i.node));
-        }
-    }
-    behind_x.remove(&x);
-    behind_x.intersection(&before_y).copied().collect()
+    suffix
 }
 
 /// The name of the ONNX node that a typed node came from: tract appends to it.

@@ -2,12 +2,20 @@
 //!
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
 
+mod constant;
+mod depthwise;
+mod fold;
+mod geometry;
 pub(crate) mod graph;
+pub(crate) mod map_op;
+mod maps;
 mod onnx;
 mod patches;
 pub(crate) mod plan;
-pub(crate) mod site_op;
+mod product;
+mod scratch;
 mod sites;
+mod weight;
 
 use ndarray::Array2;
 use tract_onnx::prelude::TypedModel;
@@ -16,9 +24,9 @@ use tract_onnx::tract_core::internal::TractResult;
 use crate::error::{Error, ErrorKind, Result};
 use onnx::OnnxFile;
 
+pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
-pub use site_op::SharedAdapter;
-pub use sites::{ConvGeometry, Ineligible, Padding, Selection, Site, SiteKind};
+pub use sites::{Ineligible, Selection, Site};
 
 /// A frozen network with a features tensor and a fixed image size.
 #[derive(Debug, Clone)]
@@ -110,30 +118,29 @@ impl Backbone {
         sites::weight(&self.file, site)
     }
 
-    /// The graph from image to pooled features, as the file has it, with a site node behind each of `sites`.
+    /// The graph from image to pooled features, with pairs at each of `sites`.
     pub(crate) fn features_graph(&self, sites: &[Site], adapter: Option<&SharedAdapter>) -> Result<TypedModel> {
-        self.graph(&self.features, sites, adapter, true)
+        let mut model =
+            self.told(graph::typed(&self.file, &graph::Request { sites, adapter, ..self.request(&self.features) }))?;
+        self.told(graph::pool_features(&mut model))?;
+        Ok(model)
+    }
+
+    /// The same in tract's own ops, without pairs, before any of its rewriting.
+    pub(crate) fn reference_graph(&self) -> Result<TypedModel> {
+        let mut model = self.told(graph::reference(&self.file, &self.request(&self.features)))?;
+        self.told(graph::pool_features(&mut model))?;
+        Ok(model)
     }
 
     /// The graph from image to the model's own output.
     pub(crate) fn classifier_graph(&self) -> Result<TypedModel> {
-        self.graph(self.file.output(), &[], None, false)
+        self.told(graph::typed(&self.file, &self.request(self.file.output())))
     }
 
-    fn graph(&self, output: &str, sites: &[Site], adapter: Option<&SharedAdapter>, pool: bool) -> Result<TypedModel> {
-        let request = graph::Request {
-            outputs: &[output.to_string()],
-            batch: self.batch(),
-            height: self.height,
-            width: self.width,
-            sites,
-            adapter,
-        };
-        let mut model = self.told(graph::typed(&self.file, &request))?;
-        if pool {
-            self.told(graph::pool_features(&mut model))?;
-        }
-        Ok(model)
+    fn request<'r>(&self, output: &'r str) -> graph::Request<'r> {
+        let (batch, height, width) = (self.batch(), self.height, self.width);
+        graph::Request { output, batch, height, width, sites: &[], adapter: None }
     }
 
     /// Names of the file's nodes.

@@ -1,13 +1,15 @@
-//! An ONNX file, decoded and checked: one image input, every node named, constants found through their wrappers.
+//! An ONNX file, decoded and checked: one image input, every node named, its frozen maps taken out.
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::data_resolver::MmapDataResolver;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue};
 use tract_onnx::prelude::*;
 
+use super::constant::Constants;
+use super::fold::{plain_casts, settle_operands};
+use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Operators of integer arithmetic; files that hold them are quantized and belong to a later version.
@@ -46,6 +48,10 @@ pub(crate) struct OnnxFile {
     pub(crate) proto: ModelProto,
     pub(crate) subject: String,
     pub(crate) input: ImageInput,
+    /// In the order of the file.
+    pub(crate) maps: Vec<Map>,
+    /// Bytes of the constants that are not weights of maps.
+    pub(crate) constant_bytes: usize,
     producers: HashMap<String, usize>,
 }
 
@@ -66,9 +72,17 @@ impl OnnxFile {
         check_tensors(graph).map_err(fault)?;
         check_operators(graph).map_err(fault)?;
         let input = image_input(graph).map_err(fault)?;
+        // Old files list their weights among the inputs.
+        graph.input.retain(|i| i.name == input.name);
+        check_order(graph, &producers(graph)).map_err(fault)?;
+        plain_casts(graph, &input.name);
+        let mut constants = Constants::of(graph);
+        settle_operands(&proto, &input.name, &mut constants).map_err(fault)?;
+        let graph = proto.graph.as_mut().expect("just read");
+        let maps = maps::take(graph, &mut constants).map_err(fault)?;
+        let constant_bytes = constants.give_back(graph);
         let producers = producers(graph);
-        check_order(graph, &producers).map_err(fault)?;
-        Ok(OnnxFile { subject: subject.into(), input, producers, proto })
+        Ok(OnnxFile { subject: subject.into(), input, maps, constant_bytes, producers, proto })
     }
 
     pub(crate) fn graph(&self) -> &GraphProto {
@@ -101,33 +115,15 @@ impl OnnxFile {
         order
     }
 
-    /// The constant behind `tensor`: an initializer or a Constant node, also seen through Identity and Transpose.
-    pub(crate) fn constant(&self, tensor: &str) -> Option<Arc<Tensor>> {
-        if let Some(found) = self.graph().initializer.iter().find(|t| t.name == tensor) {
-            return load(found);
-        }
-        let node = self.producer(tensor)?;
-        match node.op_type.as_str() {
-            "Constant" => load(attribute(node, "value")?.t.as_ref()?),
-            "Identity" => self.constant(node.input.first()?),
-            "Transpose" => {
-                let inner = self.constant(node.input.first()?)?;
-                let order: Vec<usize> = match attribute(node, "perm") {
-                    Some(perm) => perm.ints.iter().map(|&axis| axis as usize).collect(),
-                    None => (0..inner.rank()).rev().collect(),
-                };
-                Some(inner.into_tensor().permute_axes(&order).ok()?.into_arc_tensor())
-            }
-            _ => None,
-        }
+    /// The frozen map that a node stands for.
+    pub(crate) fn map(&self, node: &NodeProto) -> Option<&Map> {
+        let index = (node.op_type == MAP_OP).then(|| attribute(node, MAP_INDEX))??;
+        self.maps.get(index.i as usize)
     }
 
-    /// Whether `tensor` is a constant of rank `rank`, without loading it.
-    pub(crate) fn constant_shape(&self, tensor: &str) -> Option<Vec<usize>> {
-        if let Some(found) = self.graph().initializer.iter().find(|t| t.name == tensor) {
-            return Some(found.dims.iter().map(|&d| d as usize).collect());
-        }
-        self.constant(tensor).map(|t| t.shape().to_vec())
+    fn is_constant(&self, tensor: &str) -> bool {
+        self.graph().initializer.iter().any(|t| t.name == tensor)
+            || self.producer(tensor).is_some_and(|node| node.op_type == "Constant")
     }
 
     /// The tensor that the head sees by default: the data input of the last linear layer, if that is the classifier
@@ -135,24 +131,16 @@ impl OnnxFile {
     pub(crate) fn default_features(&self) -> String {
         let mut tensor = self.output();
         while let Some(node) = self.producer(tensor) {
-            if self.is_linear(node) {
+            if self.map(node).is_some_and(|map| map.kind == MapKind::Linear) {
                 return node.input[0].clone();
             }
             if !CLASSIFIER_TAIL_OPS.contains(&node.op_type.as_str()) {
                 break;
             }
-            let Some(next) = node.input.iter().find(|name| self.constant_shape(name).is_none()) else { break };
+            let Some(next) = node.input.iter().find(|name| !self.is_constant(name)) else { break };
             tensor = next;
         }
         self.output().to_string()
-    }
-
-    /// Whether the node is a Gemm or MatMul of data with a constant matrix on its right.
-    pub(crate) fn is_linear(&self, node: &NodeProto) -> bool {
-        matches!(node.op_type.as_str(), "Gemm" | "MatMul")
-            && node.input.len() >= 2
-            && self.constant_shape(&node.input[0]).is_none()
-            && self.constant_shape(&node.input[1]).is_some_and(|shape| shape.len() == 2)
     }
 
     /// Resolves what `--features` names, a tensor or a node, to a tensor.
@@ -175,9 +163,9 @@ impl OnnxFile {
         ))
     }
 
-    /// The model cut down to what `outputs` need.
-    pub(crate) fn pruned(&self, outputs: &[String]) -> ModelProto {
-        let keep: HashSet<usize> = outputs.iter().flat_map(|o| self.ancestors(o)).collect();
+    /// The model cut down to what `output` needs.
+    pub(crate) fn pruned(&self, output: &str) -> ModelProto {
+        let keep: HashSet<usize> = self.ancestors(output).into_iter().collect();
         let mut proto = self.proto.clone();
         let graph = proto.graph.as_mut().expect("checked by decode");
         let mut ix = 0;
@@ -185,11 +173,9 @@ impl OnnxFile {
             ix += 1;
             keep.contains(&(ix - 1))
         });
-        let used: HashSet<&str> =
-            graph.node.iter().flat_map(|n| n.input.iter()).chain(outputs).map(String::as_str).collect();
+        let used: HashSet<&str> = graph.node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
         graph.initializer.retain(|t| used.contains(t.name.as_str()));
-        graph.output =
-            outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() }).collect();
+        graph.output = vec![ValueInfoProto { name: output.to_string(), ..ValueInfoProto::default() }];
         proto
     }
 }
@@ -197,10 +183,6 @@ impl OnnxFile {
 /// An attribute of `node` by name.
 pub(crate) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
-}
-
-fn load(tensor: &TensorProto) -> Option<Arc<Tensor>> {
-    tract_onnx::tensor::load_tensor(&MmapDataResolver, tensor, None).ok().map(IntoArcTensor::into_arc_tensor)
 }
 
 /// A node's name is its first output's where the exporter gave none, and is made unique where it gave one twice.

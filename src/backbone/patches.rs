@@ -1,75 +1,94 @@
 //! From an image map to the columns that a convolution's weight multiplies, and back.
 
-use ndarray::{Array2, ArrayView3, ArrayViewMut3};
+use std::ops::Range;
 
-use super::sites::ConvGeometry;
+use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// Columns of x: `[channels * kh * kw, oh * ow]`, entry (c, i, j; y, z) = x[c, y sh + i - ph, z sw + j - pw], 0 outside.
+use super::geometry::Geometry;
+
+/// Some of the output rows of one image.
+pub(crate) struct Band {
+    /// Of the input.
+    pub(crate) channels: usize,
+    /// Height and width of the input.
+    pub(crate) input: [usize; 2],
+    /// Height and width of the whole output.
+    pub(crate) output: [usize; 2],
+    /// The output rows meant.
+    pub(crate) rows: Range<usize>,
+}
+
+/// Columns of x: `[channels * kh * kw, rows * ow]`, entry (c, i, j; y, z) = x[c, y sh + i dh - ph, z sw + j dw - pw],
+/// 0 outside.
 ///
-/// `x` is channels x height x width, `output` the convolution's output size (height, width).
-pub(crate) fn unfold(geometry: &ConvGeometry, x: ArrayView3<f32>, output: [usize; 2]) -> Array2<f32> {
-    let (channels, height, width) = x.dim();
-    let mut columns = Array2::zeros((channels * geometry.kernel[0] * geometry.kernel[1], output[0] * output[1]));
-    for tap in taps(geometry, channels, [height, width], output) {
-        let mut row = columns.row_mut(tap.row);
-        tap.each(geometry, |out, iy, ix| row[out] = x[[tap.channel, iy, ix]]);
+/// `x` is channels x height x width, row-major.
+pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], mut columns: ArrayViewMut2<f32>) {
+    columns.fill(0.0);
+    for (tap, mut row) in band.taps(geometry).zip(columns.rows_mut()) {
+        let row = row.as_slice_mut().unwrap_or_default();
+        tap.each_run(geometry, band, |out, from| {
+            let out = &mut row[out];
+            let from = x[from..].iter().step_by(geometry.stride[1]);
+            out.iter_mut().zip(from).for_each(|(out, x)| *out = *x);
+        });
     }
-    columns
 }
 
 /// The transpose of [`unfold`]: adds every entry of `columns` to the pixel it was taken from.
-pub(crate) fn fold_into(
-    geometry: &ConvGeometry,
-    columns: &Array2<f32>,
-    output: [usize; 2],
-    mut dx: ArrayViewMut3<f32>,
-) {
-    let (channels, height, width) = dx.dim();
-    for tap in taps(geometry, channels, [height, width], output) {
-        let row = columns.row(tap.row);
-        tap.each(geometry, |out, iy, ix| dx[[tap.channel, iy, ix]] += row[out]);
+pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: ArrayView2<f32>, dx: &mut [f32]) {
+    for (tap, row) in band.taps(geometry).zip(columns.rows()) {
+        let row = row.to_slice().unwrap_or_default();
+        tap.each_run(geometry, band, |out, to| {
+            let to = dx[to..].iter_mut().step_by(geometry.stride[1]);
+            to.zip(&row[out]).for_each(|(dx, c)| *dx += c);
+        });
     }
 }
 
-/// One row of the columns: a kernel position in one channel, with the outputs for which it lies inside the image.
-struct Tap {
-    row: usize,
+/// One kernel position in one channel, with the outputs for which it lies inside the image.
+pub(crate) struct Tap {
     channel: usize,
     offset: [isize; 2],
-    inside: [std::ops::Range<usize>; 2],
-    output_width: usize,
+    inside: [Range<usize>; 2],
 }
 
 impl Tap {
-    fn each(&self, geometry: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
+    /// Calls `visit` once per output row that the tap reaches: the outputs, counted from the band's first, and the index
+    /// of the first one's pixel; the next pixel is a stride further.
+    pub(crate) fn each_run(&self, geometry: &Geometry, band: &Band, mut visit: impl FnMut(Range<usize>, usize)) {
+        let columns = &self.inside[1];
+        if columns.is_empty() {
+            return;
+        }
+        let [height, width] = band.input;
+        let first = (columns.start * geometry.stride[1]).wrapping_add_signed(self.offset[1]);
         for y in self.inside[0].clone() {
-            let iy = (y * geometry.stride[0]).wrapping_add_signed(self.offset[0]);
-            for z in self.inside[1].clone() {
-                let ix = (z * geometry.stride[1]).wrapping_add_signed(self.offset[1]);
-                visit(y * self.output_width + z, iy, ix);
-            }
+            let row = (y * geometry.stride[0]).wrapping_add_signed(self.offset[0]);
+            let out = (y - band.rows.start) * band.output[1];
+            visit(out + columns.start..out + columns.end, (self.channel * height + row) * width + first);
         }
     }
 }
 
-fn taps(
-    geometry: &ConvGeometry,
-    channels: usize,
-    input: [usize; 2],
-    output: [usize; 2],
-) -> impl Iterator<Item = Tap> + '_ {
-    let before = geometry.pad_before(input, output);
-    let [kh, kw] = geometry.kernel;
-    (0..channels * kh * kw).map(move |row| {
-        let at = [row / kw % kh, row % kw];
-        let offset = [0, 1].map(|axis| at[axis] as isize - before[axis] as isize);
-        let inside = [0, 1].map(|axis| inside(input[axis], output[axis], geometry.stride[axis], offset[axis]));
-        Tap { row, channel: row / (kh * kw), offset, inside, output_width: output[1] }
-    })
+impl Band {
+    /// Every tap, in the order channel, kernel row, kernel column.
+    pub(crate) fn taps(&self, geometry: &Geometry) -> impl Iterator<Item = Tap> + use<> {
+        let before = geometry.pad_before(self.input, self.output);
+        let ([kh, kw], stride, dilation) = (geometry.kernel, geometry.stride, geometry.dilation);
+        let (input, output, rows) = (self.input, self.output, self.rows.clone());
+        (0..self.channels * kh * kw).map(move |row| {
+            let at = [row / kw % kh, row % kw];
+            let offset = [0, 1].map(|axis| (at[axis] * dilation[axis]) as isize - before[axis] as isize);
+            let [reached, columns] = [0, 1].map(|axis| inside(input[axis], output[axis], stride[axis], offset[axis]));
+            let first = reached.start.max(rows.start);
+            let inside = [first..reached.end.min(rows.end).max(first), columns];
+            Tap { channel: row / (kh * kw), offset, inside }
+        })
+    }
 }
 
 /// Outputs o with 0 <= o * stride + offset < input.
-fn inside(input: usize, output: usize, stride: usize, offset: isize) -> std::ops::Range<usize> {
+fn inside(input: usize, output: usize, stride: usize, offset: isize) -> Range<usize> {
     let first = offset.min(0).unsigned_abs().div_ceil(stride);
     let room = input as isize - offset;
     let end = if room <= 0 { 0 } else { (room as usize).div_ceil(stride) };
@@ -79,42 +98,52 @@ fn inside(input: usize, output: usize, stride: usize, offset: isize) -> std::ops
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbone::sites::Padding;
-    use ndarray::Array3;
+    use ndarray::{Array2, Array3};
 
-    fn naive(g: &ConvGeometry, x: &Array3<f32>, out: [usize; 2]) -> Array2<f32> {
+    fn naive(g: &Geometry, x: &Array3<f32>, out: [usize; 2]) -> Array2<f32> {
         let (c, h, w) = x.dim();
         let before = g.pad_before([h, w], out);
         Array2::from_shape_fn((c * g.kernel[0] * g.kernel[1], out[0] * out[1]), |(r, p)| {
             let (ch, i, j) = (r / (g.kernel[0] * g.kernel[1]), r / g.kernel[1] % g.kernel[0], r % g.kernel[1]);
-            let y = (p / out[1] * g.stride[0] + i) as isize - before[0] as isize;
-            let z = (p % out[1] * g.stride[1] + j) as isize - before[1] as isize;
+            let y = (p / out[1] * g.stride[0] + i * g.dilation[0]) as isize - before[0] as isize;
+            let z = (p % out[1] * g.stride[1] + j * g.dilation[1]) as isize - before[1] as isize;
             if y < 0 || z < 0 || y >= h as isize || z >= w as isize { 0.0 } else { x[[ch, y as usize, z as usize]] }
         })
     }
 
     #[test]
     fn unfold_agrees_with_the_definition_and_fold_is_its_transpose() {
-        for (kernel, stride, padding, out) in [
-            ([1, 1], [1, 1], Padding::Explicit([0, 0]), [5, 7]),
-            ([1, 1], [2, 2], Padding::Explicit([0, 0]), [3, 4]),
-            ([3, 3], [1, 1], Padding::Explicit([1, 1]), [5, 7]),
-            ([3, 3], [2, 2], Padding::Explicit([1, 1]), [3, 4]),
-            ([5, 3], [2, 1], Padding::SameUpper, [3, 7]),
-            ([4, 4], [4, 4], Padding::Explicit([0, 0]), [1, 1]),
-            ([7, 7], [2, 2], Padding::Explicit([3, 3]), [3, 4]),
-            ([2, 2], [1, 1], Padding::SameLower, [5, 7]),
+        let dilated = Geometry::explicit([3, 3], [1, 2], [2, 1], [2, 1]).dilated([2, 1]);
+        for (g, out) in [
+            (Geometry::explicit([1, 1], [1, 1], [0, 0], [0, 0]), [5, 7]),
+            (Geometry::explicit([1, 1], [2, 2], [0, 0], [0, 0]), [3, 4]),
+            (Geometry::explicit([3, 3], [1, 1], [1, 1], [1, 1]), [5, 7]),
+            (Geometry::explicit([3, 3], [2, 2], [1, 1], [1, 1]), [3, 4]),
+            (Geometry::explicit([3, 3], [2, 2], [0, 0], [1, 1]), [2, 3]),
+            (Geometry::same([5, 3], [2, 1], true), [3, 7]),
+            (Geometry::explicit([4, 4], [4, 4], [0, 0], [0, 0]), [1, 1]),
+            (Geometry::explicit([7, 7], [2, 2], [3, 3], [3, 3]), [3, 4]),
+            (Geometry::same([2, 2], [1, 1], false), [5, 7]),
+            (dilated, [5, 4]),
         ] {
-            let g = ConvGeometry { kernel, stride, padding };
+            assert_eq!(g.output([5, 7]), Some(out), "{g:?}");
             let x = Array3::from_shape_fn((2, 5, 7), |(c, y, z)| (c * 100 + y * 10 + z) as f32 + 1.0);
-            let columns = unfold(&g, x.view(), out);
-            assert_eq!(columns, naive(&g, &x, out), "{g:?}");
-            let weights = columns.mapv(|v| (v * 0.37).sin());
-            let mut dx = Array3::zeros(x.dim());
-            fold_into(&g, &weights, out, dx.view_mut());
+            let expected = naive(&g, &x, out);
+            let mut dx = vec![0.0; x.len()];
+            let mut products = 0.0;
+            for first in (0..out[0]).step_by(2) {
+                let band = Band { channels: 2, input: [5, 7], output: out, rows: first..out[0].min(first + 2) };
+                let pixels = first * out[1]..band.rows.end * out[1];
+                let mut columns = Array2::from_elem((expected.nrows(), pixels.len()), f32::NAN);
+                unfold(&g, &band, x.as_slice().unwrap(), columns.view_mut());
+                assert_eq!(columns, expected.slice(ndarray::s![.., pixels]), "{g:?}");
+                let weights = columns.mapv(|v| (v * 0.37).sin());
+                fold_into(&g, &band, weights.view(), &mut dx);
+                products += (&columns * &weights).sum();
+            }
             // <unfold(x), w> = <x, fold(w)>
-            let (left, right) = ((&columns * &weights).sum(), (&x * &dx).sum());
-            assert!((left - right).abs() <= 1e-3 * left.abs().max(1.0), "{g:?}: {left} against {right}");
+            let folded: f32 = x.iter().zip(&dx).map(|(x, d)| x * d).sum();
+            assert!((products - folded).abs() <= 1e-3 * products.abs().max(1.0), "{g:?}: {products} against {folded}");
         }
     }
 }

@@ -2,57 +2,9 @@
 
 use ndarray::{Array2, Axis};
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::Tensor;
 
-use super::onnx::{OnnxFile, attribute};
+use super::onnx::OnnxFile;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How a site's input becomes the columns that its weight multiplies.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum SiteKind {
-    /// The last axis of x is `in_dim`: Gemm and MatMul.
-    Linear,
-    /// Patches of an NCHW map, unfolded in the order channel, row, column: convolution of group 1.
-    Conv(ConvGeometry),
-}
-
-/// Kernel, stride and padding of a two-dimensional convolution.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ConvGeometry {
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Row and column stride.
-    pub stride: [usize; 2],
-    /// How the border is padded with zeros.
-    pub padding: Padding,
-}
-
-/// ONNX's ways to pad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Padding {
-    /// Rows above and columns to the left (the rest follows from the output's size).
-    Explicit([usize; 2]),
-    /// `SAME_UPPER`: the odd one goes to the end.
-    SameUpper,
-    /// `SAME_LOWER`: the odd one goes to the beginning.
-    SameLower,
-}
-
-impl ConvGeometry {
-    /// Zeros before the first row and column for an input of `input` and an output of `output` pixels (height, width).
-    #[must_use]
-    pub fn pad_before(&self, input: [usize; 2], output: [usize; 2]) -> [usize; 2] {
-        let same = |axis: usize| {
-            let reach = (output[axis].saturating_sub(1)) * self.stride[axis] + self.kernel[axis];
-            reach.saturating_sub(input[axis])
-        };
-        match self.padding {
-            Padding::Explicit(before) => before,
-            Padding::SameUpper => [same(0) / 2, same(1) / 2],
-            Padding::SameLower => [same(0).div_ceil(2), same(1).div_ceil(2)],
-        }
-    }
-}
 
 /// One linear map of the backbone that can carry pairs: y = W x, W `out_dim` x `in_dim`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +15,6 @@ pub struct Site {
     pub out_dim: usize,
     /// Columns of W; channels x kernel height x kernel width for a convolution.
     pub in_dim: usize,
-    /// Linear or convolution.
-    pub kind: SiteKind,
     /// ONNX operator.
     pub op: String,
 }
@@ -93,72 +43,25 @@ pub(crate) fn survey(file: &OnnxFile, features: &str) -> (Vec<Site>, Vec<Ineligi
 }
 
 fn judge(file: &OnnxFile, node: &NodeProto) -> Option<std::result::Result<Site, String>> {
-    let op = node.op_type.as_str();
-    if !matches!(op, "Conv" | "Gemm" | "MatMul") || node.input.len() < 2 {
-        return None;
+    if let Some(map) = file.map(node) {
+        let (out_dim, in_dim) = (map.frozen.weight.out_dim, map.frozen.weight.in_dim);
+        let site = || Site { name: map.name.clone(), out_dim, in_dim, op: map.op.clone() };
+        return Some(map.obstacle().map_or_else(|| Ok(site()), Err));
     }
-    let Some(shape) = file.constant_shape(&node.input[1]) else {
-        return Some(Err(format!("its weight is not a constant ({op} of two activations)")));
+    let reason = match node.op_type.as_str() {
+        "Conv" => "a convolution that is not two-dimensional, or whose weight is not a constant",
+        "Gemm" => "a Gemm with transA, with alpha other than 1, or without a constant weight and bias",
+        "MatMul" => "its right-hand side is not a constant matrix",
+        _ => return None,
     };
-    let found = if op == "Conv" { conv(node, &shape) } else { linear(file, node, &shape) };
-    let described = |(out_dim, in_dim, kind)| Site { name: node.name.clone(), out_dim, in_dim, kind, op: op.into() };
-    Some(found.map(described))
-}
-
-type Described = std::result::Result<(usize, usize, SiteKind), String>;
-
-fn linear(file: &OnnxFile, node: &NodeProto, shape: &[usize]) -> Described {
-    if !file.is_linear(node) {
-        return Err("its right-hand side is not a constant matrix".into());
-    }
-    let int = |name: &str| attribute(node, name).map_or(0, |a| a.i);
-    if int("transA") != 0 || attribute(node, "alpha").is_some_and(|a| a.f != 1.0) {
-        return Err("a Gemm with transA or alpha other than 1".into());
-    }
-    let [out_dim, in_dim] = if int("transB") != 0 { [shape[0], shape[1]] } else { [shape[1], shape[0]] };
-    Ok((out_dim, in_dim, SiteKind::Linear))
-}
-
-fn conv(node: &NodeProto, shape: &[usize]) -> Described {
-    let [out_dim, channels, rows, columns] = *shape else {
-        return Err("a convolution that is not two-dimensional".into());
-    };
-    let group = attribute(node, "group").map_or(1, |a| a.i);
-    if group != 1 {
-        let what = if channels == 1 { "a depthwise convolution" } else { "a grouped convolution" };
-        return Err(format!("{what} (group {group}): only group 1 carries pairs"));
-    }
-    let pair = |name: &str, default: usize| match attribute(node, name).map(|a| &a.ints[..]) {
-        Some(&[a, b, ..]) => [a.max(0) as usize, b.max(0) as usize],
-        _ => [default; 2],
-    };
-    if pair("dilations", 1) != [1, 1] {
-        return Err("a dilated convolution".into());
-    }
-    let padding = match attribute(node, "auto_pad").map(|a| &a.s[..]) {
-        Some(b"SAME_UPPER") => Padding::SameUpper,
-        Some(b"SAME_LOWER") => Padding::SameLower,
-        Some(b"VALID") => Padding::Explicit([0, 0]),
-        _ => Padding::Explicit(pair("pads", 0)),
-    };
-    let geometry = ConvGeometry { kernel: [rows, columns], stride: pair("strides", 1), padding };
-    Ok((out_dim, channels * rows * columns, SiteKind::Conv(geometry)))
+    Some(Err(reason.to_string()))
 }
 
 /// W of `site`, `out_dim` x `in_dim`.
 pub(crate) fn weight(file: &OnnxFile, site: &Site) -> Result<Array2<f32>> {
-    let fault = |what: &str| Error::new(ErrorKind::Model, &site.name, what);
-    let node = file.graph().node.iter().find(|n| n.name == site.name).ok_or_else(|| fault("no such node"))?;
-    let tensor = file.constant(&node.input[1]).ok_or_else(|| fault("its weight cannot be read"))?;
-    let values = floats(&tensor).ok_or_else(|| fault("its weight is not float32"))?;
-    let transposed = site.kind == SiteKind::Linear && attribute(node, "transB").map_or(0, |a| a.i) == 0;
-    let stored = if transposed { [site.in_dim, site.out_dim] } else { [site.out_dim, site.in_dim] };
-    let matrix = Array2::from_shape_vec(stored, values).map_err(|e| fault("its weight has another size").because(e))?;
-    Ok(if transposed { matrix.reversed_axes().as_standard_layout().into_owned() } else { matrix })
-}
-
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    Some(tensor.to_plain_array_view::<f32>().ok()?.iter().copied().collect())
+    let map = file.maps.iter().find(|map| map.name == site.name);
+    map.map(|map| map.frozen.weight.dense())
+        .ok_or_else(|| Error::new(ErrorKind::Model, &site.name, "the model has no map of that name"))
 }
 
 /// The outcome of matching a `--sites` pattern.

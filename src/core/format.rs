@@ -24,7 +24,9 @@ impl Format for Weight<'_> {
         match self {
             Weight::F32(values) => write!(f, "{=usize} f32", values.len()),
             Weight::F16(values) => write!(f, "{=usize} f16", values.len()),
-            Weight::Int8 { codes, scales } => write!(f, "{=usize} int8 in {=usize} rows", codes.len(), scales.len()),
+            Weight::Int8 { codes, scales, .. } => {
+                write!(f, "{=usize} int8 in {=usize} rows", codes.len(), scales.len())
+            }
         }
     }
 }

@@ -61,6 +61,11 @@ pub fn int8_code(x: f32, scale: f32) -> i8 {
     if scale > 0.0 { round_half_even(x / scale).clamp(-LARGEST_CODE, LARGEST_CODE) as i8 } else { 0 }
 }
 
+/// (code - zero) * scale.
+fn decode(code: i8, zero: i8, scale: f32) -> f32 {
+    f32::from(i16::from(code) - i16::from(zero)) * scale
+}
+
 /// Encodes a row-major matrix in int8 with one scale per row.
 ///
 /// # Errors
@@ -118,12 +123,14 @@ pub enum Weight<'a> {
     F32(&'a [f32]),
     /// Half precision.
     F16(&'a [f16]),
-    /// w = code * scale of the row.
+    /// w = (code - zero) * scale, both of the row.
     Int8 {
         /// out_dim * in_dim codes.
         codes: &'a [i8],
         /// out_dim scales.
         scales: &'a [f32],
+        /// out_dim zero-points; empty where all are 0.
+        zeros: &'a [i8],
     },
 }
 
@@ -142,10 +149,10 @@ impl Weight<'_> {
             let product = match self {
                 Weight::F32(w) => dot(w.get(span).unwrap_or_default(), x),
                 Weight::F16(w) => w.get(span).unwrap_or_default().iter().zip(x).map(|(w, x)| w.to_f32() * x).sum(),
-                Weight::Int8 { codes, scales } => {
+                Weight::Int8 { codes, .. } => {
                     let codes = codes.get(span).unwrap_or_default();
-                    let scale = scales.get(row).copied().unwrap_or(0.0);
-                    codes.iter().zip(x).map(|(&q, x)| f32::from(q) * scale * x).sum()
+                    let (scale, zero) = self.row_code(row);
+                    codes.iter().zip(x).map(|(&q, x)| decode(q, zero, scale) * x).sum()
                 }
             };
             *y = product + bias;
@@ -170,22 +177,49 @@ impl Weight<'_> {
                     let w = w.get(span).unwrap_or_default();
                     dx.iter_mut().zip(w).for_each(|(dx, w)| *dx += g * w.to_f32());
                 }
-                Weight::Int8 { codes, scales } => {
+                Weight::Int8 { codes, .. } => {
                     let codes = codes.get(span).unwrap_or_default();
-                    let scale = scales.get(row).copied().unwrap_or(0.0);
-                    dx.iter_mut().zip(codes).for_each(|(dx, &q)| *dx += g * (f32::from(q) * scale));
+                    let (scale, zero) = self.row_code(row);
+                    dx.iter_mut().zip(codes).for_each(|(dx, &q)| *dx += g * decode(q, zero, scale));
                 }
             }
         }
         Ok(())
     }
 
+    /// Row `row` in f32; what lies outside the weight is left as it is.
+    pub fn row_into(&self, row: usize, out: &mut [f32]) {
+        let span = row * out.len()..(row + 1) * out.len();
+        match self {
+            Weight::F32(w) => out.iter_mut().zip(w.get(span).unwrap_or_default()).for_each(|(out, w)| *out = *w),
+            Weight::F16(w) => {
+                out.iter_mut().zip(w.get(span).unwrap_or_default()).for_each(|(out, w)| *out = w.to_f32());
+            }
+            Weight::Int8 { codes, .. } => {
+                let (scale, zero) = self.row_code(row);
+                let codes = codes.get(span).unwrap_or_default();
+                out.iter_mut().zip(codes).for_each(|(out, &q)| *out = decode(q, zero, scale));
+            }
+        }
+    }
+
+    /// Scale and zero-point of a row of codes.
+    fn row_code(&self, row: usize) -> (f32, i8) {
+        match self {
+            Weight::Int8 { scales, zeros, .. } => {
+                (scales.get(row).copied().unwrap_or(0.0), zeros.get(row).copied().unwrap_or(0))
+            }
+            _ => (1.0, 0),
+        }
+    }
+
     fn check(&self, out_dim: usize, in_dim: usize) -> Result<(), CoreError> {
         let len = match self {
             Weight::F32(w) => w.len(),
             Weight::F16(w) => w.len(),
-            Weight::Int8 { codes, scales } => {
+            Weight::Int8 { codes, scales, zeros } => {
                 CoreError::check(Buffer::Weight, out_dim, scales.len())?;
+                CoreError::check(Buffer::Weight, if zeros.is_empty() { 0 } else { out_dim }, zeros.len())?;
                 codes.len()
             }
         };

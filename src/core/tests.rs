@@ -322,12 +322,16 @@ fn weights_in_any_precision_multiply_like_the_matrix_they_stand_for() {
     let halves: Vec<f16> = w.iter().map(|w| f16::from_f32(*w)).collect();
     let (mut codes, mut scales) = (vec![0; 70], vec![0.0; 7]);
     int8_rows(&w, 10, &mut codes, &mut scales).unwrap();
-    let decoded: Vec<f32> = codes.iter().enumerate().map(|(i, q)| f32::from(*q) * scales[i / 10]).collect();
+    let decoded = |zero: f32| codes.iter().enumerate().map(|(i, q)| (f32::from(*q) - zero) * scales[i / 10]).collect();
     for (weight, dense) in [
         (Weight::F32(&w), w.clone()),
         (Weight::F16(&halves), halves.iter().map(|w| w.to_f32()).collect()),
-        (Weight::Int8 { codes: &codes, scales: &scales }, decoded),
+        (Weight::Int8 { codes: &codes, scales: &scales, zeros: &[] }, decoded(0.0)),
+        (Weight::Int8 { codes: &codes, scales: &scales, zeros: &[-128; 7] }, decoded(-128.0)),
     ] {
+        let mut row = [f32::NAN; 10];
+        weight.row_into(3, &mut row);
+        assert_eq!(row, dense[30..40]);
         let (mut y, mut dx) = (vec![f32::NAN; 7], vec![0.5; 10]);
         weight.forward(&x, &bias, &mut y).unwrap();
         weight.backward(&dy, &mut dx).unwrap();

@@ -1,0 +1,89 @@
+//! Weights and biases that a file computes instead of holding: whatever no image can change is worked out once.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use super::constant::{Constant, Constants, Values};
+use super::plan::Plan;
+
+/// A CastLike takes no more than a type from the tensor that it follows, and every activation is f32; as a Cast it no
+/// longer depends on the image.
+pub(crate) fn plain_casts(graph: &mut GraphProto, image: &str) {
+    let changing: HashSet<String> = changing(graph, image).into_iter().map(str::to_string).collect();
+    for node in graph.node.iter_mut().filter(|node| node.op_type == "CastLike") {
+        if node.input.get(1).is_some_and(|like| changing.contains(like)) {
+            node.op_type = "Cast".into();
+            node.input.truncate(1);
+            let (name, float) = ("to".into(), DataType::Float as i64);
+            let kind = AttributeType::Int as i32;
+            node.attribute = vec![AttributeProto { name, r#type: kind, i: float, ..AttributeProto::default() }];
+        }
+    }
+}
+
+/// Makes known every operand of a Conv, Gemm or MatMul, other than its first, that follows from constants alone.
+///
+/// # Errors
+/// Names the node whose operand cannot be worked out.
+pub(crate) fn settle_operands(proto: &ModelProto, image: &str, constants: &mut Constants) -> Result<(), String> {
+    let Some(graph) = proto.graph.as_ref() else { return Ok(()) };
+    let changing = changing(graph, image);
+    let is_map = |node: &&NodeProto| matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul");
+    let operands = graph.node.iter().filter(is_map).flat_map(|node| node.input.iter().skip(1).map(move |i| (node, i)));
+    let missing: Vec<(String, String)> = operands
+        .filter(|(_, name)| !name.is_empty() && constants.known(name).is_none() && !changing.contains(name.as_str()))
+        .map(|(node, name)| (node.name.clone(), name.clone()))
+        .collect();
+    for (node, name) in missing {
+        let value = evaluate(proto, &name, constants)
+            .map_err(|e| format!("node {node}: its operand {name} cannot be worked out ({})", e.root_cause()))?;
+        constants.insert(&name, value);
+    }
+    Ok(())
+}
+
+/// Tensors that depend on the image.
+fn changing<'g>(graph: &'g GraphProto, image: &'g str) -> HashSet<&'g str> {
+    let mut changing = HashSet::from([image]);
+    for node in &graph.node {
+        if node.input.iter().any(|i| changing.contains(i.as_str())) {
+            changing.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    changing
+}
+
+/// Runs what `name` depends on.
+fn evaluate(proto: &ModelProto, name: &str, constants: &Constants) -> TractResult<Constant> {
+    let graph = proto.graph.as_ref().context("no graph")?;
+    let mut needed = HashSet::from([name]);
+    let mut nodes: Vec<NodeProto> = Vec::new();
+    for node in graph.node.iter().rev() {
+        if node.output.iter().any(|o| needed.contains(o.as_str())) {
+            needed.extend(node.input.iter().map(String::as_str));
+            nodes.push(node.clone());
+        }
+    }
+    nodes.reverse();
+    let held = graph.initializer.iter().filter(|t| needed.contains(t.name.as_str())).cloned();
+    let known = needed.iter().filter_map(|n| Some(constants.known(n)?.to_proto(n)));
+    let small = GraphProto {
+        name: name.to_string(),
+        initializer: held.chain(known).collect(),
+        node: nodes,
+        output: vec![ValueInfoProto { name: name.to_string(), ..ValueInfoProto::default() }],
+        ..GraphProto::default()
+    };
+    let opset_import = proto.opset_import.clone();
+    let small = ModelProto { ir_version: proto.ir_version, opset_import, graph: Some(small), ..ModelProto::default() };
+    let model = tract_onnx::onnx().model_for_proto_model(&small)?.into_typed()?;
+    let value = Plan::as_is(model)?.run(tvec!())?.remove(0);
+    let dims = value.shape().to_vec();
+    let values = value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+    Ok(Constant { dims, values: Values::F32(values) })
+}

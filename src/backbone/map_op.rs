@@ -1,0 +1,272 @@
+//! A frozen map as one node of the graph, with its pairs where it is a site:
+//!
+//! y = W x + b + D x + scale (B A x - B0 A0 x)
+//!
+//! The pairs are not inputs of the graph: the op reads them from the shared [`Adapter`], so one optimized plan serves
+//! every step. Without pairs the same products run in the same order; that is why at step 0 every method has the
+//! backbone's features bit for bit.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+use tract_onnx::tract_core::internal::*;
+
+use super::maps::MapKind;
+use super::product::{Frozen, ImageSize, convolve_site_back};
+use crate::adapter::{Adapter, PairGradients, SiteBuffers};
+
+/// The adapter of a network, read by its plans and written between steps.
+pub type SharedAdapter = Arc<RwLock<Adapter>>;
+
+/// Reads the adapter; a panic elsewhere while it was written does not make its numbers unreadable.
+pub(crate) fn read(adapter: &SharedAdapter) -> RwLockReadGuard<'_, Adapter> {
+    adapter.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which site of which adapter a map is.
+#[derive(Debug, Clone)]
+pub(crate) struct SiteRef {
+    pub(crate) index: usize,
+    pub(crate) adapter: SharedAdapter,
+}
+
+/// Input x, output y.
+#[derive(Debug, Clone)]
+pub(crate) struct MapOp {
+    /// Place of the map in its file.
+    pub(crate) index: usize,
+    pub(crate) kind: MapKind,
+    pub(crate) out_dim: usize,
+    /// Absent only while the graph is being read.
+    pub(crate) frozen: Option<Arc<Frozen>>,
+    pub(crate) site: Option<SiteRef>,
+}
+
+/// The gradients of a map. Inputs: dy, and x where the map is a site. Outputs: dA `[rank, in_dim]` and dB transposed
+/// `[rank, out_dim]` where it is a site; dx where `wants_input`:
+/// dx = W^T dy + D^T dy + scale (A^T B^T - A0^T B0^T) dy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MapGradient {
+    pub(crate) map: MapOp,
+    pub(crate) wants_input: bool,
+    /// Shape of x.
+    pub(crate) input: TVec<usize>,
+}
+
+impl PartialEq for SiteRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && Arc::ptr_eq(&self.adapter, &other.adapter)
+    }
+}
+
+impl PartialEq for MapOp {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && self.kind == other.kind && self.site == other.site
+    }
+}
+
+impl Eq for MapOp {}
+
+impl MapOp {
+    /// The shape of y for an x of shape `input`.
+    pub(crate) fn output_shape(&self, input: &[usize]) -> TractResult<TVec<usize>> {
+        let mut shape: TVec<usize> = input.into();
+        match (&self.kind, &mut shape[..]) {
+            (MapKind::Linear, [.., width]) => *width = self.out_dim,
+            (MapKind::Conv(geometry), [_, channels, height, width]) => {
+                let size = geometry.output([*height, *width]);
+                [*height, *width] = size.with_context(|| format!("an image of {height}x{width} is too small"))?;
+                *channels = self.out_dim;
+            }
+            _ => bail!("a map of {:?} on a tensor of shape {input:?}", self.kind),
+        }
+        Ok(shape)
+    }
+
+    fn frozen(&self) -> TractResult<&Frozen> {
+        self.frozen.as_deref().context("a map without its weight")
+    }
+
+    /// Whether the shape of x is one that the weight multiplies.
+    fn check(&self, x: &Tensor) -> TractResult<()> {
+        let needed = self.frozen()?.weight.in_dim;
+        let found = match (&self.kind, x.shape()) {
+            (MapKind::Linear, [.., width]) => *width,
+            (MapKind::Conv(g), [_, channels, _, _]) if channels % g.group == 0 => {
+                channels / g.group * g.kernel[0] * g.kernel[1]
+            }
+            _ => 0,
+        };
+        ensure!(found == needed, "a map with {needed} inputs per output on a tensor of shape {:?}", x.shape());
+        Ok(())
+    }
+
+    fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<Tensor> {
+        self.check(x)?;
+        let frozen = self.frozen()?;
+        let mut y = Tensor::zero::<f32>(&self.output_shape(x.shape())?)?;
+        let (from, to) = (x.shape(), TVec::<usize>::from(y.shape()));
+        match &self.kind {
+            MapKind::Linear => {
+                let (x, y) = (rows(x)?.reversed_axes(), rows_mut(&mut y)?.reversed_axes());
+                frozen.forward(site, x, y);
+            }
+            MapKind::Conv(geometry) => {
+                let (input, output) = (image_size(from)?, image_size(&to)?);
+                let mut y = y.try_as_plain_ram_mut()?;
+                for (x, y) in images(floats(x)?, from).zip(images_mut(y.as_slice_mut::<f32>()?, &to)) {
+                    frozen.convolve(geometry, site, (input, x), (output, y));
+                }
+            }
+        }
+        Ok(y)
+    }
+}
+
+impl MapGradient {
+    /// dx of the frozen map and the delta's blocks, if it is wanted.
+    fn frozen_back(&self, site: Option<&SiteBuffers>, dy: &Tensor) -> TractResult<Option<Tensor>> {
+        if !self.wants_input {
+            return Ok(None);
+        }
+        let frozen = self.map.frozen()?;
+        let mut dx = Tensor::zero::<f32>(&self.input)?;
+        match &self.map.kind {
+            MapKind::Linear => frozen.backward(site, rows(dy)?.reversed_axes(), rows_mut(&mut dx)?.reversed_axes()),
+            MapKind::Conv(geometry) => {
+                let (output, input) = (image_size(dy.shape())?, image_size(&self.input)?);
+                let mut dx = dx.try_as_plain_ram_mut()?;
+                for (dy, dx) in images(floats(dy)?, dy.shape()).zip(images_mut(dx.as_slice_mut::<f32>()?, &self.input))
+                {
+                    frozen.convolve_back(geometry, site, (output, dy), (input, dx));
+                }
+            }
+        }
+        Ok(Some(dx))
+    }
+
+    /// The gradients of the pairs; what passes through the low-rank terms is added to dx.
+    fn site_back(
+        &self,
+        site: &SiteBuffers,
+        dy: &Tensor,
+        x: &Tensor,
+        dx: Option<&mut Tensor>,
+    ) -> TractResult<PairGradients> {
+        let mut pairs = site.zero_gradients();
+        match &self.map.kind {
+            MapKind::Linear => {
+                let dx = dx.map(rows_mut).transpose()?.map(ArrayViewMut2::reversed_axes);
+                site.backward(rows(x)?.reversed_axes(), rows(dy)?.reversed_axes(), dx, &mut pairs);
+            }
+            MapKind::Conv(geometry) => {
+                let (output, input) = (image_size(dy.shape())?, image_size(x.shape())?);
+                let mut dx = dx.map(|dx| dx.try_as_plain_ram_mut()).transpose()?;
+                let mut dx = match &mut dx {
+                    Some(dx) => Some(images_mut(dx.as_slice_mut::<f32>()?, &self.input)),
+                    None => None,
+                };
+                for (dy, x) in images(floats(dy)?, dy.shape()).zip(images(floats(x)?, x.shape())) {
+                    let dx = dx.as_mut().and_then(Iterator::next);
+                    convolve_site_back(geometry, site, (output, dy), (input, x), dx, &mut pairs);
+                }
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+fn floats(t: &Tensor) -> TractResult<&[f32]> {
+    t.try_as_plain_ram()?.as_slice::<f32>()
+}
+
+/// Rows of the last axis: `[positions, width]`.
+fn rows(t: &Tensor) -> TractResult<ArrayView2<'_, f32>> {
+    let width = *t.shape().last().context("a scalar at a linear map")?;
+    Ok(ArrayView2::from_shape((t.len() / width.max(1), width), floats(t)?)?)
+}
+
+fn rows_mut(t: &mut Tensor) -> TractResult<ArrayViewMut2<'_, f32>> {
+    let (len, width) = (t.len(), *t.shape().last().context("a scalar at a linear map")?);
+    let view = t.to_plain_array_view_mut::<f32>()?;
+    Ok(view.into_shape_with_order((len / width.max(1), width))?)
+}
+
+fn image_size(shape: &[usize]) -> TractResult<ImageSize> {
+    let [_, channels, height, width] = *shape else { bail!("a convolution on a tensor of shape {shape:?}") };
+    Ok(ImageSize { channels, size: [height, width] })
+}
+
+fn images<'t>(values: &'t [f32], shape: &[usize]) -> impl Iterator<Item = &'t [f32]> + use<'t> {
+    values.chunks_exact(shape[1..].iter().product::<usize>().max(1))
+}
+
+fn images_mut<'t>(values: &'t mut [f32], shape: &[usize]) -> impl Iterator<Item = &'t mut [f32]> + use<'t> {
+    values.chunks_exact_mut(shape[1..].iter().product::<usize>().max(1))
+}
+
+impl Op for MapOp {
+    fn name(&self) -> StaticName {
+        "Map".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for MapOp {
+    // The pairs change between runs, so no constant may be made of a map.
+    not_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let x = args_1!(inputs);
+        let y = match &self.site {
+            None => self.forward(None, &x)?,
+            Some(site) => self.forward(Some(&read(&site.adapter).sites[site.index]), &x)?,
+        };
+        Ok(tvec!(y.into_tvalue()))
+    }
+}
+
+impl TypedOp for MapOp {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let shape = inputs[0].shape.as_concrete().context("a map on a tensor of unknown shape")?;
+        Ok(tvec!(f32::fact(self.output_shape(shape)?)))
+    }
+    as_op!();
+}
+
+impl Op for MapGradient {
+    fn name(&self) -> StaticName {
+        "MapGradient".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for MapGradient {
+    not_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let adapter = self.map.site.as_ref().map(|site| (read(&site.adapter), site.index));
+        let site = adapter.as_ref().map(|(adapter, index)| &adapter.sites[*index]);
+        let mut dx = self.frozen_back(site, &inputs[0])?;
+        let mut outputs = tvec!();
+        if let Some(site) = site {
+            let pairs = self.site_back(site, &inputs[0], &inputs[1], dx.as_mut())?;
+            outputs.extend([pairs.a, pairs.b_t].map(|gradient| Tensor::from(gradient.into_dyn()).into_tvalue()));
+        }
+        outputs.extend(dx.map(IntoTValue::into_tvalue));
+        Ok(outputs)
+    }
+}
+
+impl TypedOp for MapGradient {
+    fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let mut facts = tvec!();
+        if let Some(site) = &self.map.site {
+            let shape = read(&site.adapter).sites[site.index].shape;
+            facts.extend([f32::fact([shape.rank, shape.in_dim]), f32::fact([shape.rank, shape.out_dim])]);
+        }
+        facts.extend(self.wants_input.then(|| f32::fact(&*self.input)));
+        Ok(facts)
+    }
+    as_op!();
+}

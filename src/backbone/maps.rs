@@ -1,0 +1,121 @@
+//! The frozen linear maps of a file: Conv, Gemm and MatMul with a constant weight. Their weights leave the protobuf and
+//! are held once, in the precision in which they ship.
+
+use std::sync::Arc;
+
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
+
+use super::constant::Constants;
+use super::geometry::Geometry;
+use super::onnx::attribute;
+use super::product::Frozen;
+
+/// The operator that stands for a frozen map once its weight has been taken; its attribute `index` finds it.
+pub(crate) const MAP_OP: &str = "SrloraMap";
+pub(crate) const MAP_INDEX: &str = "srlora_index";
+
+/// How a map's input becomes the columns that its weight multiplies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum MapKind {
+    /// The last axis of x is `in_dim`: Gemm and MatMul.
+    Linear,
+    /// Patches of an NCHW map, in the order channel, row, column.
+    Conv(Geometry),
+}
+
+/// One frozen map: y = W x + b.
+#[derive(Debug, Clone)]
+pub(crate) struct Map {
+    /// The ONNX node's name.
+    pub(crate) name: String,
+    /// Its operator.
+    pub(crate) op: String,
+    pub(crate) kind: MapKind,
+    /// W and b, shared by every graph of this network.
+    pub(crate) frozen: Arc<Frozen>,
+}
+
+impl Map {
+    /// Why this map cannot carry pairs, if it cannot.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let MapKind::Conv(Geometry { group, dilation, .. }) = &self.kind else { return None };
+        match (group, dilation) {
+            (1, [1, 1]) => None,
+            (1, _) => Some("a dilated convolution".into()),
+            _ if self.frozen.weight.in_dim == self.kernel() => {
+                Some(format!("a depthwise convolution (group {group}): only group 1 carries pairs"))
+            }
+            _ => Some(format!("a grouped convolution (group {group}): only group 1 carries pairs")),
+        }
+    }
+
+    fn kernel(&self) -> usize {
+        match &self.kind {
+            MapKind::Linear => 1,
+            MapKind::Conv(geometry) => geometry.kernel[0] * geometry.kernel[1],
+        }
+    }
+}
+
+/// Takes the maps out of `graph`: their nodes become [`MAP_OP`] with the data input alone.
+///
+/// # Errors
+/// Names the node whose weight or form is damaged.
+pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants) -> Result<Vec<Map>, String> {
+    let mut maps = Vec::new();
+    for node in &mut graph.node {
+        let Some(map) = map_of(node, constants).map_err(|what| format!("node {}: {what}", node.name))? else {
+            continue;
+        };
+        node.input.truncate(1);
+        node.op_type = MAP_OP.into();
+        node.attribute.push(AttributeProto { name: MAP_INDEX.into(), i: maps.len() as i64, ..Default::default() });
+        maps.push(map);
+    }
+    Ok(maps)
+}
+
+fn map_of(node: &NodeProto, constants: &mut Constants) -> Result<Option<Map>, String> {
+    let is_conv = node.op_type == "Conv";
+    let [x, w, rest @ ..] = &node.input[..] else { return Ok(None) };
+    if !(is_conv || matches!(node.op_type.as_str(), "Gemm" | "MatMul")) || constants.known(x).is_some() {
+        return Ok(None);
+    }
+    let int = |name: &str| attribute(node, name).map_or(0, |a| a.i);
+    let factor = |name: &str| attribute(node, name).map_or(1.0, |a| a.f);
+    let fits = constants.known(w).is_some_and(|w| w.dims.len() == if is_conv { 4 } else { 2 });
+    let bias = rest.first().filter(|name| !name.is_empty());
+    let plain = int("transA") == 0 && factor("alpha") == 1.0 && bias.is_none_or(|b| constants.known(b).is_some());
+    if !(fits && plain) {
+        return Ok(None);
+    }
+    let Some(mut weight) = constants.take(w) else { return Ok(None) };
+    let bias = bias.and_then(|name| constants.take(name)).map(|bias| bias.to_f32()).unwrap_or_default();
+    let kind = if is_conv {
+        MapKind::Conv(Geometry::of(node, [weight.dims[2], weight.dims[3]])?)
+    } else {
+        if int("transB") == 0 {
+            weight = weight.transposed().ok_or("its weight is not a matrix")?;
+        }
+        MapKind::Linear
+    };
+    let weight = weight.into_weight()?;
+    if let MapKind::Conv(Geometry { group, .. }) = &kind
+        && weight.out_dim % group != 0
+    {
+        return Err(format!("its {} output channels do not divide into {group} groups", weight.out_dim));
+    }
+    let bias = spread(bias, weight.out_dim, factor("beta"))?;
+    let (name, op) = (node.name.clone(), node.op_type.clone());
+    Ok(Some(Map { name, op, kind, frozen: Arc::new(Frozen { weight, bias }) }))
+}
+
+/// One value per output, from one per output or one for all.
+fn spread(bias: Vec<f32>, out_dim: usize, factor: f32) -> Result<Vec<f32>, String> {
+    let bias: Vec<f32> = bias.into_iter().map(|b| b * factor).collect();
+    match bias.len() {
+        n if n == 0 || n == out_dim => Ok(bias),
+        1 => Ok(bias.repeat(out_dim)),
+        n => Err(format!("its bias has {n} values for {out_dim} outputs")),
+    }
+}

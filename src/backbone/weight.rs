@@ -1,0 +1,105 @@
+//! A frozen weight, owned, in the precision in which it ships.
+
+use half::f16;
+use ndarray::{Array2, ArrayView2};
+
+use super::scratch::Scratch;
+use crate::core::Weight;
+
+/// Floats of a weight that are made f32 at a time: 256 KiB, which stays in a level-2 cache.
+const TILE: usize = 1 << 16;
+
+/// `out_dim` x `in_dim`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FrozenWeight {
+    pub(crate) out_dim: usize,
+    pub(crate) in_dim: usize,
+    pub(crate) codes: Codes,
+}
+
+/// The numbers of a weight as they lie in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Codes {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    /// w = (code - zero) * scale, one scale per row; no zero-points where all are 0.
+    Int8 {
+        codes: Vec<i8>,
+        scales: Vec<f32>,
+        zeros: Vec<i8>,
+    },
+}
+
+impl Codes {
+    /// How the precision is called in a bundle.
+    pub(crate) fn precision(&self) -> &'static str {
+        match self {
+            Codes::F32(_) => "fp32",
+            Codes::F16(_) => "fp16",
+            Codes::Int8 { .. } => "int8",
+        }
+    }
+}
+
+impl FrozenWeight {
+    /// As the core reads it.
+    pub(crate) fn view(&self) -> Weight<'_> {
+        match &self.codes {
+            Codes::F32(values) => Weight::F32(values),
+            Codes::F16(values) => Weight::F16(values),
+            Codes::Int8 { codes, scales, zeros } => Weight::Int8 { codes, scales, zeros },
+        }
+    }
+
+    /// Bytes held in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.codes {
+            Codes::F32(values) => 4 * values.len(),
+            Codes::F16(values) => 2 * values.len(),
+            Codes::Int8 { codes, scales, zeros } => codes.len() + 4 * scales.len() + zeros.len(),
+        }
+    }
+
+    /// The whole weight in f32, for what happens once: directions, checks.
+    pub(crate) fn dense(&self) -> Array2<f32> {
+        let mut dense = Array2::zeros((self.out_dim, self.in_dim));
+        for (row, mut out) in dense.rows_mut().into_iter().enumerate() {
+            self.view().row_into(row, out.as_slice_mut().unwrap_or_default());
+        }
+        dense
+    }
+
+    /// Calls `visit` with f32 tiles of `count` rows from `first` on, and the number of each tile's first row (from 0);
+    /// `delta`, if there is one, adds to a row what has been fused.
+    ///
+    /// A weight that ships in f32 and has no delta is one tile and is not copied; any other is made f32 tile by tile, in
+    /// scratch.
+    pub(crate) fn each_tile(
+        &self,
+        first: usize,
+        count: usize,
+        delta: Option<&dyn Fn(usize, &mut [f32])>,
+        mut visit: impl FnMut(usize, ArrayView2<f32>),
+    ) {
+        let width = self.in_dim;
+        if let (Codes::F32(values), None) = (&self.codes, delta) {
+            return visit(0, matrix(count, width, &values[first * width..(first + count) * width]));
+        }
+        let height = (TILE / width.max(1)).clamp(1, count.max(1));
+        let mut tile = Scratch::of(height * width);
+        for start in (0..count).step_by(height) {
+            let rows = height.min(count - start);
+            for (row, out) in tile.chunks_exact_mut(width).take(rows).enumerate() {
+                self.view().row_into(first + start + row, out);
+                if let Some(add) = delta {
+                    add(first + start + row, out);
+                }
+            }
+            visit(start, matrix(rows, width, &tile[..rows * width]));
+        }
+    }
+}
+
+fn matrix(rows: usize, width: usize, values: &[f32]) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((rows, width), values).expect("rows of the weight's width")
+}
