@@ -5,9 +5,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::kernel::{Factors, Terms, add_terms, terms_backward};
 use super::{Directions, SiteSeed, Update};
-use crate::core::{
-    Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start,
-};
+use crate::core::{Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Columns per delta block.

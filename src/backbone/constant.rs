@@ -65,7 +65,8 @@ impl Constants {
                 let value = node.attribute.iter_mut().find(|a| a.name == "value").and_then(|a| a.t.as_mut());
                 return value.is_some_and(|tensor| self.collect(&output, tensor));
             }
-            ("Identity", Some(source)) => self.take(&source),
+            // A cast between float types changes nothing here: constants keep the precision in which they ship.
+            ("Identity" | "Cast", Some(source)) if op == "Identity" || casts_to_float(node) => self.take(&source),
             ("Transpose", Some(source)) if self.is_matrix(&source) && swaps(node) => {
                 self.take(&source).and_then(Constant::transposed)
             }
@@ -95,6 +96,30 @@ impl Constants {
         self.values.insert(name.to_string(), constant);
     }
 
+    /// Multiplies the scales of the coded constant `name`: one factor for all, or one per output channel (the last axis of a
+    /// matrix, the first of a kernel).
+    ///
+    /// # Errors
+    /// Says how many factors there are for how many channels.
+    pub(crate) fn scale(&mut self, name: &str, factors: &[f32]) -> Result<(), String> {
+        let constant = self.values.get_mut(name).ok_or("its weight is not a constant")?;
+        let channel = if constant.dims.len() == 2 { 1 } else { 0 };
+        let channels = constant.dims.get(channel).copied().unwrap_or(0);
+        let Values::Int8 { scales, axis, .. } = &mut constant.values else {
+            return Err("its weight has no codes".into());
+        };
+        if factors.iter().any(|f| !(f.is_finite() && *f > 0.0)) {
+            return Err("a scale is not positive and finite".into());
+        }
+        if factors.len() == channels && scales.len() == 1 {
+            (*scales, *axis) = (scales.repeat(channels), channel);
+        } else if factors.len() != 1 {
+            return Err(format!("it has {} scales for {channels} output channels", factors.len()));
+        }
+        scales.iter_mut().zip(factors.iter().cycle()).for_each(|(scale, factor)| *scale *= factor);
+        Ok(())
+    }
+
     /// Writes what the graph's nodes still need back into it, in f32; the number of bytes.
     pub(crate) fn give_back(self, graph: &mut GraphProto) -> usize {
         let used: std::collections::HashSet<&String> =
@@ -107,6 +132,10 @@ impl Constants {
     }
 }
 
+fn casts_to_float(node: &NodeProto) -> bool {
+    attribute(node, "to").is_some_and(|to| to.i == DataType::Float as i64)
+}
+
 /// Whether a Transpose of a matrix exchanges its axes.
 fn swaps(node: &NodeProto) -> bool {
     attribute(node, "perm").is_none_or(|perm| perm.ints == [1, 0])
@@ -117,8 +146,8 @@ fn is_float(tensor: &TensorProto) -> bool {
 }
 
 impl Constant {
-    /// The values of a tensor that [`is_float`].
-    fn float(tensor: TensorProto) -> Self {
+    /// The values of a tensor of type f32 or f16.
+    pub(crate) fn float(tensor: TensorProto) -> Self {
         let dims = tensor.dims.iter().map(|&d| d as usize).collect();
         let values = if tensor.data_type == DataType::Float as i32 {
             Values::F32(if tensor.raw_data.is_empty() { tensor.float_data } else { f32s(&tensor.raw_data) })
@@ -170,6 +199,14 @@ impl Constant {
         };
         if held == 0 || held != out_dim * in_dim {
             return Err(format!("its weight is {out_dim} x {in_dim} and holds {held} numbers"));
+        }
+        let damaged = match &codes {
+            Codes::F32(values) => values.iter().any(|v| !v.is_finite()),
+            Codes::F16(values) => values.iter().any(|v| !v.is_finite()),
+            Codes::Int8 { .. } => false,
+        };
+        if damaged {
+            return Err("its weight holds a number that is not finite; the file is damaged".into());
         }
         Ok(FrozenWeight { out_dim, in_dim, codes })
     }

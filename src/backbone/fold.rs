@@ -4,12 +4,36 @@ use std::collections::HashSet;
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::constant::{Constant, Constants, Values};
 use super::plan::Plan;
+
+/// Every activation is f32, whatever the file says: f16 inputs, casts and fills become f32. Weights keep their precision.
+pub(crate) fn single_precision(graph: &mut GraphProto) {
+    let (half, single) = (DataType::Float16 as i32, DataType::Float as i32);
+    for input in &mut graph.input {
+        if let Some(TypeValue::TensorType(tensor)) = input.r#type.as_mut().and_then(|t| t.value.as_mut())
+            && tensor.elem_type == half
+        {
+            tensor.elem_type = single;
+        }
+    }
+    for node in &mut graph.node {
+        for attribute in &mut node.attribute {
+            if node.op_type == "Cast" && attribute.name == "to" && attribute.i == i64::from(half) {
+                attribute.i = i64::from(single);
+            } else if node.op_type == "ConstantOfShape"
+                && let Some(tensor) = attribute.t.as_mut().filter(|t| t.data_type == half)
+            {
+                *tensor = Constant::float(std::mem::take(tensor)).to_proto("");
+            }
+        }
+    }
+}
 
 /// A CastLike takes no more than a type from the tensor that it follows, and every activation is f32; as a Cast it no
 /// longer depends on the image.

@@ -72,7 +72,13 @@ pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants) -> Result<
         node.attribute.push(AttributeProto { name: MAP_INDEX.into(), i: maps.len() as i64, ..Default::default() });
         maps.push(map);
     }
-    Ok(maps)
+    let of = |precision| maps.iter().find(|map: &&Map| map.frozen.weight.codes.precision() == precision);
+    match (of("int8"), of("fp16")) {
+        (Some(_), Some(half)) => {
+            Err(format!("node {}: its weight is fp16 in an int8 file; mixed precisions are not supported", half.name))
+        }
+        _ => Ok(maps),
+    }
 }
 
 fn map_of(node: &NodeProto, constants: &mut Constants) -> Result<Option<Map>, String> {

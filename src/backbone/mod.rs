@@ -4,15 +4,18 @@
 
 mod constant;
 mod depthwise;
+mod encode;
 mod fold;
 mod geometry;
 pub(crate) mod graph;
+mod integer;
 pub(crate) mod map_op;
 mod maps;
 mod onnx;
 mod patches;
 pub(crate) mod plan;
 mod product;
+mod quantized;
 mod scratch;
 mod sites;
 mod weight;
@@ -22,11 +25,22 @@ use tract_onnx::prelude::TypedModel;
 use tract_onnx::tract_core::internal::TractResult;
 
 use crate::error::{Error, ErrorKind, Result};
+use maps::Map;
 use onnx::OnnxFile;
 
+pub use encode::{Precision, encode};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
 pub use sites::{Ineligible, Selection, Site};
+
+/// What the frozen network costs in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// Weights of convolutions and linear maps, in the precision in which they ship.
+    pub weight_bytes: usize,
+    /// Biases, norms and other constants, in f32.
+    pub f32_bytes: usize,
+}
 
 /// A frozen network with a features tensor and a fixed image size.
 #[derive(Debug, Clone)]
@@ -108,6 +122,40 @@ impl Backbone {
             site.ok_or_else(|| Error::new(ErrorKind::Mismatch, name, "the backbone has no site of that name"))
         };
         names.into_iter().map(find).collect()
+    }
+
+    /// The precision of most frozen weights: `fp32`, `fp16` or `int8`.
+    #[must_use]
+    pub fn precision(&self) -> &'static str {
+        let share = |name: &str| -> usize {
+            let maps = self.file.maps.iter().filter(|map| map.frozen.weight.codes.precision() == name);
+            maps.map(|map| map.frozen.weight.len()).sum()
+        };
+        ["int8", "fp16", "fp32"].into_iter().max_by_key(|name| share(name)).unwrap_or("fp32")
+    }
+
+    /// Bytes that the frozen network holds in memory.
+    #[must_use]
+    pub fn resident(&self) -> Resident {
+        let biases: usize = self.file.maps.iter().map(|map| 4 * map.frozen.bias.len()).sum();
+        Resident {
+            weight_bytes: self.file.maps.iter().map(|map| map.frozen.weight.bytes()).sum(),
+            f32_bytes: biases + self.file.constant_bytes,
+        }
+    }
+
+    /// How far the weights of every map are from those of `source`, the same network in another precision:
+    /// ||W - W'|| / ||W|| (Frobenius) by name.
+    #[must_use]
+    pub fn rounding(&self, source: &Backbone) -> Vec<(String, f64)> {
+        let norm = |values: &Array2<f32>| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let twins =
+            self.file.maps.iter().filter_map(|map| Some((map, source.file.maps.iter().find(|m| m.name == map.name)?)));
+        let error = |(map, twin): (&Map, &Map)| {
+            let (ours, theirs) = (map.frozen.weight.dense(), twin.frozen.weight.dense());
+            (map.name.clone(), norm(&(&theirs - &ours)) / norm(&theirs).max(f64::MIN_POSITIVE))
+        };
+        twins.map(error).collect()
     }
 
     /// W of a site, `out_dim` x `in_dim`.

@@ -8,26 +8,28 @@ use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_prot
 use tract_onnx::prelude::*;
 
 use super::constant::Constants;
-use super::fold::{plain_casts, settle_operands};
+use super::fold::{plain_casts, settle_operands, single_precision};
 use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
+use super::quantized::to_float;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Operators of integer arithmetic; files that hold them are quantized and belong to a later version.
-const QUANTIZED_OPS: [&str; 9] = [
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "QLinearAdd",
-    "QGemm",
-    "ConvInteger",
-    "MatMulInteger",
-];
-
 /// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
-const CLASSIFIER_TAIL_OPS: [&str; 10] =
-    ["Identity", "Add", "Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Cast", "Sigmoid", "Dropout"];
+///
+/// Max and Min are what remains of a quantized output.
+const CLASSIFIER_TAIL_OPS: [&str; 12] = [
+    "Identity",
+    "Add",
+    "Softmax",
+    "LogSoftmax",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Cast",
+    "Sigmoid",
+    "Dropout",
+    "Max",
+    "Min",
+];
 
 /// The image input of a model, NCHW.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,21 +64,20 @@ impl OnnxFile {
     /// Kind `Model`: not ONNX, truncated, external data, more than one input, no batch axis, quantized or half precision.
     pub(crate) fn decode(bytes: &[u8], subject: &str) -> Result<Self> {
         let fault = |message: String| Error::new(ErrorKind::Model, subject, message);
-        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &bytes[..]).map_err(|e| {
-            fault("not an ONNX file, or a truncated one; export it again".into()).because(e.root_cause().to_string())
-        })?;
+        let mut proto = decode_proto(bytes, subject)?;
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(fault("not an ONNX file: it holds no graph; export the model again".into()));
         };
         name_nodes(graph);
         check_tensors(graph).map_err(fault)?;
-        check_operators(graph).map_err(fault)?;
+        single_precision(graph);
         let input = image_input(graph).map_err(fault)?;
         // Old files list their weights among the inputs.
         graph.input.retain(|i| i.name == input.name);
         check_order(graph, &producers(graph)).map_err(fault)?;
         plain_casts(graph, &input.name);
         let mut constants = Constants::of(graph);
+        to_float(graph, &mut constants).map_err(fault)?;
         settle_operands(&proto, &input.name, &mut constants).map_err(fault)?;
         let graph = proto.graph.as_mut().expect("just read");
         let maps = maps::take(graph, &mut constants).map_err(fault)?;
@@ -180,13 +181,21 @@ impl OnnxFile {
     }
 }
 
+/// Decodes the protobuf alone.
+pub(crate) fn decode_proto(bytes: &[u8], subject: &str) -> Result<ModelProto> {
+    tract_onnx::onnx().proto_model_for_read(&mut &bytes[..]).map_err(|e| {
+        let message = "not an ONNX file, or a truncated one; export it again";
+        Error::new(ErrorKind::Model, subject, message).because(e.root_cause().to_string())
+    })
+}
+
 /// An attribute of `node` by name.
 pub(crate) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
 }
 
 /// A node's name is its first output's where the exporter gave none, and is made unique where it gave one twice.
-fn name_nodes(graph: &mut GraphProto) {
+pub(crate) fn name_nodes(graph: &mut GraphProto) {
     let mut seen = HashSet::new();
     for node in &mut graph.node {
         if node.name.is_empty()
@@ -232,31 +241,26 @@ fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
                 tensor.name
             ));
         }
-        let half = [DataType::Float16 as i32, DataType::Bfloat16 as i32];
-        if half.contains(&tensor.data_type) {
-            return Err(format!("tensor {} is half precision; this version takes fp32 files", tensor.name));
+        if tensor.data_type == DataType::Bfloat16 as i32 {
+            return Err(format!("tensor {} is bfloat16; export the model in fp32, fp16 or int8", tensor.name));
         }
         if tensor.dims.iter().any(|&d| d < 0) {
             return Err(format!("tensor {} has a negative dimension; the file is damaged", tensor.name));
         }
         let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
-        let float = tensor.data_type == DataType::Float as i32;
-        let held = if tensor.raw_data.is_empty() { tensor.float_data.len() } else { tensor.raw_data.len() / 4 };
-        if elements.is_none() || (float && elements != Some(held)) {
-            return Err(format!(
-                "tensor {} holds {held} of its {:?} values; the file is damaged",
-                tensor.name, tensor.dims
-            ));
+        let held = match DataType::try_from(tensor.data_type) {
+            Ok(DataType::Float) if tensor.raw_data.is_empty() => Some(tensor.float_data.len()),
+            Ok(DataType::Float16) if tensor.raw_data.is_empty() => Some(tensor.int32_data.len()),
+            Ok(DataType::Float) => Some(tensor.raw_data.len() / 4),
+            Ok(DataType::Float16) => Some(tensor.raw_data.len() / 2),
+            _ => None,
+        };
+        if elements.is_none() || held.is_some_and(|held| Some(held) != elements) {
+            let (name, dims) = (&tensor.name, &tensor.dims);
+            return Err(format!("tensor {name} does not hold the values of its shape {dims:?}; the file is damaged"));
         }
     }
     Ok(())
-}
-
-fn check_operators(graph: &GraphProto) -> std::result::Result<(), String> {
-    let quantized = graph.node.iter().find(|n| QUANTIZED_OPS.contains(&n.op_type.as_str()));
-    quantized.map_or(Ok(()), |node| {
-        Err(format!("node {} is a {}: a quantized model; this version takes fp32 files", node.name, node.op_type))
-    })
 }
 
 fn image_input(graph: &GraphProto) -> std::result::Result<ImageInput, String> {
@@ -274,7 +278,7 @@ fn image_input(graph: &GraphProto) -> std::result::Result<ImageInput, String> {
         return Err(format!("input {} declares no tensor type; export the model again", input.name));
     };
     if tensor.elem_type != DataType::Float as i32 {
-        return Err(format!("input {} is not float32; this version takes fp32 files", input.name));
+        return Err(format!("input {} is not of a float type; export the model with a float input", input.name));
     }
     let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| fixed(d.value.as_ref())).collect();
     match dims[..] {

@@ -51,6 +51,11 @@ impl FrozenWeight {
         }
     }
 
+    /// How many numbers it has.
+    pub(crate) fn len(&self) -> usize {
+        self.out_dim * self.in_dim
+    }
+
     /// Bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         match &self.codes {

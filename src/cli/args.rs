@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
 
@@ -45,11 +46,14 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct PackArgs {
-    /// The classifier: an fp32 ONNX file with one image input, N x 3 x H x W.
+    /// The classifier: an ONNX file (fp32, fp16 or int8) with one image input, N x 3 x H x W.
     pub(super) model: PathBuf,
     /// The bundle to write; it must not exist yet.
     #[arg(short, long, value_name = "BUNDLE")]
     pub(super) output: PathBuf,
+    /// Precision in which the frozen weights ship and stay in memory; other than keep, the file has to be fp32.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
+    pub(super) precision: PrecisionArg,
     /// Pairs per site: how much each adapted layer can learn.
     #[arg(long, default_value_t = 8)]
     pub(super) rank: usize,
@@ -188,6 +192,29 @@ impl From<FitArg> for Fit {
         match fit {
             FitArg::Crop => Fit::Crop,
             FitArg::Stretch => Fit::Stretch,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PrecisionArg {
+    /// As the file has them.
+    Keep,
+    /// Single precision.
+    Fp32,
+    /// Half precision: half the size.
+    Fp16,
+    /// Codes with a scale per output channel: a quarter of the size.
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Keep => Precision::Keep,
+            PrecisionArg::Fp32 => Precision::Fp32,
+            PrecisionArg::Fp16 => Precision::Fp16,
+            PrecisionArg::Int8 => Precision::Int8,
         }
     }
 }

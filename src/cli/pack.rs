@@ -18,6 +18,7 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
         labels: args.labels.clone(),
         size: args.input,
         preprocess,
+        precision: args.precision.into(),
     };
     let mut meter = Meter::new();
     let report = pack(&request, |what| meter.working(what))?;
@@ -37,14 +38,18 @@ fn describe(report: &PackReport, args: &PackArgs) -> String {
         size(report.bundle_bytes)
     );
     for site in &report.sites {
-        text +=
-            &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
+        text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions", site.name, site.out_dim, site.in_dim, site.reserve);
+        text += &site.rounding_error.map(|e| format!("   rounded by {:.2} %", e * 100.0)).unwrap_or_default();
+        text += "\n";
     }
     text += &format!("features: {} ({} values)\n", report.features, report.feature_dim);
     text += &format!(
-        "backbone {}, directions {}\n",
+        "backbone {} ({}), directions {}; in memory {} of weights, {} of biases and other constants in fp32\n",
         size(report.backbone_bytes as u64),
-        size(report.directions_bytes as u64)
+        report.precision,
+        size(report.directions_bytes as u64),
+        size(report.weight_bytes as u64),
+        size(report.f32_bytes as u64),
     );
     text += &format!(
         "checked: forward within {:.0e} of the file, gradients within {:.1} % of finite differences\n",
