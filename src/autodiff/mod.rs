@@ -173,7 +173,8 @@ impl<'m> Tape<'m> {
         }
         let op = MapGradient { map: map.clone(), wants_input, input: self.shape(node.inputs[0])? };
         // Only the gradients of pairs need x; a map without pairs lets go of it.
-        let inputs = if site.is_some() { tvec![gradient, node.inputs[0]] } else { tvec![gradient] };
+        let mut inputs = if site.is_some() { tvec![gradient, node.inputs[0]] } else { tvec![gradient] };
+        inputs.extend(map.clip.map(|_| OutletId::new(node.id, 0)));
         let outlets = self.model.wire_node(self.name("map"), op, &inputs)?;
         self.written += 1;
         let pairs = site.map(|index| PairOutlets { index, a: outlets[0], b_t: outlets[1] });

@@ -14,6 +14,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::internal::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
+use super::fuse::{clip_of, fuse_clips};
 use super::geometry::Geometry;
 use super::map_op::{MapOp, SharedAdapter, SiteRef};
 use super::maps::{MAP_INDEX, MAP_OP, MapKind};
@@ -36,8 +37,9 @@ pub(crate) struct Request<'r> {
 /// The file as a typed graph, before any of tract's rewriting, with pairs at the maps that are sites.
 pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedModel> {
     let mut proto = file.pruned(request.output);
-    for node in proto.graph.iter_mut().flat_map(|graph| &mut graph.node) {
-        describe_map(file, node);
+    if let Some(graph) = proto.graph.as_mut() {
+        fuse_clips(graph, request.output);
+        graph.node.iter_mut().for_each(|node| describe_map(file, node));
     }
     // A file's own shapes may be symbolic or stale; a plan is built for one concrete batch and size.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
@@ -133,7 +135,8 @@ fn parse_map(_ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn In
         }
         _ => MapKind::Linear,
     };
-    Ok((expand(Mark(MapOp { index, kind, out_dim: *out_dim as usize, frozen: None, site: None })), vec![]))
+    let (out_dim, clip) = (*out_dim as usize, clip_of(node));
+    Ok((expand(Mark(MapOp { index, kind, out_dim, clip, frozen: None, site: None })), vec![]))
 }
 
 /// A map while shapes are still being inferred.

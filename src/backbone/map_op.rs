@@ -1,6 +1,6 @@
 //! A frozen map as one node of the graph, with its pairs where it is a site:
 //!
-//! y = W x + b + D x + scale (B A x - B0 A0 x)
+//! y = clip(W x + b + D x + scale (B A x - B0 A0 x))
 //!
 //! The pairs are not inputs of the graph: the op reads them from the shared [`Adapter`], so one optimized plan serves
 //! every step. Without pairs the same products run in the same order; that is why at step 0 every method has the
@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use tract_onnx::tract_core::internal::*;
 
+use super::fuse::Clip;
 use super::maps::MapKind;
 use super::product::{Frozen, ImageSize, convolve_site_back};
 use crate::adapter::{Adapter, PairGradients, SiteBuffers};
@@ -37,12 +38,14 @@ pub(crate) struct MapOp {
     pub(crate) index: usize,
     pub(crate) kind: MapKind,
     pub(crate) out_dim: usize,
+    /// The activation behind the map, where it is a clip.
+    pub(crate) clip: Option<Clip>,
     /// Absent only while the graph is being read.
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) site: Option<SiteRef>,
 }
 
-/// The gradients of a map. Inputs: dy, and x where the map is a site. Outputs: dA `[rank, in_dim]` and dB transposed
+/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA `[rank, in_dim]` and dB transposed
 /// `[rank, out_dim]` where it is a site; dx where `wants_input`:
 /// dx = W^T dy + D^T dy + scale (A^T B^T - A0^T B0^T) dy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl PartialEq for SiteRef {
 
 impl PartialEq for MapOp {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.kind == other.kind && self.site == other.site
+        self.index == other.index && self.kind == other.kind && self.clip == other.clip && self.site == other.site
     }
 }
 
@@ -118,6 +121,10 @@ impl MapOp {
                     frozen.convolve(geometry, site, (input, x), (output, y));
                 }
             }
+        }
+        if let Some([low, high]) = self.clip {
+            let mut y = y.try_as_plain_ram_mut()?;
+            y.as_slice_mut::<f32>()?.iter_mut().for_each(|y| *y = y.clamp(low, high));
         }
         Ok(y)
     }
@@ -244,7 +251,16 @@ impl Op for MapGradient {
 impl EvalOp for MapGradient {
     not_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, _ctx: &EvalContext, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        if let Some([low, high]) = self.map.clip {
+            let y = inputs.pop().context("a clipped map without its output")?;
+            let mut dy = inputs.remove(0).into_tensor();
+            let mut values = dy.try_as_plain_ram_mut()?;
+            let inside = |y: f32| low < y && y < high;
+            let pairs = values.as_slice_mut::<f32>()?.iter_mut().zip(floats(&y)?);
+            pairs.for_each(|(dy, &y)| *dy = if inside(y) { *dy } else { 0.0 });
+            inputs.insert(0, dy.into_tvalue());
+        }
         let adapter = self.map.site.as_ref().map(|site| (read(&site.adapter), site.index));
         let site = adapter.as_ref().map(|(adapter, index)| &adapter.sites[*index]);
         let mut dx = self.frozen_back(site, &inputs[0])?;

@@ -6,6 +6,7 @@ mod constant;
 mod depthwise;
 mod encode;
 mod fold;
+mod fuse;
 mod geometry;
 pub(crate) mod graph;
 mod integer;

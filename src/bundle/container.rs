@@ -143,6 +143,15 @@ impl Container {
         Ok(&self.typed(name, Dtype::U8, &[len])?.bytes)
     }
 
+    /// Takes a U8 tensor of one dimension out.
+    ///
+    /// # Errors
+    /// The tensor is missing or something else.
+    pub fn remove(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.bytes(name)?;
+        Ok(self.tensors.remove(name).map(|tensor| tensor.bytes).unwrap_or_default())
+    }
+
     /// A metadata entry.
     ///
     /// # Errors

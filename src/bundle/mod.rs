@@ -65,7 +65,8 @@ impl Bundle {
     /// # Errors
     /// `Io` or `Bundle`, naming the file.
     pub fn open(path: &Path) -> Result<Self> {
-        let container = Container::open(path, Kind::Bundle)?;
+        let mut container = Container::open(path, Kind::Bundle)?;
+        let backbone = container.remove(BACKBONE)?;
         let json = |key: &str| container.text(key).map(str::to_string);
         let bad =
             |key: &str, e: serde_json::Error| container.fault(format_args!("its entry {key} does not parse ({e})"));
@@ -85,21 +86,25 @@ impl Bundle {
             content_sha256: json("content_sha256")?,
             container,
         };
-        if sha256(bundle.container.bytes(BACKBONE)?) != bundle.backbone_sha256 {
+        if sha256(&backbone) != bundle.backbone_sha256 {
             return Err(bundle.container.fault("its backbone is not the one that its hash names"));
         }
         bundle.preprocess.validate()?;
         Ok(bundle)
     }
 
-    /// Decodes the backbone.
+    /// Reads and decodes the backbone. Its bytes are not kept: once decoded, each weight is held once.
     ///
     /// # Errors
-    /// Kind `Model`.
+    /// Kind `Model`; `Io` or `Bundle` where the file is no longer what it was when the bundle was opened.
     pub fn backbone(&self) -> Result<Backbone> {
+        let bytes = Container::open(&self.path, Kind::Bundle)?.remove(BACKBONE)?;
+        if sha256(&bytes) != self.backbone_sha256 {
+            return Err(self.container.fault("its backbone has been replaced while it was in use"));
+        }
         let size = [self.preprocess.height, self.preprocess.width];
         let subject = self.path.display().to_string();
-        Backbone::read(self.container.bytes(BACKBONE)?, &subject, Some(&self.features), Some(size))
+        Backbone::read(&bytes, &subject, Some(&self.features), Some(size))
     }
 
     /// The sites as the backbone describes them.
