@@ -164,14 +164,53 @@ fn models_that_cannot_be_packed_are_refused_with_the_reason() {
         (model("no_rule"), &["Sin", "node middle", "--sites last:1"][..]),
         (model("no_batch_axis"), &["no batch axis"][..]),
         (model("two_inputs"), &["2 inputs", "image, mask"][..]),
+        (model("missing_weight"), &["node fc", "fc.w", "nothing makes"][..]),
         (model("external_data"), &["conv1.w", "external data"][..]),
-        (model("quantized"), &["QuantizeLinear", "quantized"][..]),
+        (model("quantized_scale_0"), &["node decode", "holds 0", "positive"][..]),
+        (model("quantized_scale_nan"), &["node decode", "holds NaN"][..]),
+        (model("quantized_scale_length"), &["node decode", "11 scales along axis 0"][..]),
+        (model("quantized_zero_type"), &["node decode", "codes", "zeros", "different types"][..]),
+        (model("quantized_zero_range"), &["node decode", "codes", "zeros", "different types"][..]),
+        (model("quantized_axis"), &["node decode", "axis 7"][..]),
+        (model("quantized_input_channels"), &["node conv2", "per input channel", "per output channel"][..]),
+        (model("quantized_blocked"), &["node decode", "blocked quantization"][..]),
+        (model("quantized_mixed"), &["node conv1", "mixed precisions"][..]),
+        (model("quantized_integer_relu"), &["node integer_relu (Relu)", "quantized numbers"][..]),
         (truncated, &["truncated"][..]),
         (text, &["not an ONNX file"][..]),
         (place.path("missing.onnx"), &["missing.onnx"][..]),
     ] {
         place.refuses(&["pack", &path, "-o", &out, "--sites", "all", "--rank", "2"], 1, words);
     }
+}
+
+#[test]
+fn a_model_packed_in_int8_or_fp16_ships_and_stays_in_that_precision() {
+    let place = Place::new();
+    for (precision, bytes) in [("int8", 8 * 27 + 8 * 9 + 12 * 8 + 5 * 12 + 4 * (8 + 8 + 12 + 5)), ("fp16", 2 * 444)] {
+        let bundle = place.path(&format!("{precision}.bundle"));
+        let packed = json(&[
+            "pack",
+            &model("good"),
+            "-o",
+            &bundle,
+            "--precision",
+            precision,
+            "--sites",
+            "all",
+            "--rank",
+            "2",
+            "--json",
+        ]);
+        assert_eq!((packed["precision"].as_str(), packed["weight_bytes"].as_u64()), (Some(precision), Some(bytes)));
+        assert!(packed["sites"].as_array().unwrap().iter().all(|s| s["rounding_error"].as_f64().unwrap() < 0.01));
+        assert_eq!(json(&["inspect", &bundle, "--json"])["precision"], precision);
+        let (photos, store) = (place.photos("photos"), place.path(precision));
+        let trained = json(&["train", &bundle, "--data", &photos, "-o", &store, "--epochs", "2", "--json"]);
+        assert!(trained["train_loss"].as_f64().unwrap().is_finite());
+    }
+    let again = ["pack", &model("quantized"), "-o", &place.path("x.bundle"), "--precision", "fp16"];
+    place.refuses(&again, 2, &["not fp32", "codes", "--precision keep"]);
 }
 
 #[test]

@@ -91,8 +91,9 @@ impl Constants {
         if *uses == 0 { self.values.remove(name) } else { self.values.get(name).cloned() }
     }
 
-    /// Makes `name` a constant.
+    /// Makes `name` a constant; one that the file does not name has one user.
     pub(crate) fn insert(&mut self, name: &str, constant: Constant) {
+        self.uses.entry(name.to_string()).or_insert(1);
         self.values.insert(name.to_string(), constant);
     }
 
@@ -113,7 +114,7 @@ impl Constants {
         }
         if factors.len() == channels && scales.len() == 1 {
             (*scales, *axis) = (scales.repeat(channels), channel);
-        } else if factors.len() != 1 {
+        } else if factors.len() != 1 && factors.len() != scales.len() {
             return Err(format!("it has {} scales for {channels} output channels", factors.len()));
         }
         scales.iter_mut().zip(factors.iter().cycle()).for_each(|(scale, factor)| *scale *= factor);

@@ -148,20 +148,18 @@ impl Rewriter<'_> {
         if self.grids.get(x) != Some(&Grid::Dynamic) {
             return Err("its first input is not the output of a DynamicQuantizeLinear; export the model as QDQ".into());
         }
-        let one = format!("{}.one", node.name);
-        self.constants.insert(&one, Constant { dims: vec![], values: Values::F32(vec![1.0]) });
         let name = operand(node, 1)?;
-        let constant = self.codes_alone(name, &one, node.input.get(3))?;
+        let zero = node.input.get(3).filter(|zero| !zero.is_empty());
+        let channels = zero.map_or(Ok(1), |zero| self.count(zero))?;
+        let one = format!("{}.one", node.name);
+        self.constants.insert(&one, Constant { dims: vec![channels], values: Values::F32(vec![1.0; channels]) });
+        let axis = usize::from(node.op_type == "MatMulInteger");
+        let constant = self.coded(name, &one, zero, |_| Ok(axis))?;
         let weight = self.name_constant(node, name, constant);
         let op = node.op_type.trim_end_matches("Integer").to_string();
         self.emit(node, &op, vec![x.clone(), weight.clone()], output(node)?);
         self.unscaled.insert(output(node)?.clone(), weight);
         Ok(())
-    }
-
-    /// Codes with scale 1 and one zero-point.
-    fn codes_alone(&mut self, name: &str, one: &str, zero: Option<&String>) -> Outcome<Constant> {
-        self.coded(name, one, zero, |_| Ok(0))
     }
 
     /// Whether `node` carries an integer product on to its scale, which then goes into the weight's own scales.

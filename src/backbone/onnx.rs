@@ -217,7 +217,18 @@ fn producers(graph: &GraphProto) -> HashMap<String, usize> {
 
 /// ONNX asks for topological order; later walks over the graph rely on it to end.
 fn check_order(graph: &GraphProto, producers: &HashMap<String, usize>) -> std::result::Result<(), String> {
+    let given: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .map(|t| &t.name)
+        .chain(graph.input.iter().map(|i| &i.name))
+        .map(String::as_str)
+        .collect();
     for (ix, node) in graph.node.iter().enumerate() {
+        let unknown = |i: &&String| !i.is_empty() && !given.contains(i.as_str()) && !producers.contains_key(*i);
+        if let Some(missing) = node.input.iter().find(unknown) {
+            return Err(format!("node {} uses tensor {missing}, which nothing makes; the file is damaged", node.name));
+        }
         if let Some(late) = node.input.iter().find(|i| producers.get(*i).is_some_and(|&at| at >= ix)) {
             return Err(format!("node {} uses tensor {late} before it is made; the file is damaged", node.name));
         }

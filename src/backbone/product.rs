@@ -240,3 +240,91 @@ fn matrix(rows: usize, columns: usize, values: &[f32]) -> ArrayView2<'_, f32> {
 fn matrix_mut(rows: usize, columns: usize, values: &mut [f32]) -> ArrayViewMut2<'_, f32> {
     ArrayViewMut2::from_shape((rows, columns), values).expect("a slice of rows * columns")
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use ndarray::Array2;
+
+    use super::super::weight::Codes;
+    use super::*;
+    use crate::adapter::{Adapter, Directions, SiteSettings};
+    use crate::core::{Recompose, Start};
+
+    fn wave(n: usize, phase: f32) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 1.37 + phase).sin()).collect()
+    }
+
+    fn frozen(out_dim: usize, in_dim: usize) -> Frozen {
+        let codes = wave(out_dim * in_dim, 0.3).iter().map(|v| (v * 127.0) as i8).collect();
+        let (scales, zeros) = (vec![0.004; out_dim], vec![-3; out_dim]);
+        Frozen {
+            weight: FrozenWeight { out_dim, in_dim, codes: Codes::Int8 { codes, scales, zeros } },
+            bias: wave(out_dim, 0.8),
+        }
+    }
+
+    fn adapter(out_dim: usize, in_dim: usize, start: Start) -> Adapter {
+        let half = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
+        let directions = Directions {
+            sigma: (0..9).map(|k| 1.0 - 0.1 * k as f32).collect(),
+            u: half(wave(9 * out_dim, 0.1)),
+            v: half(wave(9 * in_dim, 0.2)),
+        };
+        let seeds = [("site".to_string(), out_dim, in_dim, directions)];
+        Adapter::start(seeds, 3, SiteSettings { start, scale: 1.5 }, 2, 2).unwrap()
+    }
+
+    fn output(frozen: &Frozen, site: &SiteBuffers, x: &Array2<f32>) -> Array2<f32> {
+        let mut y = Array2::zeros((frozen.weight.out_dim, x.ncols()));
+        frozen.forward(Some(site), x.view(), y.view_mut());
+        y
+    }
+
+    #[test]
+    fn every_fuse_moves_every_output_by_no_more_than_it_reports() {
+        let (out_dim, in_dim, positions) = (70, 41, 5);
+        let frozen = frozen(out_dim, in_dim);
+        for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
+            let mut adapter = adapter(out_dim, in_dim, start);
+            let mut merged = 0;
+            for round in 0..20 {
+                let nudge = wave(3 * (out_dim + in_dim), 0.7 + round as f32);
+                adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
+                let x = Array2::from_shape_vec((in_dim, positions), wave(in_dim * positions, round as f32)).unwrap();
+                let before = output(&frozen, &adapter.sites[0], &x);
+                let events = adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true }).unwrap();
+                let bound = events.iter().map(|(_, event)| event.max_error).fold(0.0, f32::max);
+                let after = output(&frozen, &adapter.sites[0], &x);
+                merged += usize::from(adapter.sites[0].has_merged());
+                for ((at, a), b) in after.indexed_iter().zip(&before) {
+                    let norm: f32 = x.column(at.1).iter().map(|v| v.abs()).sum();
+                    let rounding = 2e-6 * norm * (1.0 + b.abs());
+                    assert!((a - b).abs() <= bound * norm + rounding, "{start:?}, round {round}: {a} after {b}");
+                }
+            }
+            assert!(merged > 10, "the blocks have to take part");
+        }
+    }
+
+    #[test]
+    fn one_product_with_weight_and_delta_is_the_sum_of_both() {
+        let (out_dim, in_dim) = (70, 41);
+        let frozen = frozen(out_dim, in_dim);
+        let mut adapter = adapter(out_dim, in_dim, Start::Aligned);
+        for round in 0..6 {
+            let nudge = wave(3 * (out_dim + in_dim), round as f32);
+            adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
+            adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true }).unwrap();
+        }
+        let mut dense = frozen.weight.dense();
+        for (row, mut out) in dense.rows_mut().into_iter().enumerate() {
+            adapter.sites[0].add_merged_row(row, out.as_slice_mut().unwrap());
+        }
+        let dy = Array2::from_shape_vec((out_dim, 4), wave(out_dim * 4, 0.5)).unwrap();
+        let mut dx = Array2::from_elem((in_dim, 4), f32::NAN);
+        frozen.backward(Some(&adapter.sites[0]), dy.view(), dx.view_mut());
+        let expected = dense.t().dot(&dy);
+        dx.iter().zip(&expected).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4, "{a}, {b}"));
+    }
+}

@@ -226,6 +226,12 @@ impl Rewriter<'_> {
         Ok(Quantizer { scales, zeros, codes })
     }
 
+    /// How many values an integer constant has.
+    pub(super) fn count(&self, name: &str) -> Outcome<usize> {
+        let tensor = self.integers.get(name).ok_or_else(|| format!("{name} is not an integer constant"))?;
+        Ok(integers(tensor)?.len())
+    }
+
     /// A constant of integer codes with its scale; int32 (a bias) becomes f32. `axis` finds the axis of the scales.
     pub(super) fn coded(
         &mut self,

@@ -350,7 +350,9 @@ macro_rules! typed {
             /// # Errors
             /// `Internal`: the name is taken, or `shape` does not hold as many values as `data`.
             pub fn $insert(&mut self, name: &str, shape: &[usize], data: &[$t]) -> Result<()> {
-                let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+                // Sized beforehand: a vector that grows would hold the data twice on the way.
+                let mut bytes = Vec::with_capacity(size_of_val(data));
+                data.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
                 self.insert(name, shape, data.len(), Tensor { dtype: Dtype::$dtype, shape: shape.to_vec(), bytes })
             }
 

@@ -79,6 +79,7 @@ impl Record {
 pub struct Store {
     path: PathBuf,
     current: u64,
+    /// The generation that was opened; a store that is being written does not read.
     container: Option<Container>,
 }
 
@@ -183,7 +184,6 @@ impl Store {
         container.insert_u32("head/age", &[1], &[*age])?;
         container.write_new(&file(&self.path, self.current + 1))?;
         self.current += 1;
-        self.container = Some(container);
         Ok(())
     }
 
