@@ -10,7 +10,7 @@ use super::depthwise;
 use super::geometry::Geometry;
 use super::patches::{Band, fold_into, unfold};
 use super::scratch::Scratch;
-use super::weight::FrozenWeight;
+use super::weight::{AddToRow, FrozenWeight};
 use crate::adapter::{PairGradients, SiteBuffers};
 
 /// Floats of columns that exist at a time: 1 MiB.
@@ -121,7 +121,7 @@ impl Frozen {
 }
 
 /// Lets `act` see what the site has fused, if it has.
-fn with_delta(site: Option<&SiteBuffers>, act: impl FnOnce(Option<&dyn Fn(usize, &mut [f32])>)) {
+fn with_delta(site: Option<&SiteBuffers>, act: impl FnOnce(Option<AddToRow>)) {
     match site.filter(|site| site.has_merged()) {
         Some(site) => act(Some(&|row, out| site.add_merged_row(row, out))),
         None => act(None),

@@ -9,6 +9,9 @@ use crate::core::Weight;
 /// Floats of a weight that are made f32 at a time: 256 KiB, which stays in a level-2 cache.
 const TILE: usize = 1 << 16;
 
+/// Adds to row `0..out_dim` of a weight what has been fused.
+pub(crate) type AddToRow<'a> = &'a dyn Fn(usize, &mut [f32]);
+
 /// `out_dim` x `in_dim`, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FrozenWeight {
@@ -83,7 +86,7 @@ impl FrozenWeight {
         &self,
         first: usize,
         count: usize,
-        delta: Option<&dyn Fn(usize, &mut [f32])>,
+        delta: Option<AddToRow>,
         mut visit: impl FnMut(usize, ArrayView2<f32>),
     ) {
         let width = self.in_dim;
