@@ -119,7 +119,7 @@ fn gradients(golden: &Golden, backbone: &Backbone, images: &[f32], numbers: &mut
         loss += step.loss.iter().sum::<f32>();
         let add = |sum: &mut [f32], part: &[f32]| sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
         add(&mut sum.head, &[step.dw, step.db].concat());
-        sum.sites.iter_mut().zip(&step.pairs).for_each(|(s, (a, b))| add(s, &[&a[..], b].concat()));
+        sum.sites.iter_mut().zip(&step.pairs).for_each(|(s, plane)| add(s, plane));
     });
     let (dw, db) = sum.head.split_at(CLASSES * width);
     let mut differences = vec![

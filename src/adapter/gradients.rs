@@ -21,10 +21,10 @@ impl Gradients {
         Gradients { sites, head: vec![0.0; classes * (features + 1)], loss: 0.0, images: 0, right: 0 }
     }
 
-    /// Adds the gradients of one micro-batch: (dA, dB transposed) per site, dW and db of the head.
-    pub(crate) fn add(&mut self, pairs: &[(Vec<f32>, Vec<f32>)], dw: &[f32], db: &[f32]) {
-        for (sum, (a, b_t)) in self.sites.iter_mut().zip(pairs) {
-            sum.iter_mut().zip(a.iter().chain(b_t)).for_each(|(sum, g)| *sum += g);
+    /// Adds the gradients of one micro-batch: a plane per site, dW and db of the head.
+    pub(crate) fn add(&mut self, pairs: &[Vec<f32>], dw: &[f32], db: &[f32]) {
+        for (sum, plane) in self.sites.iter_mut().zip(pairs) {
+            sum.iter_mut().zip(plane).for_each(|(sum, g)| *sum += g);
         }
         self.head.iter_mut().zip(dw.iter().chain(db)).for_each(|(sum, g)| *sum += g);
     }

@@ -1,31 +1,42 @@
-//! The adapter branch over many positions at once, on ndarray's matrix products (matrixmultiply underneath).
+//! The low-rank terms of a site over many positions at once.
 //!
 //! The core does the same one vector at a time; it is what these are tested against.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use faer::linalg::matmul::matmul;
+use faer::prelude::{Reborrow, ReborrowMut};
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::scratch::Scratch;
+
+/// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs; on the calling thread.
+pub(crate) fn product(dst: MatMut<'_, f32>, keep: Accum, factor: f32, lhs: MatRef<'_, f32>, rhs: MatRef<'_, f32>) {
+    matmul(dst, keep, lhs, rhs, factor, Par::Seq);
+}
 
 /// The two factors of a low-rank term: `a` rank x in_dim, `b_t` rank x out_dim (B transposed).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Factors<'f> {
-    pub(super) a: ArrayView2<'f, f32>,
-    pub(super) b_t: ArrayView2<'f, f32>,
+    pub(super) a: MatRef<'f, f32>,
+    pub(super) b_t: MatRef<'f, f32>,
 }
 
 impl Factors<'_> {
-    /// A x: `[rank, positions]` for x `[in_dim, positions]`.
-    fn project(&self, x: ArrayView2<f32>) -> Array2<f32> {
-        let mut h = Array2::zeros((self.a.nrows(), x.ncols()));
-        general_mat_mul(1.0, &self.a, &x, 0.0, &mut h);
-        h
+    /// Lets `act` see factor M x, `[rank, positions]`, for a `[rank, n]` factor M and x `[n, positions]`.
+    fn project<R>(factor: f32, m: MatRef<f32>, x: MatRef<f32>, act: impl FnOnce(MatRef<f32>) -> R) -> R {
+        let (rank, positions) = (m.nrows(), x.ncols());
+        let mut h = Scratch::of(rank * positions);
+        product(MatMut::from_row_major_slice_mut(&mut h, rank, positions), Accum::Replace, factor, m, x);
+        act(MatRef::from_row_major_slice(&h, rank, positions))
     }
 
-    /// scale B A x: `[out_dim, positions]`.
-    fn apply(&self, scale: f32, x: ArrayView2<f32>) -> Array2<f32> {
-        let h = self.project(x);
-        let mut branch = Array2::zeros((self.b_t.ncols(), x.ncols()));
-        general_mat_mul(scale, &self.b_t.t(), &h, 0.0, &mut branch);
-        branch
+    /// branch = scale B A x, or with [`Accum::Add`] branch += scale B A x.
+    fn apply(&self, keep: Accum, scale: f32, x: MatRef<f32>, branch: MatMut<f32>) {
+        Self::project(1.0, self.a, x, |h| product(branch, keep, scale, self.b_t.transpose(), h));
+    }
+
+    /// dx += scale A^T B^T dy.
+    fn pass_back(&self, scale: f32, dy: MatRef<f32>, dx: MatMut<f32>) {
+        Self::project(scale, self.b_t, dy, |dh| product(dx, Accum::Add, 1.0, self.a.transpose(), dh));
     }
 }
 
@@ -40,41 +51,44 @@ pub(super) struct Terms<'f> {
     pub(super) staged: Option<Factors<'f>>,
 }
 
-/// y += scale (B A x - B0 A0 x) + the staged part of D x, the terms computed apart, so that equal factors cancel exactly.
-///
-/// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`.
-pub(super) fn add_terms(terms: Terms, x: ArrayView2<f32>, mut y: ArrayViewMut2<f32>) {
-    let mut branch = terms.pairs.apply(terms.scale, x);
-    if let Some(start) = terms.start {
-        branch -= &start.apply(terms.scale, x);
+impl Terms<'_> {
+    /// branch = scale (B A x - B0 A0 x) + the staged part of D x, the first two computed apart and in the same order, so
+    /// that equal factors cancel exactly.
+    ///
+    /// Shapes: x `[in_dim, positions]`, branch `[out_dim, positions]`.
+    pub(super) fn forward(&self, x: MatRef<f32>, mut branch: MatMut<f32>) {
+        self.pairs.apply(Accum::Replace, self.scale, x, branch.rb_mut());
+        if let Some(start) = self.start {
+            let (rows, columns) = (branch.nrows(), branch.ncols());
+            let mut buffer = Scratch::of(rows * columns);
+            let mut started = MatMut::from_row_major_slice_mut(&mut buffer, rows, columns);
+            start.apply(Accum::Replace, self.scale, x, started.rb_mut());
+            branch -= started.rb();
+        }
+        if let Some(staged) = self.staged {
+            staged.apply(Accum::Add, 1.0, x, branch);
+        }
     }
-    if let Some(staged) = terms.staged {
-        branch += &staged.apply(1.0, x);
-    }
-    // Adding zero would turn -0 into +0, and at the start the output must be the backbone's bit for bit.
-    y.zip_mut_with(&branch, |y, &b| *y = if b == 0.0 { *y } else { *y + b });
-}
 
-/// The gradients of the low-rank terms. dA += scale B^T dy x^T, dB^T += scale (A x) dy^T, and dx += what passes through
-/// all of them.
-pub(super) fn terms_backward(
-    terms: Terms,
-    x: ArrayView2<f32>,
-    dy: ArrayView2<f32>,
-    dx: Option<ArrayViewMut2<f32>>,
-    (da, db_t): (&mut Array2<f32>, &mut Array2<f32>),
-) {
-    let Terms { scale, pairs, start, staged } = terms;
-    let mut dh = Array2::zeros((pairs.a.nrows(), x.ncols()));
-    general_mat_mul(scale, &pairs.b_t, &dy, 0.0, &mut dh);
-    general_mat_mul(1.0, &dh, &x.t(), 1.0, da);
-    general_mat_mul(scale, &pairs.project(x), &dy.t(), 1.0, db_t);
-    let Some(mut dx) = dx else { return };
-    general_mat_mul(1.0, &pairs.a.t(), &dh, 1.0, &mut dx);
-    for (sign, factors) in [(-scale, start), (1.0, staged)] {
-        let Some(Factors { a, b_t }) = factors else { continue };
-        let mut dh = Array2::zeros((a.nrows(), x.ncols()));
-        general_mat_mul(sign, &b_t, &dy, 0.0, &mut dh);
-        general_mat_mul(1.0, &a.t(), &dh, 1.0, &mut dx);
+    /// dA += scale B^T dy x^T, dB^T += scale (A x) dy^T, and dx += what passes through all of the terms.
+    pub(super) fn backward(
+        &self,
+        x: MatRef<f32>,
+        dy: MatRef<f32>,
+        dx: Option<MatMut<f32>>,
+        [da, db_t]: [MatMut<f32>; 2],
+    ) {
+        Factors::project(self.scale, self.pairs.a, x, |h| product(db_t, Accum::Add, 1.0, h, dy.transpose()));
+        Factors::project(self.scale, self.pairs.b_t, dy, |dh| {
+            product(da, Accum::Add, 1.0, dh, x.transpose());
+            let Some(mut dx) = dx else { return };
+            product(dx.rb_mut(), Accum::Add, 1.0, self.pairs.a.transpose(), dh);
+            if let Some(start) = self.start {
+                start.pass_back(-self.scale, dy, dx.rb_mut());
+            }
+            if let Some(staged) = self.staged {
+                staged.pass_back(1.0, dy, dx);
+            }
+        });
     }
 }

@@ -3,13 +3,14 @@
 mod directions;
 mod gradients;
 mod head;
-mod kernel;
+pub(crate) mod kernel;
+pub(crate) mod scratch;
 mod site;
 
 pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::{HeadBuffers, HeadLoss};
-pub use site::{HostLedger, PairGradients, SiteBuffers, SiteSettings};
+pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};

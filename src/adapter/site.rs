@@ -1,9 +1,10 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
+use faer::{MatMut, MatRef};
 use half::f16;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use super::kernel::{Factors, Terms, add_terms, terms_backward};
+use super::kernel::{Factors, Terms};
+use super::scratch::Scratch;
 use super::{Directions, SiteSeed, Update};
 use crate::core::{Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,15 +28,6 @@ impl Default for SiteSettings {
     fn default() -> Self {
         SiteSettings { start: Start::Aligned, scale: 1.0 }
     }
-}
-
-/// The gradients of one site's pairs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PairGradients {
-    /// dL/dA, rank x in_dim.
-    pub a: Array2<f32>,
-    /// dL/dB transposed, rank x out_dim.
-    pub b_t: Array2<f32>,
 }
 
 /// The bookkeeping of a host's site.
@@ -146,28 +138,20 @@ impl SiteBuffers {
         &mut self.state[..plane]
     }
 
-    /// Gradients of the right sizes, all zeros.
-    #[must_use]
-    pub fn zero_gradients(&self) -> PairGradients {
-        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
-        PairGradients { a: Array2::zeros((rank, in_dim)), b_t: Array2::zeros((rank, out_dim)) }
-    }
-
-    /// The factors in `plane`: a (rank x in_dim), then b transposed (rank x out_dim); `None` where it is empty.
-    fn factors<'p>(&self, plane: &'p [f32]) -> Option<Factors<'p>> {
+    /// The factors in `plane`: a (rank x in_dim), then b transposed (rank x out_dim).
+    fn factors<'p>(&self, plane: &'p [f32]) -> Factors<'p> {
         let SiteShape { in_dim, out_dim, .. } = self.shape;
         let rank = plane.len() / (in_dim + out_dim);
         let (a, b_t) = plane.split_at(rank * in_dim);
-        // Both lengths follow from the shape that made the plane.
-        let matrix =
-            |rows, values| ArrayView2::from_shape((rank, rows), values).expect("a plane has its shape's length");
-        (rank > 0).then(|| Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, b_t) })
+        let matrix = |width, values| MatRef::from_row_major_slice(values, rank, width);
+        Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, b_t) }
     }
 
-    fn terms(&self) -> Option<Terms<'_>> {
-        let pairs = self.factors(&self.state[..self.shape.plane_len()])?;
-        let (start, staged) = (self.factors(&self.start), self.factors(&self.stage_f32));
-        Some(Terms { scale: self.config.scale, pairs, start, staged })
+    fn terms(&self) -> Terms<'_> {
+        let pairs = self.factors(&self.state[..self.shape.plane_len()]);
+        let start = (!self.start.is_empty()).then(|| self.factors(&self.start));
+        let staged = (!self.stage_f32.is_empty()).then(|| self.factors(&self.stage_f32));
+        Terms { scale: self.config.scale, pairs, start, staged }
     }
 
     /// Whether [`SiteBuffers::add_merged_row`] adds anything.
@@ -187,29 +171,32 @@ impl SiteBuffers {
         }
     }
 
-    /// y += scale (B A x - B0 A0 x) + the staged part of D x.
+    /// Lets `act` see branch = scale (B A x - B0 A0 x) + the staged part of D x, `[out_dim, positions]` for x
+    /// `[in_dim, positions]`, with the strides of a row-major matrix, or of a column-major one where x is one.
     ///
     /// With W and the delta's blocks, which one product multiplies with x, that is the adapted map.
-    /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, any strides.
-    pub fn forward(&self, x: ArrayView2<f32>, y: ArrayViewMut2<f32>) {
-        if let Some(terms) = self.terms() {
-            add_terms(terms, x, y);
-        }
+    pub(crate) fn with_branch<R>(&self, x: MatRef<f32>, act: impl FnOnce(MatRef<f32>) -> R) -> R {
+        let (rows, columns) = (self.shape.out_dim, x.ncols());
+        let mut buffer = Scratch::of(rows * columns);
+        let by_column = x.row_stride() == 1;
+        let branch = match by_column {
+            true => MatMut::from_column_major_slice_mut(&mut buffer, rows, columns),
+            false => MatMut::from_row_major_slice_mut(&mut buffer, rows, columns),
+        };
+        self.terms().forward(x, branch);
+        act(match by_column {
+            true => MatRef::from_column_major_slice(&buffer, rows, columns),
+            false => MatRef::from_row_major_slice(&buffer, rows, columns),
+        })
     }
 
-    /// Adds the gradients of the pairs to `gradients`, and what passes through the terms of [`SiteBuffers::forward`] to
-    /// `dx`.
-    pub fn backward(
-        &self,
-        x: ArrayView2<f32>,
-        dy: ArrayView2<f32>,
-        dx: Option<ArrayViewMut2<f32>>,
-        gradients: &mut PairGradients,
-    ) {
-        let PairGradients { a, b_t } = gradients;
-        if let Some(terms) = self.terms() {
-            terms_backward(terms, x, dy, dx, (a, b_t));
-        }
+    /// Adds the gradients of the pairs to `plane` (dA, then dB transposed), and what passes through the terms of
+    /// [`SiteBuffers::with_branch`] to `dx`.
+    pub(crate) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, dx: Option<MatMut<f32>>, plane: &mut [f32]) {
+        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
+        let (da, db_t) = plane.split_at_mut(rank * in_dim);
+        let matrix = |width, values| MatMut::from_row_major_slice_mut(values, rank, width);
+        self.terms().backward(x, dy, dx, [matrix(in_dim, da), matrix(out_dim, db_t)]);
     }
 
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
@@ -231,10 +218,17 @@ impl SiteBuffers {
 
 #[cfg(test)]
 mod tests {
+    use faer::Mat;
+
     use super::*;
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.73 + phase).sin()).collect()
+    }
+
+    fn wave_matrix(rows: usize, columns: usize, phase: f32) -> Mat<f32> {
+        let values = wave(rows * columns, phase);
+        Mat::from_fn(rows, columns, |i, j| values[i * columns + j])
     }
 
     fn site(start: Start, fused: bool) -> SiteBuffers {
@@ -264,33 +258,34 @@ mod tests {
                 let mut site = site(start, fused);
                 let shape = site.shape;
                 let positions = 9;
-                let x = Array2::from_shape_vec((41, positions), wave(41 * positions, 0.4)).unwrap();
-                let dy = Array2::from_shape_vec((70, positions), wave(70 * positions, 0.9)).unwrap();
-                let mut merged = Array2::<f32>::zeros((70, 41));
-                for (row, mut out) in merged.rows_mut().into_iter().enumerate() {
-                    site.add_merged_row(row, out.as_slice_mut().unwrap());
+                let mut merged = Mat::<f32>::zeros(70, 41);
+                let mut row = [0.0; 41];
+                for (i, mut out) in merged.row_iter_mut().enumerate() {
+                    row.fill(0.0);
+                    site.add_merged_row(i, &mut row);
+                    out.iter_mut().zip(row).for_each(|(out, v)| *out = v);
                 }
-                assert_eq!(site.has_merged(), fused && merged.iter().any(|v| *v != 0.0));
-                let mut y = merged.dot(&x) + 0.25;
-                let mut dx = merged.t().dot(&dy);
-                let mut pairs = site.zero_gradients();
-                site.forward(x.view(), y.view_mut());
-                site.backward(x.view(), dy.view(), Some(dx.view_mut()), &mut pairs);
+                assert_eq!(site.has_merged(), fused && merged.norm_max() > 0.0);
+                let (x, dy) = (wave_matrix(41, positions, 0.4), wave_matrix(70, positions, 0.9));
+                let y = site.with_branch(x.as_ref(), |branch| &merged * &x + branch);
+                let mut dx = merged.transpose() * &dy;
+                let mut plane = vec![0.0; shape.plane_len()];
+                site.backward(x.as_ref(), dy.as_ref(), Some(dx.as_mut()), &mut plane);
 
                 let mut gradient = vec![0.0; shape.plane_len()];
                 let mut scratch = vec![0.0; shape.scratch_len()];
                 let mut worst: f32 = 0.0;
                 let mut see = |ours: f32, core: f32| worst = worst.max((ours - core).abs());
                 for p in 0..positions {
-                    let mut one = vec![0.25; 70];
-                    site.view_mut().forward(&x.column(p).to_vec(), &mut one, &mut scratch).unwrap();
-                    y.column(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
+                    let [x, dy]: [Vec<f32>; 2] = [&x, &dy].map(|m| m.col(p).iter().copied().collect());
+                    let mut one = vec![0.0; 70];
+                    site.view_mut().forward(&x, &mut one, &mut scratch).unwrap();
+                    y.col(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
                     let mut one = vec![0.0; 41];
-                    let (x, dy) = (x.column(p).to_vec(), dy.column(p).to_vec());
                     site.view_mut().backward(&x, &dy, &mut one, &mut gradient, &mut scratch).unwrap();
-                    dx.column(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
+                    dx.col(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
                 }
-                pairs.a.iter().chain(&pairs.b_t).zip(&gradient).for_each(|(a, b)| see(*a, *b));
+                plane.iter().zip(&gradient).for_each(|(a, b)| see(*a, *b));
                 println!("{start:?}, fused {fused}: largest difference {worst:e}");
                 assert!(worst <= 2e-4, "{start:?}, fused {fused}: {worst:e}");
             }
@@ -298,19 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn at_the_start_the_output_keeps_every_bit() {
+    fn at_the_start_the_terms_cancel_exactly() {
         for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
             let mut site = site(start, false);
             site.view_mut().start();
-            let x = Array2::from_shape_vec((41, 5), wave(205, 0.4)).unwrap();
-            let before = Array2::from_shape_vec(
-                (70, 5),
-                wave(350, 0.6).iter().map(|v| if *v > 0.0 { *v } else { -0.0 }).collect(),
-            )
-            .unwrap();
-            let mut after = before.clone();
-            site.forward(x.view(), after.view_mut());
-            assert!(before.iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits()), "{start:?}");
+            let x = wave_matrix(41, 5, 0.4);
+            site.with_branch(x.as_ref(), |branch| assert_eq!(branch.norm_max(), 0.0, "{start:?}"));
         }
     }
 }

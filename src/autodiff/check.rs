@@ -116,7 +116,7 @@ pub fn check_gradients(
     let mut random = Noise::new(1);
     let mut worst = 0.0f64;
     let head: Vec<f32> = found.dw.iter().chain(&found.db).copied().collect();
-    let pairs = found.pairs.iter().map(|(a, b_t)| a.iter().chain(b_t).copied().collect());
+    let pairs = found.pairs.iter().cloned();
     for (index, gradient) in std::iter::once(head).chain(pairs).enumerate() {
         let part = index.checked_sub(1);
         let parameters = with(adapter, |a| values(a, part).to_vec());

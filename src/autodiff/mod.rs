@@ -39,12 +39,11 @@ type Rule = fn(&mut Tape, &TypedNode, OutletId, &[bool]) -> TractResult<Option<I
 
 const RULES: [Rule; 6] = [binary::rule, elementwise::rule, linear::rule, pool::rule, reduce::rule, shape::rule];
 
-/// The gradients of one site's pairs, as graph outlets.
+/// The gradients of one site's pairs: dA, then dB transposed, as one plane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PairOutlets {
     pub(crate) index: usize,
-    pub(crate) a: OutletId,
-    pub(crate) b_t: OutletId,
+    pub(crate) plane: OutletId,
 }
 
 /// A node that lies between a site and the features and has no rule.
@@ -177,7 +176,7 @@ impl<'m> Tape<'m> {
         inputs.extend(map.clip.map(|_| OutletId::new(node.id, 0)));
         let outlets = self.model.wire_node(self.name("map"), op, &inputs)?;
         self.written += 1;
-        let pairs = site.map(|index| PairOutlets { index, a: outlets[0], b_t: outlets[1] });
+        let pairs = site.map(|index| PairOutlets { index, plane: outlets[0] });
         let dx = if wants_input { outlets.last().copied() } else { None };
         Ok((pairs, dx))
     }

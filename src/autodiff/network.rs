@@ -25,8 +25,8 @@ pub struct StepOutput {
     pub dw: Vec<f32>,
     /// dL/db of the head, `[classes]`.
     pub db: Vec<f32>,
-    /// dL/dA `[rank, in_dim]` and dL/dB transposed `[rank, out_dim]` of every site.
-    pub pairs: Vec<(Vec<f32>, Vec<f32>)>,
+    /// A plane for every site: dL/dA (rank x in_dim), then dL/dB transposed (rank x out_dim).
+    pub pairs: Vec<Vec<f32>>,
 }
 
 /// A backbone whose sites read one shared adapter.
@@ -155,11 +155,7 @@ impl Network {
             let mut values = values.into_iter();
             let mut next = || values.next().context("an output is missing");
             let (loss, logits, dw, db) = (next()?, next()?, next()?, next()?);
-            let mut pairs = Vec::new();
-            while let Ok(a) = next() {
-                pairs.push((a, next()?));
-            }
-            Ok(StepOutput { loss, logits, dw, db, pairs })
+            Ok(StepOutput { loss, logits, dw, db, pairs: values.collect() })
         };
         run().map_err(|e| failed(&self.subject, &e))
     }

@@ -9,7 +9,7 @@ use crate::backbone::graph::concrete;
 use crate::backbone::map_op::SharedAdapter;
 
 /// A suffix with its backward pass. Inputs: the boundary tensors, then the labels. Outputs: loss, logits, dw, db, then
-/// dA and dB transposed for every site in `sites`.
+/// a plane (dA, then dB transposed) for every site in `sites`.
 pub(crate) struct StepGraph {
     pub(crate) model: TypedModel,
     /// Sites with a gradient, in the order of the outputs.
@@ -30,7 +30,7 @@ pub(crate) fn step_graph(mut suffix: TypedModel, adapter: &SharedAdapter) -> Tra
     let [loss, logits, dfeatures, dw, db] = head[..] else { bail!("the head has five outputs") };
     let backward = Tape::new(&mut suffix).backward(features, dfeatures)?;
     let mut outputs = vec![loss, logits, dw, db];
-    outputs.extend(backward.pairs.iter().flat_map(|pairs| [pairs.a, pairs.b_t]));
+    outputs.extend(backward.pairs.iter().map(|pairs| pairs.plane));
     suffix.select_output_outlets(&outputs)?;
     let sites = backward.pairs.iter().map(|pairs| pairs.index).collect();
     Ok(StepGraph { model: suffix, sites, unsupported: backward.unsupported })

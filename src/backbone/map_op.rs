@@ -8,13 +8,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use faer::{MatMut, MatRef};
 use tract_onnx::tract_core::internal::*;
 
 use super::fuse::Clip;
 use super::maps::MapKind;
-use super::product::{Frozen, ImageSize, convolve_site_back};
-use crate::adapter::{Adapter, PairGradients, SiteBuffers};
+use super::product::{Around, Frozen, ImageSize, convolve_site_back};
+use crate::adapter::{Adapter, SiteBuffers};
 
 /// The adapter of a network, read by its plans and written between steps.
 pub type SharedAdapter = Arc<RwLock<Adapter>>;
@@ -45,8 +45,8 @@ pub(crate) struct MapOp {
     pub(crate) site: Option<SiteRef>,
 }
 
-/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA `[rank, in_dim]` and dB transposed
-/// `[rank, out_dim]` where it is a site; dx where `wants_input`:
+/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA (rank x in_dim), then dB
+/// transposed (rank x out_dim), as one plane, where it is a site; dx where `wants_input`:
 /// dx = W^T dy + D^T dy + scale (A^T B^T - A0^T B0^T) dy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MapGradient {
@@ -106,25 +106,17 @@ impl MapOp {
 
     fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<Tensor> {
         self.check(x)?;
-        let frozen = self.frozen()?;
+        let (frozen, around) = (self.frozen()?, Around { site, clip: self.clip });
         let mut y = Tensor::zero::<f32>(&self.output_shape(x.shape())?)?;
         let (from, to) = (x.shape(), TVec::<usize>::from(y.shape()));
         match &self.kind {
-            MapKind::Linear => {
-                let (x, y) = (rows(x)?.reversed_axes(), rows_mut(&mut y)?.reversed_axes());
-                frozen.forward(site, x, y);
-            }
+            MapKind::Linear => frozen.forward(around, columns(x)?, columns_mut(&mut y)?),
             MapKind::Conv(geometry) => {
                 let (input, output) = (image_size(from)?, image_size(&to)?);
-                let mut y = y.try_as_plain_ram_mut()?;
-                for (x, y) in images(floats(x)?, from).zip(images_mut(y.as_slice_mut::<f32>()?, &to)) {
-                    frozen.convolve(geometry, site, (input, x), (output, y));
+                for (x, y) in images(floats(x)?, from).zip(images_mut(floats_mut(&mut y)?, &to)) {
+                    frozen.convolve(geometry, around, (input, x), (output, y));
                 }
             }
-        }
-        if let Some([low, high]) = self.clip {
-            let mut y = y.try_as_plain_ram_mut()?;
-            y.as_slice_mut::<f32>()?.iter_mut().for_each(|y| *y = y.clamp(low, high));
         }
         Ok(y)
     }
@@ -139,12 +131,10 @@ impl MapGradient {
         let frozen = self.map.frozen()?;
         let mut dx = Tensor::zero::<f32>(&self.input)?;
         match &self.map.kind {
-            MapKind::Linear => frozen.backward(site, rows(dy)?.reversed_axes(), rows_mut(&mut dx)?.reversed_axes()),
+            MapKind::Linear => frozen.backward(site, columns(dy)?, columns_mut(&mut dx)?),
             MapKind::Conv(geometry) => {
                 let (output, input) = (image_size(dy.shape())?, image_size(&self.input)?);
-                let mut dx = dx.try_as_plain_ram_mut()?;
-                for (dy, dx) in images(floats(dy)?, dy.shape()).zip(images_mut(dx.as_slice_mut::<f32>()?, &self.input))
-                {
+                for (dy, dx) in images(floats(dy)?, dy.shape()).zip(images_mut(floats_mut(&mut dx)?, &self.input)) {
                     frozen.convolve_back(geometry, site, (output, dy), (input, dx));
                 }
             }
@@ -152,34 +142,31 @@ impl MapGradient {
         Ok(Some(dx))
     }
 
-    /// The gradients of the pairs; what passes through the low-rank terms is added to dx.
+    /// The gradients of the pairs, a plane; what passes through the low-rank terms is added to dx.
     fn site_back(
         &self,
         site: &SiteBuffers,
         dy: &Tensor,
         x: &Tensor,
-        dx: Option<&mut Tensor>,
-    ) -> TractResult<PairGradients> {
-        let mut pairs = site.zero_gradients();
+        mut dx: Option<&mut Tensor>,
+    ) -> TractResult<Tensor> {
+        let mut plane = Tensor::zero::<f32>(&[site.shape.plane_len()])?;
+        let sums = floats_mut(&mut plane)?;
         match &self.map.kind {
-            MapKind::Linear => {
-                let dx = dx.map(rows_mut).transpose()?.map(ArrayViewMut2::reversed_axes);
-                site.backward(rows(x)?.reversed_axes(), rows(dy)?.reversed_axes(), dx, &mut pairs);
-            }
+            MapKind::Linear => site.backward(columns(x)?, columns(dy)?, dx.map(columns_mut).transpose()?, sums),
             MapKind::Conv(geometry) => {
                 let (output, input) = (image_size(dy.shape())?, image_size(x.shape())?);
-                let mut dx = dx.map(|dx| dx.try_as_plain_ram_mut()).transpose()?;
                 let mut dx = match &mut dx {
-                    Some(dx) => Some(images_mut(dx.as_slice_mut::<f32>()?, &self.input)),
+                    Some(dx) => Some(images_mut(floats_mut(dx)?, &self.input)),
                     None => None,
                 };
                 for (dy, x) in images(floats(dy)?, dy.shape()).zip(images(floats(x)?, x.shape())) {
                     let dx = dx.as_mut().and_then(Iterator::next);
-                    convolve_site_back(geometry, site, (output, dy), (input, x), dx, &mut pairs);
+                    convolve_site_back(geometry, site, (output, dy), (input, x), dx, sums);
                 }
             }
         }
-        Ok(pairs)
+        Ok(plane)
     }
 }
 
@@ -187,16 +174,19 @@ fn floats(t: &Tensor) -> TractResult<&[f32]> {
     t.try_as_plain_ram()?.as_slice::<f32>()
 }
 
-/// Rows of the last axis: `[positions, width]`.
-fn rows(t: &Tensor) -> TractResult<ArrayView2<'_, f32>> {
-    let width = *t.shape().last().context("a scalar at a linear map")?;
-    Ok(ArrayView2::from_shape((t.len() / width.max(1), width), floats(t)?)?)
+fn floats_mut(t: &mut Tensor) -> TractResult<&mut [f32]> {
+    t.to_plain_array_view_mut::<f32>()?.into_slice().context("a tensor that is not contiguous")
 }
 
-fn rows_mut(t: &mut Tensor) -> TractResult<ArrayViewMut2<'_, f32>> {
+/// A column for every row of the last axis: `[width, positions]`.
+fn columns(t: &Tensor) -> TractResult<MatRef<'_, f32>> {
+    let width = *t.shape().last().context("a scalar at a linear map")?;
+    Ok(MatRef::from_column_major_slice(floats(t)?, width, t.len() / width.max(1)))
+}
+
+fn columns_mut(t: &mut Tensor) -> TractResult<MatMut<'_, f32>> {
     let (len, width) = (t.len(), *t.shape().last().context("a scalar at a linear map")?);
-    let view = t.to_plain_array_view_mut::<f32>()?;
-    Ok(view.into_shape_with_order((len / width.max(1), width))?)
+    Ok(MatMut::from_column_major_slice_mut(floats_mut(t)?, width, len / width.max(1)))
 }
 
 fn image_size(shape: &[usize]) -> TractResult<ImageSize> {
@@ -255,10 +245,10 @@ impl EvalOp for MapGradient {
         if let Some([low, high]) = self.map.clip {
             let y = inputs.pop().context("a clipped map without its output")?;
             let mut dy = inputs.remove(0).into_tensor();
-            let mut values = dy.try_as_plain_ram_mut()?;
-            let inside = |y: f32| low < y && y < high;
-            let pairs = values.as_slice_mut::<f32>()?.iter_mut().zip(floats(&y)?);
-            pairs.for_each(|(dy, &y)| *dy = if inside(y) { *dy } else { 0.0 });
+            let pairs = floats_mut(&mut dy)?.iter_mut().zip(floats(&y)?);
+            pulp::Arch::new().dispatch(|| {
+                pairs.for_each(|(dy, &y)| *dy = if low < y && y < high { *dy } else { 0.0 });
+            });
             inputs.insert(0, dy.into_tvalue());
         }
         let adapter = self.map.site.as_ref().map(|site| (read(&site.adapter), site.index));
@@ -266,8 +256,7 @@ impl EvalOp for MapGradient {
         let mut dx = self.frozen_back(site, &inputs[0])?;
         let mut outputs = tvec!();
         if let Some(site) = site {
-            let pairs = self.site_back(site, &inputs[0], &inputs[1], dx.as_mut())?;
-            outputs.extend([pairs.a, pairs.b_t].map(|gradient| Tensor::from(gradient.into_dyn()).into_tvalue()));
+            outputs.push(self.site_back(site, &inputs[0], &inputs[1], dx.as_mut())?.into_tvalue());
         }
         outputs.extend(dx.map(IntoTValue::into_tvalue));
         Ok(outputs)
@@ -278,8 +267,7 @@ impl TypedOp for MapGradient {
     fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let mut facts = tvec!();
         if let Some(site) = &self.map.site {
-            let shape = read(&site.adapter).sites[site.index].shape;
-            facts.extend([f32::fact([shape.rank, shape.in_dim]), f32::fact([shape.rank, shape.out_dim])]);
+            facts.push(f32::fact([read(&site.adapter).sites[site.index].shape.plane_len()]));
         }
         facts.extend(self.wants_input.then(|| f32::fact(&*self.input)));
         Ok(facts)

@@ -17,7 +17,6 @@ mod patches;
 pub(crate) mod plan;
 mod product;
 mod quantized;
-mod scratch;
 mod sites;
 mod weight;
 

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2};
-
 use super::geometry::Geometry;
 
 /// Some of the output rows of one image.
@@ -21,11 +19,10 @@ pub(crate) struct Band {
 /// Columns of x: `[channels * kh * kw, rows * ow]`, entry (c, i, j; y, z) = x[c, y sh + i dh - ph, z sw + j dw - pw],
 /// 0 outside.
 ///
-/// `x` is channels x height x width, row-major.
-pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], mut columns: ArrayViewMut2<f32>) {
+/// `x` is channels x height x width, `columns` as said, both row-major.
+pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], columns: &mut [f32]) {
     columns.fill(0.0);
-    for (tap, mut row) in band.taps(geometry).zip(columns.rows_mut()) {
-        let row = row.as_slice_mut().unwrap_or_default();
+    for (tap, row) in band.taps(geometry).zip(columns.chunks_exact_mut(band.pixels().max(1))) {
         tap.each_run(geometry, band, |out, from| {
             let out = &mut row[out];
             let from = x[from..].iter().step_by(geometry.stride[1]);
@@ -35,9 +32,8 @@ pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], mut columns: A
 }
 
 /// The transpose of [`unfold`]: adds every entry of `columns` to the pixel it was taken from.
-pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: ArrayView2<f32>, dx: &mut [f32]) {
-    for (tap, row) in band.taps(geometry).zip(columns.rows()) {
-        let row = row.to_slice().unwrap_or_default();
+pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: &[f32], dx: &mut [f32]) {
+    for (tap, row) in band.taps(geometry).zip(columns.chunks_exact(band.pixels().max(1))) {
         tap.each_run(geometry, band, |out, to| {
             let to = dx[to..].iter_mut().step_by(geometry.stride[1]);
             to.zip(&row[out]).for_each(|(dx, c)| *dx += c);
@@ -71,6 +67,11 @@ impl Tap {
 }
 
 impl Band {
+    /// Output pixels in the band.
+    fn pixels(&self) -> usize {
+        self.rows.len() * self.output[1]
+    }
+
     /// Every tap, in the order channel, kernel row, kernel column.
     pub(crate) fn taps(&self, geometry: &Geometry) -> impl Iterator<Item = Tap> + use<> {
         let before = geometry.pad_before(self.input, self.output);
@@ -135,10 +136,10 @@ mod tests {
                 let band = Band { channels: 2, input: [5, 7], output: out, rows: first..out[0].min(first + 2) };
                 let pixels = first * out[1]..band.rows.end * out[1];
                 let mut columns = Array2::from_elem((expected.nrows(), pixels.len()), f32::NAN);
-                unfold(&g, &band, x.as_slice().unwrap(), columns.view_mut());
+                unfold(&g, &band, x.as_slice().unwrap(), columns.as_slice_mut().unwrap());
                 assert_eq!(columns, expected.slice(ndarray::s![.., pixels]), "{g:?}");
                 let weights = columns.mapv(|v| (v * 0.37).sin());
-                fold_into(&g, &band, weights.view(), &mut dx);
+                fold_into(&g, &band, weights.as_slice().unwrap(), &mut dx);
                 products += (&columns * &weights).sum();
             }
             // <unfold(x), w> = <x, fold(w)>

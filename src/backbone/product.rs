@@ -1,17 +1,21 @@
-//! y = W x + b and its transpose, for frozen weights of any precision, with what a site adds.
+//! y = clip(W x + b) and its transpose, for frozen weights of any precision, with what a site adds.
 //!
 //! A convolution of group 1 is a matrix product with the image's columns, a band of output rows at a time. Neither the
 //! columns of a whole image nor the f32 form of a whole weight ever exists.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use std::ops::Range;
+
+use faer::prelude::ReborrowMut;
+use faer::{Accum, MatMut, MatRef};
 
 use super::depthwise;
+use super::fuse::Clip;
 use super::geometry::Geometry;
 use super::patches::{Band, fold_into, unfold};
-use super::scratch::Scratch;
 use super::weight::{AddToRow, FrozenWeight};
-use crate::adapter::{PairGradients, SiteBuffers};
+use crate::adapter::SiteBuffers;
+use crate::adapter::kernel::product;
+use crate::adapter::scratch::Scratch;
 
 /// Floats of columns that exist at a time: 1 MiB.
 const BAND: usize = 1 << 18;
@@ -37,63 +41,68 @@ impl ImageSize {
     }
 }
 
+/// What is added to W x, and where the sum is cut off.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Around<'s> {
+    pub(crate) site: Option<&'s SiteBuffers>,
+    pub(crate) clip: Option<Clip>,
+}
+
 impl Frozen {
-    /// y = W x + b, and what `site` adds. Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, any strides.
-    pub(crate) fn forward(&self, site: Option<&SiteBuffers>, x: ArrayView2<f32>, mut y: ArrayViewMut2<f32>) {
-        self.forward_rows(0, site, x, y.view_mut());
-        if let Some(site) = site {
-            site.forward(x, y);
-        }
+    /// y = clip(W x + b + what the site adds). Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, both row-major
+    /// (with any distance between rows) or both column-major.
+    pub(crate) fn forward(&self, around: Around, x: MatRef<f32>, y: MatMut<f32>) {
+        self.forward_rows(0, around, x, y);
     }
 
     /// dx = (W + the delta's blocks)^T dy. Shapes: dy `[out_dim, positions]`, dx `[in_dim, positions]`.
-    pub(crate) fn backward(&self, site: Option<&SiteBuffers>, dy: ArrayView2<f32>, dx: ArrayViewMut2<f32>) {
+    pub(crate) fn backward(&self, site: Option<&SiteBuffers>, dy: MatRef<f32>, dx: MatMut<f32>) {
         self.backward_rows(0, site, dy, dx);
     }
 
     /// The rows of W and b from `first` on, as many as y has; the delta's blocks are added to W's tiles on the way.
-    fn forward_rows(&self, first: usize, site: Option<&SiteBuffers>, x: ArrayView2<f32>, mut y: ArrayViewMut2<f32>) {
-        with_delta(site, |delta| {
-            self.weight.each_tile(first, y.nrows(), delta, |start, tile| {
-                general_mat_mul(1.0, &tile, &x, 0.0, &mut y.slice_mut(s![start..start + tile.nrows(), ..]));
+    fn forward_rows(&self, first: usize, around: Around, x: MatRef<f32>, mut y: MatMut<f32>) {
+        let rows = y.nrows();
+        with_delta(around.site, |delta| {
+            self.weight.each_tile(first, rows, delta, |start, tile| {
+                product(y.rb_mut().subrows_mut(start, tile.nrows()), Accum::Replace, 1.0, tile, x);
             });
         });
-        if let Some(bias) = self.bias.get(first..first + y.nrows()) {
-            y.axis_iter_mut(Axis(0)).zip(bias).for_each(|(mut row, &b)| row += b);
+        let bias = self.bias.get(first..first + rows).unwrap_or_default();
+        match around.site {
+            None => finish(y, bias, None, around.clip),
+            Some(site) => site.with_branch(x, |branch| finish(y, bias, Some(branch), around.clip)),
         }
     }
 
-    fn backward_rows(&self, first: usize, site: Option<&SiteBuffers>, dy: ArrayView2<f32>, mut dx: ArrayViewMut2<f32>) {
-        let mut keep = 0.0;
+    fn backward_rows(&self, first: usize, site: Option<&SiteBuffers>, dy: MatRef<f32>, mut dx: MatMut<f32>) {
+        let mut keep = Accum::Replace;
         with_delta(site, |delta| {
             self.weight.each_tile(first, dy.nrows(), delta, |start, tile| {
-                general_mat_mul(1.0, &tile.t(), &dy.slice(s![start..start + tile.nrows(), ..]), keep, &mut dx);
-                keep = 1.0;
+                product(dx.rb_mut(), keep, 1.0, tile.transpose(), dy.subrows(start, tile.nrows()));
+                keep = Accum::Add;
             });
         });
     }
 
-    /// y = conv(x, W) + b of one image, and what `site` adds.
+    /// y = clip(conv(x, W) + b + what the site adds) of one image.
     pub(crate) fn convolve(
         &self,
         geometry: &Geometry,
-        site: Option<&SiteBuffers>,
+        around: Around,
         (input, x): (ImageSize, &[f32]),
         (output, y): (ImageSize, &mut [f32]),
     ) {
         if depthwise::is(geometry, input.channels) {
-            return depthwise::forward(geometry, self, (input.size, x), (output.size, y));
+            return depthwise::forward(geometry, self, around.clip, (input.size, x), (output.size, y));
         }
         let groups = Groups::new(geometry, input, output);
         for group in 0..geometry.group {
             let (x, y) = (&x[groups.input(group)], &mut y[groups.output(group)]);
             let mut y = matrix_mut(groups.rows, output.pixels(), y);
             groups.each_band(geometry, x, |pixels, columns| {
-                let mut y = y.slice_mut(s![.., pixels]);
-                self.forward_rows(group * groups.rows, site, columns, y.view_mut());
-                if let Some(site) = site {
-                    site.forward(columns, y);
-                }
+                let y = y.rb_mut().subcols_mut(pixels.start, pixels.len());
+                self.forward_rows(group * groups.rows, around, columns, y);
             });
         }
     }
@@ -114,7 +123,7 @@ impl Frozen {
             let (dy, dx) = (&dy[groups.output(group)], &mut dx[groups.input(group)]);
             let dy = matrix(groups.rows, output.pixels(), dy);
             groups.each_band_back(geometry, dx, |pixels, dcolumns| {
-                self.backward_rows(group * groups.rows, site, dy.slice(s![.., pixels]), dcolumns);
+                self.backward_rows(group * groups.rows, site, dy.subcols(pixels.start, pixels.len()), dcolumns);
             });
         }
     }
@@ -128,29 +137,58 @@ fn with_delta(site: Option<&SiteBuffers>, act: impl FnOnce(Option<AddToRow>)) {
     }
 }
 
-/// The gradients that a site's low-rank terms add to those of its frozen map, for one image: of its pairs, and of x where `dx` is given.
+/// y = clip(y + b + branch), in one pass over y.
+fn finish(y: MatMut<f32>, bias: &[f32], branch: Option<MatRef<f32>>, clip: Option<Clip>) {
+    if bias.is_empty() && branch.is_none() && clip.is_none() {
+        return;
+    }
+    let [low, high] = clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+    // Adding zero would turn -0 into +0, and at the start the output must be the backbone's bit for bit.
+    let add = |y: f32, branch: f32| if branch == 0.0 { y } else { y + branch };
+    // A line is contiguous: a row of y with one bias, or a column with all of them.
+    let by_column = y.row_stride() == 1;
+    let (mut lines, branch) = if by_column { (y, branch) } else { (y.transpose_mut(), branch.map(|b| b.transpose())) };
+    pulp::Arch::new().dispatch(|| {
+        for at in 0..lines.ncols() {
+            let Some(line) = lines.rb_mut().col_mut(at).try_as_col_major_mut() else { continue };
+            let line = line.as_slice_mut();
+            match bias {
+                [] => {}
+                _ if by_column => line.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
+                _ => line.iter_mut().for_each(|y| *y += bias[at]),
+            }
+            if let Some(branch) = branch.and_then(|branch| branch.col(at).try_as_col_major()) {
+                line.iter_mut().zip(branch.as_slice()).for_each(|(y, &b)| *y = add(*y, b));
+            }
+            if clip.is_some() {
+                line.iter_mut().for_each(|y| *y = y.clamp(low, high));
+            }
+        }
+    });
+}
+
+/// The gradients that a site's low-rank terms add to those of its frozen map, for one image: of its pairs into `plane`, and
+/// of x where `dx` is given.
 pub(crate) fn convolve_site_back(
     geometry: &Geometry,
     site: &SiteBuffers,
     (output, dy): (ImageSize, &[f32]),
     (input, x): (ImageSize, &[f32]),
     mut dx: Option<&mut [f32]>,
-    pairs: &mut PairGradients,
+    plane: &mut [f32],
 ) {
     let groups = Groups::new(geometry, input, output);
     let dy = matrix(groups.rows, output.pixels(), dy);
     groups.each_band(geometry, x, |pixels, columns| {
-        let dy = dy.slice(s![.., pixels.clone()]);
-        let Some(dx) = dx.as_deref_mut() else { return site.backward(columns, dy, None, pairs) };
+        let dy = dy.subcols(pixels.start, pixels.len());
+        let Some(dx) = dx.as_deref_mut() else { return site.backward(columns, dy, None, plane) };
         if geometry.is_pointwise() {
-            let mut dx = matrix_mut(groups.in_dim, output.pixels(), dx);
-            return site.backward(columns, dy, Some(dx.slice_mut(s![.., pixels])), pairs);
+            let dx = matrix_mut(groups.in_dim, output.pixels(), dx);
+            return site.backward(columns, dy, Some(dx.subcols_mut(pixels.start, pixels.len())), plane);
         }
-        let mut buffer = Scratch::of(columns.len());
-        buffer.fill(0.0);
-        let mut dcolumns = matrix_mut(columns.nrows(), columns.ncols(), &mut buffer);
-        site.backward(columns, dy, Some(dcolumns.view_mut()), pairs);
-        fold_into(geometry, &groups.band(pixels), dcolumns.view(), dx);
+        let mut buffer = Scratch::zeros(groups.in_dim * pixels.len());
+        site.backward(columns, dy, Some(matrix_mut(groups.in_dim, pixels.len(), &mut buffer)), plane);
+        fold_into(geometry, &groups.band(pixels), &buffer, dx);
     });
 }
 
@@ -172,79 +210,71 @@ impl Groups {
         Groups { rows: output.channels / geometry.group, in_dim, channels, input, output }
     }
 
-    fn input(&self, group: usize) -> std::ops::Range<usize> {
+    fn input(&self, group: usize) -> Range<usize> {
         let len = self.channels * self.input.pixels();
         group * len..(group + 1) * len
     }
 
-    fn output(&self, group: usize) -> std::ops::Range<usize> {
+    fn output(&self, group: usize) -> Range<usize> {
         let len = self.rows * self.output.pixels();
         group * len..(group + 1) * len
     }
 
     /// The output rows that `pixels` fill.
-    fn band(&self, pixels: std::ops::Range<usize>) -> Band {
+    fn band(&self, pixels: Range<usize>) -> Band {
         let [height, width] = self.output.size;
         let rows = pixels.start / width.max(1)..pixels.end / width.max(1);
         Band { channels: self.channels, input: self.input.size, output: [height, width], rows }
     }
 
     /// Ranges of output pixels, whole rows, whose columns fit the band.
-    fn bands(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    fn bands(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let ([height, width], row) = (self.output.size, (self.in_dim * self.output.size[1]).max(1));
         let step = (BAND / row).clamp(1, height.max(1));
         (0..height).step_by(step).map(move |y| y * width..height.min(y + step) * width)
     }
 
     /// Calls `visit` with the columns of one group's image, band by band.
-    fn each_band(
-        &self,
-        geometry: &Geometry,
-        x: &[f32],
-        mut visit: impl FnMut(std::ops::Range<usize>, ArrayView2<f32>),
-    ) {
+    fn each_band(&self, geometry: &Geometry, x: &[f32], mut visit: impl FnMut(Range<usize>, MatRef<f32>)) {
         if geometry.is_pointwise() {
-            let pixels = self.output.pixels();
-            return visit(0..pixels, matrix(self.in_dim, pixels, x));
+            let columns = matrix(self.in_dim, self.output.pixels(), x);
+            return self.bands().for_each(|pixels| visit(pixels.clone(), columns.subcols(pixels.start, pixels.len())));
         }
         for pixels in self.bands() {
-            let mut buffer = Scratch::of(self.in_dim * pixels.len());
-            unfold(geometry, &self.band(pixels.clone()), x, matrix_mut(self.in_dim, pixels.len(), &mut buffer));
-            visit(pixels.clone(), matrix(self.in_dim, pixels.len(), &buffer));
+            let mut columns = Scratch::of(self.in_dim * pixels.len());
+            unfold(geometry, &self.band(pixels.clone()), x, &mut columns);
+            visit(pixels.clone(), matrix(self.in_dim, pixels.len(), &columns));
         }
     }
 
     /// Lets `make` fill the gradient of the columns band by band, and adds it to dx.
-    fn each_band_back(
-        &self,
-        geometry: &Geometry,
-        dx: &mut [f32],
-        mut make: impl FnMut(std::ops::Range<usize>, ArrayViewMut2<f32>),
-    ) {
+    fn each_band_back(&self, geometry: &Geometry, dx: &mut [f32], mut make: impl FnMut(Range<usize>, MatMut<f32>)) {
         if geometry.is_pointwise() {
-            let pixels = self.output.pixels();
-            return make(0..pixels, matrix_mut(self.in_dim, pixels, dx));
+            let mut dx = matrix_mut(self.in_dim, self.output.pixels(), dx);
+            return self
+                .bands()
+                .for_each(|pixels| make(pixels.clone(), dx.rb_mut().subcols_mut(pixels.start, pixels.len())));
         }
         for pixels in self.bands() {
-            let mut buffer = Scratch::of(self.in_dim * pixels.len());
-            make(pixels.clone(), matrix_mut(self.in_dim, pixels.len(), &mut buffer));
-            fold_into(geometry, &self.band(pixels.clone()), matrix(self.in_dim, pixels.len(), &buffer), dx);
+            let mut columns = Scratch::of(self.in_dim * pixels.len());
+            make(pixels.clone(), matrix_mut(self.in_dim, pixels.len(), &mut columns));
+            fold_into(geometry, &self.band(pixels.clone()), &columns, dx);
         }
     }
 }
 
-fn matrix(rows: usize, columns: usize, values: &[f32]) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), values).expect("a slice of rows * columns")
+fn matrix(rows: usize, columns: usize, values: &[f32]) -> MatRef<'_, f32> {
+    MatRef::from_row_major_slice(values, rows, columns)
 }
 
-fn matrix_mut(rows: usize, columns: usize, values: &mut [f32]) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), values).expect("a slice of rows * columns")
+fn matrix_mut(rows: usize, columns: usize, values: &mut [f32]) -> MatMut<'_, f32> {
+    MatMut::from_row_major_slice_mut(values, rows, columns)
 }
 
 #[cfg(test)]
 mod tests {
+    use faer::Mat;
     use half::f16;
-    use ndarray::Array2;
 
     use super::super::weight::Codes;
     use super::*;
@@ -275,10 +305,15 @@ mod tests {
         Adapter::start(seeds, 3, SiteSettings { start, scale: 1.5 }, 2, 2).unwrap()
     }
 
-    fn output(frozen: &Frozen, site: &SiteBuffers, x: &Array2<f32>) -> Array2<f32> {
-        let mut y = Array2::zeros((frozen.weight.out_dim, x.ncols()));
-        frozen.forward(Some(site), x.view(), y.view_mut());
+    fn output(frozen: &Frozen, site: &SiteBuffers, x: &Mat<f32>) -> Mat<f32> {
+        let mut y = Mat::zeros(frozen.weight.out_dim, x.ncols());
+        frozen.forward(Around { site: Some(site), clip: None }, x.as_ref(), y.as_mut());
         y
+    }
+
+    fn wave_matrix(rows: usize, columns: usize, phase: f32) -> Mat<f32> {
+        let values = wave(rows * columns, phase);
+        Mat::from_fn(rows, columns, |i, j| values[i * columns + j])
     }
 
     #[test]
@@ -291,16 +326,18 @@ mod tests {
             for round in 0..20 {
                 let nudge = wave(3 * (out_dim + in_dim), 0.7 + round as f32);
                 adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
-                let x = Array2::from_shape_vec((in_dim, positions), wave(in_dim * positions, round as f32)).unwrap();
+                let x = wave_matrix(in_dim, positions, round as f32);
                 let before = output(&frozen, &adapter.sites[0], &x);
                 let events = adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true }).unwrap();
                 let bound = events.iter().map(|(_, event)| event.max_error).fold(0.0, f32::max);
                 let after = output(&frozen, &adapter.sites[0], &x);
                 merged += usize::from(adapter.sites[0].has_merged());
-                for ((at, a), b) in after.indexed_iter().zip(&before) {
-                    let norm: f32 = x.column(at.1).iter().map(|v| v.abs()).sum();
-                    let rounding = 2e-6 * norm * (1.0 + b.abs());
-                    assert!((a - b).abs() <= bound * norm + rounding, "{start:?}, round {round}: {a} after {b}");
+                for position in 0..positions {
+                    let norm: f32 = x.col(position).iter().map(|v| v.abs()).sum();
+                    for (a, b) in after.col(position).iter().zip(before.col(position).iter()) {
+                        let rounding = 2e-6 * norm * (1.0 + b.abs());
+                        assert!((a - b).abs() <= bound * norm + rounding, "{start:?}, round {round}: {a} after {b}");
+                    }
                 }
             }
             assert!(merged > 10, "the blocks have to take part");
@@ -321,10 +358,10 @@ mod tests {
         for (row, mut out) in dense.rows_mut().into_iter().enumerate() {
             adapter.sites[0].add_merged_row(row, out.as_slice_mut().unwrap());
         }
-        let dy = Array2::from_shape_vec((out_dim, 4), wave(out_dim * 4, 0.5)).unwrap();
-        let mut dx = Array2::from_elem((in_dim, 4), f32::NAN);
-        frozen.backward(Some(&adapter.sites[0]), dy.view(), dx.view_mut());
-        let expected = dense.t().dot(&dy);
+        let dy = wave(out_dim * 4, 0.5);
+        let mut dx = vec![f32::NAN; in_dim * 4];
+        frozen.backward(Some(&adapter.sites[0]), matrix(out_dim, 4, &dy), matrix_mut(in_dim, 4, &mut dx));
+        let expected = dense.t().dot(&ndarray::ArrayView2::from_shape((out_dim, 4), &dy).unwrap());
         dx.iter().zip(&expected).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4, "{a}, {b}"));
     }
 }

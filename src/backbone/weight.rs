@@ -1,9 +1,10 @@
 //! A frozen weight, owned, in the precision in which it ships.
 
+use faer::MatRef;
 use half::f16;
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
-use super::scratch::Scratch;
+use crate::adapter::scratch::Scratch;
 use crate::core::Weight;
 
 /// Floats of a weight that are made f32 at a time: 256 KiB, which stays in a level-2 cache.
@@ -87,11 +88,14 @@ impl FrozenWeight {
         first: usize,
         count: usize,
         delta: Option<AddToRow>,
-        mut visit: impl FnMut(usize, ArrayView2<f32>),
+        mut visit: impl FnMut(usize, MatRef<f32>),
     ) {
         let width = self.in_dim;
         if let (Codes::F32(values), None) = (&self.codes, delta) {
-            return visit(0, matrix(count, width, &values[first * width..(first + count) * width]));
+            return visit(
+                0,
+                MatRef::from_row_major_slice(&values[first * width..(first + count) * width], count, width),
+            );
         }
         let height = (TILE / width.max(1)).clamp(1, count.max(1));
         let mut tile = Scratch::of(height * width);
@@ -103,11 +107,7 @@ impl FrozenWeight {
                     add(first + start + row, out);
                 }
             }
-            visit(start, matrix(rows, width, &tile[..rows * width]));
+            visit(start, MatRef::from_row_major_slice(&tile[..rows * width], rows, width));
         }
     }
-}
-
-fn matrix(rows: usize, width: usize, values: &[f32]) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, width), values).expect("rows of the weight's width")
 }
