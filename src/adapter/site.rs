@@ -260,7 +260,7 @@ mod tests {
                 let positions = 9;
                 let mut merged = Mat::<f32>::zeros(70, 41);
                 let mut row = [0.0; 41];
-                for (i, mut out) in merged.row_iter_mut().enumerate() {
+                for (i, out) in merged.row_iter_mut().enumerate() {
                     row.fill(0.0);
                     site.add_merged_row(i, &mut row);
                     out.iter_mut().zip(row).for_each(|(out, v)| *out = v);

@@ -7,7 +7,7 @@ use super::{StepGraph, Unsupported, step_graph};
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::read;
 use crate::backbone::plan::{Plan, floats};
-use crate::backbone::{Backbone, SharedAdapter, Site};
+use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the prefix hands to the suffix for one micro-batch.
@@ -129,6 +129,28 @@ impl Network {
     pub fn prefix(&mut self, images: &[f32], size: [usize; 2]) -> Result<Boundary> {
         let shape = [self.batch, 3, size[0], size[1]];
         let mut run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
+        run().map_err(|e| failed(&self.subject, &e))
+    }
+
+    /// Runs a training step, or without a planned one the forward pass, node by node, and adds what each node took to
+    /// `[prefix, suffix]`; both are empty at first.
+    ///
+    /// # Errors
+    /// Kind `Internal` where the run fails.
+    pub fn profile(&mut self, images: &[f32], size: [usize; 2], costs: &mut [Vec<NodeCost>; 2]) -> Result<()> {
+        let shape = [self.batch, 3, size[0], size[1]];
+        let [prefix, suffix] = costs;
+        let mut run = || -> TractResult<()> {
+            let images = Tensor::from_shape(&shape, images)?.into_tvalue();
+            let mut boundary = self.prefix.profile(tvec!(images), prefix)?;
+            if let Some(step) = &mut self.step {
+                boundary.push(Tensor::zero::<i64>(&[self.batch])?.into_tvalue());
+                step.profile(boundary, suffix)?;
+            } else {
+                self.forward.profile(boundary, suffix)?;
+            }
+            Ok(())
+        };
         run().map_err(|e| failed(&self.subject, &e))
     }
 

@@ -279,7 +279,7 @@ mod tests {
         ] {
             for per in [1, 2] {
                 let channels = 3;
-                let geometry = Geometry { group: channels, ..geometry.clone() };
+                let geometry = geometry.clone().grouped(channels);
                 let (taps, out) = (geometry.kernel[0] * geometry.kernel[1], geometry.output(size).unwrap());
                 let rows = channels * per;
                 let frozen = Frozen {

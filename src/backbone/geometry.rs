@@ -113,6 +113,10 @@ impl Geometry {
         Geometry { kernel, stride, dilation: [1; 2], group: 1, padding: Padding::Explicit { before, after } }
     }
 
+    pub(crate) fn grouped(self, group: usize) -> Self {
+        Geometry { group, ..self }
+    }
+
     pub(crate) fn dilated(self, dilation: [usize; 2]) -> Self {
         Geometry { dilation, ..self }
     }

@@ -202,6 +202,10 @@ fn images_mut<'t>(values: &'t mut [f32], shape: &[usize]) -> impl Iterator<Item 
     values.chunks_exact_mut(shape[1..].iter().product::<usize>().max(1))
 }
 
+fn fused_multiply_adds(count: usize) -> TVec<(Cost, TDim)> {
+    tvec!((Cost::FMA(f32::datum_type()), count.to_dim()))
+}
+
 impl Op for MapOp {
     fn name(&self) -> StaticName {
         "Map".into()
@@ -227,6 +231,13 @@ impl TypedOp for MapOp {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let shape = inputs[0].shape.as_concrete().context("a map on a tensor of unknown shape")?;
         Ok(tvec!(f32::fact(self.output_shape(shape)?)))
+    }
+
+    fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let shape = inputs[0].shape.as_concrete().context("a map on a tensor of unknown shape")?;
+        let positions = self.output_shape(shape)?.iter().product::<usize>() / self.out_dim.max(1);
+        let pairs = self.site.as_ref().map_or(0, |site| read(&site.adapter).sites[site.index].shape.plane_len());
+        Ok(fused_multiply_adds(positions * (self.frozen()?.weight.len() + pairs)))
     }
     as_op!();
 }
@@ -271,6 +282,15 @@ impl TypedOp for MapGradient {
         }
         facts.extend(self.wants_input.then(|| f32::fact(&*self.input)));
         Ok(facts)
+    }
+
+    fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let dy = inputs[0].shape.as_concrete().context("a gradient of unknown shape")?;
+        let positions = dy.iter().product::<usize>() / self.map.out_dim.max(1);
+        let pairs = self.map.site.as_ref().map_or(0, |site| read(&site.adapter).sites[site.index].shape.plane_len());
+        // B^T dy and A x, their outer products with x and dy, and A^T (B^T dy).
+        let frozen = if self.wants_input { self.map.frozen()?.weight.len() } else { 0 };
+        Ok(fused_multiply_adds(positions * (frozen + 5 * pairs / 2)))
     }
     as_op!();
 }

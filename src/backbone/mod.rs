@@ -31,6 +31,7 @@ use onnx::OnnxFile;
 pub use encode::{Precision, encode};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
+pub use plan::NodeCost;
 pub use sites::{Ineligible, Selection, Site};
 
 /// What the frozen network costs in memory.

@@ -1,13 +1,31 @@
 //! An optimized graph, ready to run again and again.
 
+use std::time::Instant;
+
+use serde::Serialize;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::TypedOp;
-use tract_onnx::tract_core::plan::SimpleState;
+use tract_onnx::tract_core::internal::{Cost, TypedOp};
+use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_core::runtime::RunOptions;
 
 /// A planned graph with its reusable state: constants are seeded once, values are freed after their last use.
 pub(crate) struct Plan {
     state: SimpleState<TypedFact, Box<dyn TypedOp>>,
+}
+
+/// What one node of a plan costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeCost {
+    /// Its name.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Time of one run.
+    pub ms: f64,
+    /// Bytes of its outputs.
+    pub bytes: usize,
+    /// Floating-point operations that its arithmetic needs (a multiply-add is two); 0 for what only moves.
+    pub flops: f64,
 }
 
 impl Plan {
@@ -26,6 +44,36 @@ impl Plan {
     pub(crate) fn run(&mut self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         self.state.run(inputs)
     }
+
+    /// Runs once and adds what every node took to `costs`, which is empty at first, in order of evaluation.
+    pub(crate) fn profile(&mut self, inputs: TVec<TValue>, costs: &mut Vec<NodeCost>) -> TractResult<TVec<TValue>> {
+        let flops = self.state.model().nodes().iter().map(|node| flops(self.state.model(), node));
+        let flops = flops.collect::<TractResult<Vec<f64>>>()?;
+        let mut at = 0;
+        self.state.run_plan_with_eval(inputs, |context, state, node, inputs| -> TractResult<TVec<TValue>> {
+            let begin = Instant::now();
+            let outputs = eval(context, state, node, inputs)?;
+            let ms = begin.elapsed().as_secs_f64() * 1e3;
+            if costs.len() == at {
+                let bytes = outputs.iter().map(|value| value.len() * value.datum_type().size_of()).sum();
+                let (op, flops) = (node.op().name().into_owned(), flops[node.id]);
+                costs.push(NodeCost { node: node.name.clone(), op, ms: 0.0, bytes, flops });
+            }
+            costs[at].ms += ms;
+            at += 1;
+            Ok(outputs)
+        })
+    }
+}
+
+/// Floating-point operations of a node.
+fn flops(model: &TypedModel, node: &TypedNode) -> TractResult<f64> {
+    let costs = node.op.cost(&model.node_input_facts(node.id)?)?;
+    let count = |(cost, count): &(Cost, TDim)| match cost {
+        Cost::FMA(_) => Ok(2.0 * count.to_i64()? as f64),
+        _ => Ok(0.0),
+    };
+    costs.iter().map(count).sum()
 }
 
 /// The values of a float tensor.

@@ -177,6 +177,9 @@ pub(super) struct BenchArgs {
     /// Photos per step.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch: u32,
+    /// Also time every node of a training step, against its arithmetic.
+    #[arg(long)]
+    pub(super) profile: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

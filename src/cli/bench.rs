@@ -4,12 +4,12 @@ use super::args::BenchArgs;
 use super::output::{Output, size};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::session::{BenchReport, Store, bench};
+use crate::session::{BenchReport, Profile, Store, bench};
 
 pub(super) fn run(args: &BenchArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let store = args.store.as_deref().map(Store::open).transpose()?;
-    let report = bench(&bundle, store.as_ref(), args.batch as usize)?;
+    let report = bench(&bundle, store.as_ref(), args.batch as usize, args.profile)?;
     output.result(&report, describe)
 }
 
@@ -20,6 +20,23 @@ fn describe(report: &BenchReport) -> String {
     text += &format!("  prefix cached  {:8.1} ms\n", report.cached_step_ms);
     if let Some(bytes) = report.peak_rss_bytes {
         text += &format!("peak memory      {:>8}\n", size(bytes));
+    }
+    report.profile.iter().for_each(|profile| text += &table(profile));
+    text
+}
+
+/// What every kind of operator takes, and the nodes that take most.
+fn table(profile: &Profile) -> String {
+    let mut text = format!("\none photo, against {:.0} GFLOP/s of a large product\n", profile.peak_gflops);
+    text += &format!("{:<9} {:<22} {:>5} {:>9} {:>9} {:>10}\n", "pass", "operator", "nodes", "ms", "ideal ms", "bytes");
+    for op in &profile.ops {
+        let (ms, ideal, bytes) = (op.ms, op.ideal_ms, size(op.bytes as u64));
+        text += &format!("{:<9} {:<22} {:>5} {ms:>9.3} {ideal:>9.3} {bytes:>10}\n", op.pass, op.op, op.nodes);
+    }
+    text += &format!("\n{:<40} {:<22} {:>9} {:>10}\n", "node", "operator", "ms", "bytes");
+    for node in &profile.nodes {
+        let bytes = size(node.bytes as u64);
+        text += &format!("{:<40} {:<22} {:>9.3} {bytes:>10}\n", node.node, node.op, node.ms);
     }
     text
 }

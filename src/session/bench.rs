@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
+use super::profile::{Profile, profile};
 use super::store::Store;
 use super::train::{fresh_adapter, median};
 use crate::adapter::{Adapter, SiteSettings, Update};
@@ -37,13 +38,16 @@ pub struct BenchReport {
     pub threads: usize,
     /// The process's largest resident size.
     pub peak_rss_bytes: Option<u64>,
+    /// Where the step's time goes, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// Times `bundle` on made-up photos.
 ///
 /// # Errors
 /// As opening and planning the network; `Mismatch` for a store of another bundle.
-pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize) -> Result<BenchReport> {
+pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: bool) -> Result<BenchReport> {
     let backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
     let size = backbone.size();
@@ -77,7 +81,9 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize) -> Result<Ben
     let step_ms = timed(1, || step(false))?;
     let cached_step_ms = timed(1, || step(true))?;
     let peak_rss_bytes = peak_rss_bytes();
-    Ok(BenchReport { forward_ms, adapted_forward_ms, step_ms, cached_step_ms, batch, threads: 1, peak_rss_bytes })
+    let profile = profiled.then(|| profile(&mut network, &images, size)).transpose()?;
+    let threads = 1;
+    Ok(BenchReport { forward_ms, adapted_forward_ms, step_ms, cached_step_ms, batch, threads, peak_rss_bytes, profile })
 }
 
 /// The median time in ms of one of the `parts` of `work`, after one run that does not count.

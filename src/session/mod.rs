@@ -10,6 +10,7 @@ mod memory;
 mod metrics;
 mod plan;
 mod predict;
+mod profile;
 mod runner;
 mod store;
 mod train;
@@ -23,5 +24,6 @@ pub use lesson::{Event, Length, Lesson, Observer, Progress, TrainReport, Validat
 pub use memory::peak_rss_bytes;
 pub use metrics::JOURNAL;
 pub use predict::{Classifier, Guess, Prediction};
+pub use profile::{OpCost, Profile};
 pub use store::{Record, Store};
 pub use train::train;
