@@ -29,9 +29,9 @@ impl Factors<'_> {
         act(MatRef::from_row_major_slice(&h, rank, positions))
     }
 
-    /// branch = scale B A x, or with [`Accum::Add`] branch += scale B A x.
-    fn apply(&self, keep: Accum, scale: f32, x: MatRef<f32>, branch: MatMut<f32>) {
-        Self::project(1.0, self.a, x, |h| product(branch, keep, scale, self.b_t.transpose(), h));
+    /// y = scale B A x, or with [`Accum::Add`] y += scale B A x.
+    fn apply(&self, keep: Accum, scale: f32, x: MatRef<f32>, y: MatMut<f32>) {
+        Self::project(1.0, self.a, x, |h| product(y, keep, scale, self.b_t.transpose(), h));
     }
 
     /// dx += scale A^T B^T dy.
@@ -52,21 +52,26 @@ pub(super) struct Terms<'f> {
 }
 
 impl Terms<'_> {
-    /// branch = scale (B A x - B0 A0 x) + the staged part of D x, the first two computed apart and in the same order, so
-    /// that equal factors cancel exactly.
+    /// y += scale (B A x - B0 A0 x) + the staged part of D x. The first two are computed apart and in the same order, so that
+    /// equal factors cancel exactly.
     ///
-    /// Shapes: x `[in_dim, positions]`, branch `[out_dim, positions]`.
-    pub(super) fn forward(&self, x: MatRef<f32>, mut branch: MatMut<f32>) {
-        self.pairs.apply(Accum::Replace, self.scale, x, branch.rb_mut());
-        if let Some(start) = self.start {
-            let (rows, columns) = (branch.nrows(), branch.ncols());
-            let mut buffer = Scratch::of(rows * columns);
-            let mut started = MatMut::from_row_major_slice_mut(&mut buffer, rows, columns);
-            start.apply(Accum::Replace, self.scale, x, started.rb_mut());
-            branch -= started.rb();
+    /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`.
+    pub(super) fn forward(&self, x: MatRef<f32>, mut y: MatMut<f32>) {
+        match self.start {
+            None => self.pairs.apply(Accum::Add, self.scale, x, y.rb_mut()),
+            Some(start) => {
+                let (rows, columns) = (y.nrows(), y.ncols());
+                let [mut live, mut started] = [(); 2].map(|()| Scratch::of(rows * columns));
+                let [mut live, mut started] =
+                    [&mut live, &mut started].map(|buffer| MatMut::from_row_major_slice_mut(buffer, rows, columns));
+                self.pairs.apply(Accum::Replace, self.scale, x, live.rb_mut());
+                start.apply(Accum::Replace, self.scale, x, started.rb_mut());
+                live -= started.rb();
+                y += live.rb();
+            }
         }
         if let Some(staged) = self.staged {
-            staged.apply(Accum::Add, 1.0, x, branch);
+            staged.apply(Accum::Add, 1.0, x, y);
         }
     }
 

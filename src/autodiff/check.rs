@@ -30,9 +30,9 @@ const STEPS: [f64; 6] = [1e-2, 3e-3, 3e-2, 1e-3, 1e-1, 3e-4];
 /// Kind `Check` if it exceeds [`FORWARD_TOLERANCE`], naming the first node that differs.
 pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32]) -> Result<f32> {
     let plain = backbone.reference_graph()?;
-    let mut reference = backbone.told(Plan::as_is(plain.clone()))?;
-    let expected = backbone.told(run(&mut reference, backbone, network.batch(), images))?;
-    let boundary = network.prefix(images, backbone.size())?;
+    let reference = backbone.told(Plan::as_is(plain.clone()))?;
+    let expected = backbone.told(run(&reference, backbone, network.batch(), images))?;
+    let boundary = network.prefix(images)?;
     let found = network.forward(&boundary)?;
     let difference = relative_difference(&found, &expected);
     if difference <= FORWARD_TOLERANCE {
@@ -47,10 +47,10 @@ pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32])
     Err(Error::new(ErrorKind::Check, backbone.features(), message))
 }
 
-fn run(plan: &mut Plan, backbone: &Backbone, batch: usize, images: &[f32]) -> TractResult<Vec<f32>> {
+fn run(plan: &Plan, backbone: &Backbone, batch: usize, images: &[f32]) -> TractResult<Vec<f32>> {
     let [height, width] = backbone.size();
     let images = Tensor::from_shape(&[batch, 3, height, width], images)?;
-    Ok(floats(&plan.run(tvec!(images.into_tvalue()))?[0])?.to_vec())
+    Ok(floats(&plan.start()?.run(tvec!(images.into_tvalue()))?[0])?.to_vec())
 }
 
 /// Largest |a - b| relative to the largest |b|; infinite where the sizes differ or a value is not a number.
@@ -83,7 +83,7 @@ fn first_divergence(backbone: &Backbone, plain: TypedModel, batch: usize, images
     for (before, after, name) in candidates {
         let value = |mut model: TypedModel, outlet| -> TractResult<Vec<f32>> {
             model.select_output_outlets(&[outlet])?;
-            run(&mut Plan::as_is(model.into_compact()?)?, backbone, batch, images)
+            run(&Plan::as_is(model.into_compact()?)?, backbone, batch, images)
         };
         let (Ok(before), Ok(after)) = (value(plain.clone(), before), value(decluttered.clone(), after)) else {
             continue;
@@ -104,14 +104,13 @@ fn first_divergence(backbone: &Backbone, plain: TypedModel, batch: usize, images
 /// # Errors
 /// Kind `Check` names the site whose gradient exceeds [`GRADIENT_TOLERANCE`].
 pub fn check_gradients(
-    backbone: &Backbone,
     network: &mut Network,
     adapter: &SharedAdapter,
     sites: &[Site],
     images: &[f32],
     labels: &[i64],
 ) -> Result<f64> {
-    let boundary = network.prefix(images, backbone.size())?;
+    let boundary = network.prefix(images)?;
     let found = network.step(&boundary, labels)?;
     let mut random = Noise::new(1);
     let mut worst = 0.0f64;

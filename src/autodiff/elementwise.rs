@@ -12,6 +12,7 @@ use tract_onnx::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 
 use super::{InputGradients, Tape};
+use crate::backbone::map_op::{floats, floats_mut};
 
 pub(super) fn rule(
     tape: &mut Tape,
@@ -21,7 +22,9 @@ pub(super) fn rule(
 ) -> TractResult<Option<InputGradients>> {
     let Some(op) = node.op_as::<ElementWiseOp>() else { return Ok(None) };
     let Some(derivative) = Derivative::of(op) else { return Ok(None) };
-    let dx = tape.wire("elementwise", ElementwiseGradient(derivative), &[g, node.inputs[0]])?;
+    let mut inputs = tvec![g, node.inputs[0]];
+    inputs.extend(derivative.reads_output().then(|| OutletId::new(node.id, 0)));
+    let dx = tape.wire("elementwise", ElementwiseGradient(derivative), &inputs)?;
     Ok(Some(tvec!(Some(dx))))
 }
 
@@ -80,8 +83,13 @@ impl Derivative {
         known.into_iter().find_map(|(is, derivative)| is.then_some(derivative))
     }
 
-    /// f'(x).
-    fn at(self, x: f32) -> f32 {
+    /// Whether f' is had from y = f(x) without a transcendental function.
+    fn reads_output(self) -> bool {
+        matches!(self, Derivative::Tanh | Derivative::Sigmoid)
+    }
+
+    /// f'(x), with y = f(x) where [`Derivative::reads_output`].
+    fn at(self, x: f32, y: f32) -> f32 {
         match self {
             Derivative::Neg => -1.0,
             Derivative::Abs => {
@@ -97,11 +105,14 @@ impl Derivative {
             Derivative::Recip => -1.0 / (x * x),
             Derivative::Exp => x.exp(),
             Derivative::Ln => 1.0 / x,
-            Derivative::Tanh => 1.0 - x.tanh().powi(2),
+            Derivative::Tanh => 1.0 - y * y,
             Derivative::Erf => FRAC_2_SQRT_PI * (-x * x).exp(),
-            Derivative::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
-            // x s(x)
-            Derivative::Silu => sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+            Derivative::Sigmoid => y * (1.0 - y),
+            // x s(x). Not from y: where x is large, 1 - s would have the rounding of y.
+            Derivative::Silu => {
+                let s = 1.0 / (1.0 + (-x).exp());
+                s * (1.0 + x * (1.0 - s))
+            }
             // x clamp(x / 6 + 1 / 2, 0, 1)
             Derivative::HardSwish => {
                 if x <= -3.0 {
@@ -138,11 +149,7 @@ impl Derivative {
     }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Inputs (g, x) of one shape; output g f'(x).
+/// Inputs g, x, and y = f(x) where [`Derivative::reads_output`], of one shape; output g f'(x).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ElementwiseGradient(pub(super) Derivative);
 
@@ -160,13 +167,13 @@ impl EvalOp for ElementwiseGradient {
     op_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let (g, x) = args_2!(inputs);
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().context("an elementwise gradient without its inputs");
+        let (g, x) = (next()?, next()?);
+        let y = if self.0.reads_output() { next()? } else { x.clone() };
         let mut g = g.into_tensor();
-        let x = x.try_as_plain_ram()?;
-        let mut out = g.try_as_plain_ram_mut()?;
-        for (g, &x) in out.as_slice_mut::<f32>()?.iter_mut().zip(x.as_slice::<f32>()?) {
-            *g *= self.0.at(x);
-        }
+        let (x, y) = (floats(&x)?, floats(&y)?);
+        floats_mut(&mut g)?.iter_mut().zip(x).zip(y).for_each(|((g, &x), &y)| *g *= self.0.at(x, y));
         Ok(tvec!(g.into_tvalue()))
     }
 }
@@ -210,7 +217,7 @@ mod tests {
                     if numeric.is_nan() {
                         continue;
                     }
-                    let ours = f64::from(derivative.at(x as f32));
+                    let ours = f64::from(derivative.at(x as f32, f(x) as f32));
                     assert!(
                         (ours - numeric).abs() <= 2e-5 * numeric.abs().max(1.0),
                         "{derivative:?} at {x}: {ours}, {numeric}"

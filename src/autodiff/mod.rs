@@ -28,7 +28,7 @@ use crate::backbone::graph::concrete;
 use crate::backbone::map_op::{MapGradient, MapOp};
 
 pub use check::{FORWARD_TOLERANCE, GRADIENT_TOLERANCE, check_forward, check_gradients};
-pub use network::{Boundary, Network, StepOutput};
+pub use network::{Boundary, Network, NetworkPlan, StepOutput};
 pub(crate) use step::{StepGraph, step_graph};
 
 /// The gradient of each input of a node; `None` where it is not needed.

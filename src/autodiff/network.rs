@@ -4,15 +4,34 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::{StepGraph, Unsupported, step_graph};
+use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::read;
-use crate::backbone::plan::{Plan, floats};
+use crate::backbone::plan::{Plan, Run, floats};
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the prefix hands to the suffix for one micro-batch.
 #[derive(Debug, Clone)]
 pub struct Boundary(TVec<TValue>);
+
+impl Boundary {
+    /// Copies its values, tensor by tensor, to `values`, which has room for [`NetworkPlan::boundary_len`] of them.
+    ///
+    /// # Errors
+    /// Kind `Internal` where it has not.
+    pub fn copy_to(&self, values: &mut [f32]) -> Result<()> {
+        let mut rest = values;
+        let mut copy = |tensor: &TValue| -> TractResult<()> {
+            let own = floats(tensor)?;
+            let (to, behind) = std::mem::take(&mut rest).split_at_mut_checked(own.len()).context("too few places")?;
+            to.copy_from_slice(own);
+            rest = behind;
+            Ok(())
+        };
+        self.0.iter().try_for_each(&mut copy).map_err(|e| failed("boundary", &e))
+    }
+}
 
 /// The result of one micro-batch; gradients are of the sum of its losses.
 #[derive(Debug, Clone)]
@@ -29,23 +48,32 @@ pub struct StepOutput {
     pub pairs: Vec<Vec<f32>>,
 }
 
-/// A backbone whose sites read one shared adapter.
+/// A backbone whose sites read one shared adapter, planned: what any number of threads can run at once.
 ///
 /// tract prepares a graph around its site nodes. They are therefore put in even where the adapter has no sites (only a head
 /// learns) and then pass their map's output on: all methods start from the same features, bit for bit.
-///
-/// Every run takes one micro-batch of [`Network::batch`] images, NCHW, row-major.
-pub struct Network {
+#[derive(Clone)]
+pub struct NetworkPlan {
     prefix: Plan,
     forward: Plan,
     step: Option<Plan>,
     subject: String,
     batch: usize,
     features: usize,
-    image_len: usize,
+    image: [usize; 3],
+    /// The shapes of what the prefix hands over, where all of it is f32.
+    boundary: Option<Vec<TVec<usize>>>,
 }
 
-impl Network {
+/// A network that one thread runs, a micro-batch of [`Network::batch`] images at a time, NCHW, row-major.
+pub struct Network {
+    plan: NetworkPlan,
+    prefix: Run,
+    forward: Run,
+    step: Option<Run>,
+}
+
+impl NetworkPlan {
     /// Plans the forward pass.
     ///
     /// # Errors
@@ -86,50 +114,137 @@ impl Network {
             let message = format!("the output has the shape {shape:?}, not one vector per image");
             return Err(Error::new(ErrorKind::Model, backbone.features(), message));
         };
-        let cut = backbone.told(split(model))?;
+        let mut cut = backbone.told(split(model))?;
+        backbone.told(fuse_expansions(&mut cut.prefix))?;
         let step = train.map(|(sites, adapter)| {
             let graph = backbone.told(step_graph(cut.suffix.clone(), adapter))?;
             refuse_unsupported(backbone, sites, &graph)?;
             backbone.told(Plan::optimized(graph.model))
         });
         let [height, width] = backbone.size();
-        Ok(Network {
+        let boundary = cut.suffix.input_outlets().map(|inputs| inputs.to_vec());
+        let boundary = boundary.and_then(|inputs| {
+            let facts = inputs.iter().map(|&input| cut.suffix.outlet_fact(input)).collect::<TractResult<Vec<_>>>()?;
+            let floats = facts.iter().all(|fact| fact.datum_type == f32::datum_type());
+            floats.then(|| facts.into_iter().map(concrete).collect::<TractResult<Vec<_>>>()).transpose()
+        });
+        let boundary = backbone.told(boundary)?;
+        Ok(NetworkPlan {
             step: step.transpose()?,
             prefix: backbone.told(Plan::optimized(cut.prefix))?,
             forward: backbone.told(Plan::optimized(cut.suffix))?,
             subject: backbone.features().to_string(),
             batch,
             features,
-            image_len: 3 * height * width,
+            image: [3, height, width],
+            boundary,
         })
+    }
+
+    /// Floats that the prefix hands over for one image; `None` where it hands over anything else, or several images at once.
+    #[must_use]
+    pub fn boundary_len(&self) -> Option<usize> {
+        let shapes = self.boundary.as_ref().filter(|_| self.batch == 1)?;
+        Some(shapes.iter().map(|shape| shape.iter().product::<usize>()).sum())
+    }
+
+    /// The boundary of one image from its [`NetworkPlan::boundary_len`] values.
+    ///
+    /// # Errors
+    /// Kind `Internal` where there are too few or too many.
+    pub fn boundary(&self, values: &[f32]) -> Result<Boundary> {
+        let mut rest = values;
+        let tensor = |shape: &TVec<usize>| -> TractResult<TValue> {
+            let len = shape.iter().product();
+            let (own, behind) = rest.split_at_checked(len).context("too few values for the boundary")?;
+            rest = behind;
+            Ok(Tensor::from_shape(shape, own)?.into_tvalue())
+        };
+        let tensors: TractResult<TVec<TValue>> = self.boundary.iter().flatten().map(tensor).collect();
+        let tensors = tensors.and_then(|tensors| {
+            ensure!(rest.is_empty(), "too many values for the boundary");
+            Ok(tensors)
+        });
+        tensors.map(Boundary).map_err(|e| failed(&self.subject, &e))
+    }
+
+    /// Ready to run on this thread.
+    ///
+    /// # Errors
+    /// Kind `Internal` where a run cannot begin.
+    pub fn start(&self) -> Result<Network> {
+        let start = |plan: &Plan| plan.start().map_err(|e| failed(&self.subject, &e));
+        Ok(Network {
+            prefix: start(&self.prefix)?,
+            forward: start(&self.forward)?,
+            step: self.step.as_ref().map(start).transpose()?,
+            plan: self.clone(),
+        })
+    }
+}
+
+impl Network {
+    /// [`NetworkPlan::inference`], on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inference(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
+        NetworkPlan::inference(backbone, sites, adapter)?.start()
+    }
+
+    /// [`NetworkPlan::training`], on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn training(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
+        NetworkPlan::training(backbone, sites, adapter)?.start()
+    }
+
+    /// [`NetworkPlan::own_classifier`], on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn own_classifier(backbone: &Backbone) -> Result<Self> {
+        NetworkPlan::own_classifier(backbone)?.start()
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn plan(&self) -> &NetworkPlan {
+        &self.plan
     }
 
     /// Images in one micro-batch.
     #[must_use]
     pub fn batch(&self) -> usize {
-        self.batch
+        self.plan.batch
     }
 
     /// Length of an image's feature vector.
     #[must_use]
     pub fn features(&self) -> usize {
-        self.features
+        self.plan.features
     }
 
     /// Floats in one image.
     #[must_use]
     pub fn image_len(&self) -> usize {
-        self.image_len
+        self.plan.image.iter().product()
     }
 
     /// Runs the frozen part. `images` holds one micro-batch.
     ///
     /// # Errors
     /// Kind `Internal` where the run fails; the images' number of floats is checked.
-    pub fn prefix(&mut self, images: &[f32], size: [usize; 2]) -> Result<Boundary> {
-        let shape = [self.batch, 3, size[0], size[1]];
+    pub fn prefix(&mut self, images: &[f32]) -> Result<Boundary> {
+        let shape = self.shape();
         let mut run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
-        run().map_err(|e| failed(&self.subject, &e))
+        run().map_err(|e| failed(&self.plan.subject, &e))
+    }
+
+    fn shape(&self) -> [usize; 4] {
+        let [channels, height, width] = self.plan.image;
+        [self.plan.batch, channels, height, width]
     }
 
     /// Runs a training step, or without a planned one the forward pass, node by node, and adds what each node took to
@@ -137,21 +252,21 @@ impl Network {
     ///
     /// # Errors
     /// Kind `Internal` where the run fails.
-    pub fn profile(&mut self, images: &[f32], size: [usize; 2], costs: &mut [Vec<NodeCost>; 2]) -> Result<()> {
-        let shape = [self.batch, 3, size[0], size[1]];
+    pub fn profile(&mut self, images: &[f32], costs: &mut [Vec<NodeCost>; 2]) -> Result<()> {
+        let (shape, batch) = (self.shape(), self.batch());
         let [prefix, suffix] = costs;
         let mut run = || -> TractResult<()> {
             let images = Tensor::from_shape(&shape, images)?.into_tvalue();
             let mut boundary = self.prefix.profile(tvec!(images), prefix)?;
             if let Some(step) = &mut self.step {
-                boundary.push(Tensor::zero::<i64>(&[self.batch])?.into_tvalue());
+                boundary.push(Tensor::zero::<i64>(&[batch])?.into_tvalue());
                 step.profile(boundary, suffix)?;
             } else {
                 self.forward.profile(boundary, suffix)?;
             }
             Ok(())
         };
-        run().map_err(|e| failed(&self.subject, &e))
+        run().map_err(|e| failed(&self.plan.subject, &e))
     }
 
     /// Runs the adapted part; the features `[batch, features]`, row-major.
@@ -160,7 +275,7 @@ impl Network {
     /// Kind `Internal` where the run fails.
     pub fn forward(&mut self, boundary: &Boundary) -> Result<Vec<f32>> {
         let mut run = || Ok(floats(&self.forward.run(boundary.0.clone())?[0])?.to_vec());
-        run().map_err(|e| failed(&self.subject, &e))
+        run().map_err(|e| failed(&self.plan.subject, &e))
     }
 
     /// Runs the adapted part, the head, the loss and the backward pass. A negative label marks a row that does not count.
@@ -179,7 +294,7 @@ impl Network {
             let (loss, logits, dw, db) = (next()?, next()?, next()?, next()?);
             Ok(StepOutput { loss, logits, dw, db, pairs: values.collect() })
         };
-        run().map_err(|e| failed(&self.subject, &e))
+        run().map_err(|e| failed(&self.plan.subject, &e))
     }
 }
 

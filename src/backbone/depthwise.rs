@@ -4,11 +4,14 @@
 //! each tap of the kernel reads a run of floats at a fixed distance from the output's, whatever the stride, so that a whole
 //! channel is one loop of multiply-adds over long vectors. What falls between the rows is computed and dropped.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
-use super::fuse::Clip;
+use super::fuse::{Clip, cut};
 use super::geometry::Geometry;
-use super::product::Frozen;
+use super::patches::{add_every, take_every};
+use super::product::{Around, Frozen};
 use crate::adapter::scratch::Scratch;
 
 /// Lengths are multiples of this, so that no vector reaches past an end: four vectors of 16 floats.
@@ -19,31 +22,54 @@ pub(super) fn is(geometry: &Geometry, channels: usize) -> bool {
     geometry.group == channels && channels > 1
 }
 
-/// y[o] = clip(b[o] + sum over taps of w[o, tap] x[channel of o, tap's pixels]); x and y are one image.
+/// y[o] = clip(b[o] + sum over taps of w[o, tap] x'[channel of o, tap's pixels]), where x' = clip(x + b) of the map before,
+/// if its bias and clip are still to be taken. x and y are the input channels `channels` of one image, and their outputs.
 pub(super) fn forward(
     geometry: &Geometry,
     frozen: &Frozen,
-    clip: Option<Clip>,
+    channels: Range<usize>,
+    around: [Around; 2],
     (input, x): ([usize; 2], &[f32]),
     (output, y): ([usize; 2], &mut [f32]),
 ) {
     let lattice = Lattice::new(geometry, input, output);
-    let [low, high] = clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-    let per_channel = frozen.weight.out_dim / geometry.group;
-    let mut planes = Scratch::zeros(lattice.phases() * lattice.plane);
-    let mut sums = Scratch::of(lattice.sums());
-    let mut taps = lattice.taps(|plane, offset| plane * lattice.plane + offset);
-    let mut weights = Scratch::of(taps.len());
-    for (channel, x) in x.chunks_exact((input[0] * input[1]).max(1)).enumerate() {
-        lattice.each_run(|run| run.from_image(x, &mut planes));
-        for o in channel * per_channel..(channel + 1) * per_channel {
-            frozen.weight.view().row_into(o, &mut weights);
-            taps.iter_mut().zip(weights.iter()).for_each(|(tap, w)| tap.weight = *w);
-            let start = frozen.bias.get(o).copied().unwrap_or(0.0);
-            Arch::new().dispatch(Correlate { out: &mut sums, x: &planes, taps: &taps, start });
-            let y = y[o * output[0] * output[1]..].chunks_exact_mut(output[1].max(1)).take(output[0]);
-            for (y, sums) in y.zip(sums.chunks_exact(lattice.pitch)) {
-                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum.clamp(low, high));
+    Arch::new().dispatch(Forward { lattice, group: geometry.group, frozen, channels, around, x, y });
+}
+
+struct Forward<'f> {
+    lattice: Lattice,
+    group: usize,
+    frozen: &'f Frozen,
+    channels: Range<usize>,
+    around: [Around<'f>; 2],
+    x: &'f [f32],
+    y: &'f mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Forward { lattice, group, frozen, channels, around: [before, around], x, y } = self;
+        let (input, output) = (lattice.input[0] * lattice.input[1], lattice.output[0] * lattice.output[1]);
+        let per_channel = frozen.weight.out_dim / group;
+        let mut planes = Scratch::zeros(lattice.phases() * lattice.plane);
+        let mut sums = Scratch::of(lattice.sums());
+        let mut taps = lattice.taps(|plane, offset| plane * lattice.plane + offset);
+        let mut weights = Scratch::of(taps.len());
+        let mut y = y.chunks_exact_mut(output.max(1));
+        for (channel, x) in channels.zip(x.chunks_exact(input.max(1))) {
+            let entry = Offset::of(before, channel);
+            lattice.each_run(|run| run.from_image(x, &mut planes, entry));
+            for (o, y) in (channel * per_channel..(channel + 1) * per_channel).zip(y.by_ref()) {
+                frozen.weight.view().row_into(o, &mut weights);
+                taps.iter_mut().zip(weights.iter()).for_each(|(tap, w)| tap.weight = *w);
+                let Offset { bias, clip } = Offset::of(around, o);
+                correlate(simd, &mut sums, &planes, &taps, bias);
+                for (y, sums) in y.chunks_exact_mut(lattice.output[1].max(1)).zip(sums.chunks_exact(lattice.pitch)) {
+                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y = cut(*sum, clip));
+                }
             }
         }
     }
@@ -57,32 +83,66 @@ pub(super) fn backward(
     (input, dx): ([usize; 2], &mut [f32]),
 ) {
     let lattice = Lattice::new(geometry, input, output);
-    let per_channel = frozen.weight.out_dim / geometry.group;
-    // dy with zeros between and around its rows: the plane of phase p gets sum w[tap] dy[place - offset of tap].
-    let before = lattice.reach;
-    let mut sources = Scratch::zeros((before + lattice.plane).next_multiple_of(LINE));
-    let mut planes = Scratch::of(lattice.phases() * lattice.plane);
-    let mut taps: Vec<Vec<Tap>> = vec![Vec::new(); lattice.phases()];
-    let mut places = Vec::new();
-    lattice.taps(|plane, offset| {
-        places.push((plane, taps[plane].len()));
-        taps[plane].push(Tap { offset: before - offset, weight: 0.0 });
-        0
-    });
-    let mut weights = Scratch::of(places.len());
-    for (channel, dx) in dx.chunks_exact_mut((input[0] * input[1]).max(1)).enumerate() {
-        for o in channel * per_channel..(channel + 1) * per_channel {
-            let rows = dy[o * output[0] * output[1]..].chunks_exact(output[1].max(1)).take(output[0]);
-            for (row, source) in rows.zip(sources[before..].chunks_exact_mut(lattice.pitch)) {
-                source[..row.len()].copy_from_slice(row);
+    Arch::new().dispatch(Backward { lattice, group: geometry.group, frozen, dy, dx });
+}
+
+struct Backward<'b> {
+    lattice: Lattice,
+    group: usize,
+    frozen: &'b Frozen,
+    dy: &'b [f32],
+    dx: &'b mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Backward { lattice, group, frozen, dy, dx } = self;
+        let (input, output) = (lattice.input[0] * lattice.input[1], lattice.output[0] * lattice.output[1]);
+        let per_channel = frozen.weight.out_dim / group;
+        // dy with zeros between and around its rows: the plane of a phase gets sum w[tap] dy[place - offset of tap].
+        let before = lattice.reach;
+        let mut sources = Scratch::zeros((before + lattice.plane).next_multiple_of(LINE));
+        let mut plane = Scratch::of(lattice.plane);
+        let mut taps: Vec<Vec<Tap>> = vec![Vec::new(); lattice.phases()];
+        let mut places = Vec::new();
+        lattice.taps(|plane, offset| {
+            places.push((plane, taps[plane].len()));
+            taps[plane].push(Tap { offset: before - offset, weight: 0.0 });
+            0
+        });
+        let mut weights = Scratch::of(places.len());
+        let mut dy = dy.chunks_exact(output.max(1));
+        for (channel, dx) in dx.chunks_exact_mut(input.max(1)).enumerate() {
+            for (o, dy) in (channel * per_channel..(channel + 1) * per_channel).zip(dy.by_ref()) {
+                let rows = dy.chunks_exact(lattice.output[1].max(1));
+                for (row, source) in rows.zip(sources[before..].chunks_exact_mut(lattice.pitch)) {
+                    source[..row.len()].copy_from_slice(row);
+                }
+                frozen.weight.view().row_into(o, &mut weights);
+                places.iter().zip(weights.iter()).for_each(|(&(plane, at), w)| taps[plane][at].weight = *w);
+                for (phase, taps) in taps.iter().enumerate() {
+                    correlate(simd, &mut plane, &sources, taps, 0.0);
+                    lattice.each_run_of(phase, |run| run.add_to_image(&plane, dx));
+                }
             }
-            frozen.weight.view().row_into(o, &mut weights);
-            places.iter().zip(weights.iter()).for_each(|(&(plane, at), w)| taps[plane][at].weight = *w);
-            for (taps, out) in taps.iter().zip(planes.chunks_exact_mut(lattice.plane)) {
-                Arch::new().dispatch(Correlate { out, x: &sources, taps, start: 0.0 });
-            }
-            lattice.each_run(|run| run.add_to_image(&planes, dx));
         }
+    }
+}
+
+/// What is done to one channel of a sum: clip(x + bias).
+#[derive(Clone, Copy)]
+struct Offset {
+    bias: f32,
+    clip: Clip,
+}
+
+impl Offset {
+    fn of(around: Around, channel: usize) -> Self {
+        let clip = around.clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+        Offset { bias: around.bias.get(channel).copied().unwrap_or(0.0), clip }
     }
 }
 
@@ -93,44 +153,32 @@ struct Tap {
     weight: f32,
 }
 
-/// out[i] = start + sum over taps of weight x[i + offset], for whole blocks of vectors.
-struct Correlate<'c> {
-    out: &'c mut [f32],
-    x: &'c [f32],
-    taps: &'c [Tap],
-    start: f32,
-}
-
-impl WithSimd for Correlate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (out, _) = S::as_mut_simd_f32s(self.out);
-        let (blocks, rest) = out.as_chunks_mut::<4>();
-        let start = simd.splat_f32s(self.start);
-        let done = 4 * S::F32_LANES * blocks.len();
-        for (at, block) in blocks.iter_mut().enumerate() {
-            let mut sums = [start; 4];
-            for tap in self.taps {
-                let weight = simd.splat_f32s(tap.weight);
-                let x = self.x.get(at * 4 * S::F32_LANES + tap.offset..).unwrap_or_default();
-                let (x, _) = S::as_simd_f32s(x);
-                if let Some(x) = x.first_chunk::<4>() {
-                    for (sum, &x) in sums.iter_mut().zip(x) {
-                        *sum = simd.mul_add_e_f32s(weight, x, *sum);
-                    }
+/// out[i] = start + sum over taps of weight x[i + offset], for whole vectors, four of them at a time.
+#[inline(always)]
+fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: f32) {
+    let (out, _) = S::as_mut_simd_f32s(out);
+    let (blocks, rest) = out.as_chunks_mut::<4>();
+    let start = simd.splat_f32s(start);
+    let done = 4 * S::F32_LANES * blocks.len();
+    for (at, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [start; 4];
+        for tap in taps {
+            let weight = simd.splat_f32s(tap.weight);
+            let x = x.get(at * 4 * S::F32_LANES + tap.offset..).unwrap_or_default();
+            if let Some(x) = S::as_simd_f32s(x).0.first_chunk::<4>() {
+                for (sum, &x) in sums.iter_mut().zip(x) {
+                    *sum = simd.mul_add_e_f32s(weight, x, *sum);
                 }
             }
-            *block = sums;
         }
-        for (at, out) in rest.iter_mut().enumerate() {
-            *out = start;
-            for tap in self.taps {
-                let x = self.x.get(done + at * S::F32_LANES + tap.offset..).unwrap_or_default();
-                if let Some(&x) = S::as_simd_f32s(x).0.first() {
-                    *out = simd.mul_add_e_f32s(simd.splat_f32s(tap.weight), x, *out);
-                }
+        *block = sums;
+    }
+    for (at, out) in rest.iter_mut().enumerate() {
+        *out = start;
+        for tap in taps {
+            let x = x.get(done + at * S::F32_LANES + tap.offset..).unwrap_or_default();
+            if let Some(&x) = S::as_simd_f32s(x).0.first() {
+                *out = simd.mul_add_e_f32s(simd.splat_f32s(tap.weight), x, *out);
             }
         }
     }
@@ -147,6 +195,8 @@ struct Lattice {
     output: [usize; 2],
     /// Floats from one row of a plane to the next.
     pitch: usize,
+    /// Rows of a plane that some tap reads.
+    rows: usize,
     /// Floats in a plane.
     plane: usize,
     /// The largest offset of a tap.
@@ -162,20 +212,16 @@ struct Run {
 }
 
 impl Run {
-    fn from_image(&self, x: &[f32], planes: &mut [f32]) {
-        let (from, to) = (&x[self.pixel..], &mut planes[self.place..self.place + self.len]);
-        match self.step {
-            1 => to.copy_from_slice(&from[..self.len]),
-            step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, x)| *to = *x),
-        }
+    #[inline(always)]
+    fn from_image(&self, x: &[f32], planes: &mut [f32], Offset { bias, clip }: Offset) {
+        let to = &mut planes[self.place..self.place + self.len];
+        take_every(self.step, &x[self.pixel..], to);
+        to.iter_mut().for_each(|x| *x = cut(*x + bias, clip));
     }
 
+    #[inline(always)]
     fn add_to_image(&self, planes: &[f32], dx: &mut [f32]) {
-        let (from, to) = (&planes[self.place..self.place + self.len], &mut dx[self.pixel..]);
-        match self.step {
-            1 => to.iter_mut().zip(from).for_each(|(dx, d)| *dx += d),
-            step => to.iter_mut().step_by(step).zip(from).for_each(|(dx, d)| *dx += d),
-        }
+        add_every(self.step, &mut dx[self.pixel..], &planes[self.place..self.place + self.len]);
     }
 }
 
@@ -185,9 +231,10 @@ impl Lattice {
         let furthest = |axis: usize| kernel[axis].saturating_sub(1) * dilation[axis] / stride[axis];
         let pitch = output[1] + furthest(1);
         let reach = furthest(0) * pitch + furthest(1);
+        let rows = output[0] + furthest(0);
         let plane = ((output[0] * pitch).next_multiple_of(LINE) + reach).next_multiple_of(LINE);
         let before = geometry.pad_before(input, output);
-        Lattice { stride, dilation, kernel, before, input, output, pitch, plane, reach }
+        Lattice { stride, dilation, kernel, before, input, output, pitch, rows, plane, reach }
     }
 
     fn phases(&self) -> usize {
@@ -211,26 +258,27 @@ impl Lattice {
         (0..rows * columns).map(&mut tap).collect()
     }
 
-    /// Calls `visit` with every run of pixels that some tap reads.
+    /// Calls `visit` with every run of pixels that some tap reads, and its place in all planes.
+    #[inline(always)]
     fn each_run(&self, mut visit: impl FnMut(Run)) {
-        let furthest = |axis: usize| self.kernel[axis].saturating_sub(1) * self.dilation[axis] / self.stride[axis];
-        let rows = self.output[0] + furthest(0);
-        for y in 0..self.input[0] {
-            let padded = y + self.before[0];
-            let (row, phase) = (padded / self.stride[0], padded % self.stride[0]);
-            if row >= rows {
-                break;
-            }
-            for z in 0..self.stride[1].min(self.input[1]) {
-                let padded = z + self.before[1];
-                let (column, side) = (padded / self.stride[1], padded % self.stride[1]);
-                let plane = (phase * self.stride[1] + side) * self.plane;
-                let len = (self.input[1] - z).div_ceil(self.stride[1]).min(self.pitch.saturating_sub(column));
-                let place = plane + row * self.pitch + column;
-                if len > 0 {
-                    visit(Run { pixel: y * self.input[1] + z, step: self.stride[1], place, len });
-                }
-            }
+        for phase in 0..self.phases() {
+            self.each_run_of(phase, |run| visit(Run { place: phase * self.plane + run.place, ..run }));
+        }
+    }
+
+    /// The same for the plane of one phase, and the place in that plane.
+    #[inline(always)]
+    fn each_run_of(&self, phase: usize, mut visit: impl FnMut(Run)) {
+        let [stride, before] = [self.stride, self.before];
+        // The first pixel of each axis that lies in the phase, and its row or column in the plane.
+        let first = [phase / stride[1], phase % stride[1]];
+        let pixel = [0, 1].map(|axis| (first[axis] + stride[axis] * before[axis] - before[axis]) % stride[axis]);
+        let place = [0, 1].map(|axis| (pixel[axis] + before[axis]) / stride[axis]);
+        let len = self.input[1].saturating_sub(pixel[1]).div_ceil(stride[1]).min(self.pitch.saturating_sub(place[1]));
+        let rows = (pixel[0]..self.input[0]).step_by(stride[0]).zip(place[0]..self.rows);
+        for (y, row) in rows.filter(|_| len > 0) {
+            let (pixel, place) = (y * self.input[1] + pixel[1], row * self.pitch + place[1]);
+            visit(Run { pixel, step: stride[1], place, len });
         }
     }
 }
@@ -298,7 +346,8 @@ mod tests {
                 let clip = [-0.5, 0.75];
                 y.iter_mut().for_each(|y| *y = y.clamp(clip[0], clip[1]));
                 let (mut our_y, mut our_dx) = (vec![f32::NAN; y.len()], vec![0.5; x.len()]);
-                forward(&geometry, &frozen, Some(clip), (size, &x), (out, &mut our_y));
+                let around = Around { bias: &frozen.bias, clip: Some(clip), site: None };
+                forward(&geometry, &frozen, 0..channels, [Around::default(), around], (size, &x), (out, &mut our_y));
                 backward(&geometry, &frozen, (out, &dy), (size, &mut our_dx));
                 let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5);
                 assert!(close(&our_y, &y), "{geometry:?} on {size:?}");

@@ -106,7 +106,7 @@ fn evaluate(proto: &ModelProto, name: &str, constants: &Constants) -> TractResul
     let opset_import = proto.opset_import.clone();
     let small = ModelProto { ir_version: proto.ir_version, opset_import, graph: Some(small), ..ModelProto::default() };
     let model = tract_onnx::onnx().model_for_proto_model(&small)?.into_typed()?;
-    let value = Plan::as_is(model)?.run(tvec!())?.remove(0);
+    let value = Plan::as_is(model)?.start()?.run(tvec!())?.remove(0);
     let dims = value.shape().to_vec();
     let values = value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
     Ok(Constant { dims, values: Values::F32(values) })

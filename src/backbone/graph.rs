@@ -14,7 +14,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::internal::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
-use super::fuse::{clip_of, fuse_clips};
+use super::fuse::{bias_of, clip_of, fuse};
 use super::geometry::Geometry;
 use super::map_op::{MapOp, SharedAdapter, SiteRef};
 use super::maps::{MAP_INDEX, MAP_OP, MapKind};
@@ -38,7 +38,7 @@ pub(crate) struct Request<'r> {
 pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedModel> {
     let mut proto = file.pruned(request.output);
     if let Some(graph) = proto.graph.as_mut() {
-        fuse_clips(graph, request.output);
+        fuse(file, graph, request.output);
         graph.node.iter_mut().for_each(|node| describe_map(file, node));
     }
     // A file's own shapes may be symbolic or stale; a plan is built for one concrete batch and size.
@@ -49,6 +49,9 @@ pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedMode
     for node in &mut model.nodes {
         let Some(op) = node.op_as_mut::<MapOp>() else { continue };
         let map = file.maps.get(op.index).context("a map that the file does not have")?;
+        if op.bias.is_empty() {
+            op.bias = map.frozen.bias.as_slice().into();
+        }
         op.frozen = Some(map.frozen.clone());
         let site = request.sites.iter().position(|site| site.name == map.name);
         op.site = site.zip(request.adapter).map(|(index, adapter)| SiteRef { index, adapter: adapter.clone() });
@@ -135,8 +138,8 @@ fn parse_map(_ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn In
         }
         _ => MapKind::Linear,
     };
-    let (out_dim, clip) = (*out_dim as usize, clip_of(node));
-    Ok((expand(Mark(MapOp { index, kind, out_dim, clip, frozen: None, site: None })), vec![]))
+    let (out_dim, bias, clip) = (*out_dim as usize, bias_of(node).into(), clip_of(node));
+    Ok((expand(Mark(MapOp { index, kind, out_dim, bias, clip, frozen: None, site: None })), vec![]))
 }
 
 /// A map while shapes are still being inferred.

@@ -38,6 +38,8 @@ pub(crate) struct MapOp {
     pub(crate) index: usize,
     pub(crate) kind: MapKind,
     pub(crate) out_dim: usize,
+    /// `out_dim` values, or none.
+    pub(crate) bias: Arc<[f32]>,
     /// The activation behind the map, where it is a clip.
     pub(crate) clip: Option<Clip>,
     /// Absent only while the graph is being read.
@@ -64,7 +66,11 @@ impl PartialEq for SiteRef {
 
 impl PartialEq for MapOp {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.kind == other.kind && self.clip == other.clip && self.site == other.site
+        self.index == other.index
+            && self.kind == other.kind
+            && self.bias == other.bias
+            && self.clip == other.clip
+            && self.site == other.site
     }
 }
 
@@ -86,12 +92,12 @@ impl MapOp {
         Ok(shape)
     }
 
-    fn frozen(&self) -> TractResult<&Frozen> {
+    pub(crate) fn frozen(&self) -> TractResult<&Frozen> {
         self.frozen.as_deref().context("a map without its weight")
     }
 
     /// Whether the shape of x is one that the weight multiplies.
-    fn check(&self, x: &Tensor) -> TractResult<()> {
+    pub(crate) fn check(&self, x: &Tensor) -> TractResult<()> {
         let needed = self.frozen()?.weight.in_dim;
         let found = match (&self.kind, x.shape()) {
             (MapKind::Linear, [.., width]) => *width,
@@ -104,9 +110,14 @@ impl MapOp {
         Ok(())
     }
 
+    /// What is added to W x, with `site`, and where the sum is cut off.
+    pub(crate) fn around<'a>(&'a self, site: Option<&'a SiteBuffers>) -> Around<'a> {
+        Around { bias: &self.bias, site, clip: self.clip }
+    }
+
     fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<Tensor> {
         self.check(x)?;
-        let (frozen, around) = (self.frozen()?, Around { site, clip: self.clip });
+        let (frozen, around) = (self.frozen()?, self.around(site));
         let mut y = Tensor::zero::<f32>(&self.output_shape(x.shape())?)?;
         let (from, to) = (x.shape(), TVec::<usize>::from(y.shape()));
         match &self.kind {
@@ -170,11 +181,11 @@ impl MapGradient {
     }
 }
 
-fn floats(t: &Tensor) -> TractResult<&[f32]> {
+pub(crate) fn floats(t: &Tensor) -> TractResult<&[f32]> {
     t.try_as_plain_ram()?.as_slice::<f32>()
 }
 
-fn floats_mut(t: &mut Tensor) -> TractResult<&mut [f32]> {
+pub(crate) fn floats_mut(t: &mut Tensor) -> TractResult<&mut [f32]> {
     t.to_plain_array_view_mut::<f32>()?.into_slice().context("a tensor that is not contiguous")
 }
 
@@ -189,20 +200,20 @@ fn columns_mut(t: &mut Tensor) -> TractResult<MatMut<'_, f32>> {
     Ok(MatMut::from_column_major_slice_mut(floats_mut(t)?, width, len / width.max(1)))
 }
 
-fn image_size(shape: &[usize]) -> TractResult<ImageSize> {
+pub(crate) fn image_size(shape: &[usize]) -> TractResult<ImageSize> {
     let [_, channels, height, width] = *shape else { bail!("a convolution on a tensor of shape {shape:?}") };
     Ok(ImageSize { channels, size: [height, width] })
 }
 
-fn images<'t>(values: &'t [f32], shape: &[usize]) -> impl Iterator<Item = &'t [f32]> + use<'t> {
+pub(crate) fn images<'t>(values: &'t [f32], shape: &[usize]) -> impl Iterator<Item = &'t [f32]> + use<'t> {
     values.chunks_exact(shape[1..].iter().product::<usize>().max(1))
 }
 
-fn images_mut<'t>(values: &'t mut [f32], shape: &[usize]) -> impl Iterator<Item = &'t mut [f32]> + use<'t> {
+pub(crate) fn images_mut<'t>(values: &'t mut [f32], shape: &[usize]) -> impl Iterator<Item = &'t mut [f32]> + use<'t> {
     values.chunks_exact_mut(shape[1..].iter().product::<usize>().max(1))
 }
 
-fn fused_multiply_adds(count: usize) -> TVec<(Cost, TDim)> {
+pub(crate) fn fused_multiply_adds(count: usize) -> TVec<(Cost, TDim)> {
     tvec!((Cost::FMA(f32::datum_type()), count.to_dim()))
 }
 

@@ -5,6 +5,7 @@
 mod constant;
 mod depthwise;
 mod encode;
+pub(crate) mod expand;
 mod fold;
 mod fuse;
 mod geometry;

@@ -24,9 +24,7 @@ pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], columns: &mut 
     columns.fill(0.0);
     for (tap, row) in band.taps(geometry).zip(columns.chunks_exact_mut(band.pixels().max(1))) {
         tap.each_run(geometry, band, |out, from| {
-            let out = &mut row[out];
-            let from = x[from..].iter().step_by(geometry.stride[1]);
-            out.iter_mut().zip(from).for_each(|(out, x)| *out = *x);
+            take_every(geometry.stride[1], &x[from..], &mut row[out]);
         });
     }
 }
@@ -35,9 +33,32 @@ pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], columns: &mut 
 pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: &[f32], dx: &mut [f32]) {
     for (tap, row) in band.taps(geometry).zip(columns.chunks_exact(band.pixels().max(1))) {
         tap.each_run(geometry, band, |out, to| {
-            let to = dx[to..].iter_mut().step_by(geometry.stride[1]);
-            to.zip(&row[out]).for_each(|(dx, c)| *dx += c);
+            add_every(geometry.stride[1], &mut dx[to..], &row[out]);
         });
+    }
+}
+
+/// to[i] = from[i stride]. Strides 1 and 2 are written so that the compiler makes vector loops of them.
+#[inline(always)]
+pub(super) fn take_every(stride: usize, from: &[f32], to: &mut [f32]) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => {
+            let (pairs, rest) = from.as_chunks::<2>();
+            to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+            // An odd run ends in the middle of a pair.
+            to.iter_mut().skip(pairs.len()).zip(rest).for_each(|(to, x)| *to = *x);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, x)| *to = *x),
+    }
+}
+
+/// to[i stride] += from[i].
+#[inline(always)]
+pub(super) fn add_every(stride: usize, to: &mut [f32], from: &[f32]) {
+    match stride {
+        1 => to.iter_mut().zip(from).for_each(|(to, x)| *to += x),
+        _ => to.iter_mut().step_by(stride).zip(from).for_each(|(to, x)| *to += x),
     }
 }
 

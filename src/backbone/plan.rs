@@ -1,5 +1,6 @@
 //! An optimized graph, ready to run again and again.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -8,10 +9,12 @@ use tract_onnx::tract_core::internal::{Cost, TypedOp};
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_core::runtime::RunOptions;
 
-/// A planned graph with its reusable state: constants are seeded once, values are freed after their last use.
-pub(crate) struct Plan {
-    state: SimpleState<TypedFact, Box<dyn TypedOp>>,
-}
+/// An optimized graph in its order of evaluation; all who run it share its constants.
+#[derive(Clone)]
+pub(crate) struct Plan(Arc<TypedSimplePlan>);
+
+/// A plan with room for the values of one run at a time: values are freed after their last use. It stays on its thread.
+pub(crate) struct Run(SimpleState<TypedFact, Box<dyn TypedOp>>);
 
 /// What one node of a plan costs.
 #[derive(Debug, Clone, Serialize)]
@@ -37,29 +40,36 @@ impl Plan {
 
     /// Plans `model` without any rewriting.
     pub(crate) fn as_is(model: TypedModel) -> TractResult<Self> {
-        let plan = TypedSimplePlan::new_with_options(model, &RunOptions::default())?;
-        Ok(Plan { state: plan.spawn()? })
+        Ok(Plan(TypedSimplePlan::new_with_options(model, &RunOptions::default())?))
     }
 
+    /// A place to run it.
+    pub(crate) fn start(&self) -> TractResult<Run> {
+        Ok(Run(self.0.spawn()?))
+    }
+}
+
+impl Run {
     pub(crate) fn run(&mut self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.state.run(inputs)
+        self.0.run(inputs)
     }
 
-    /// Runs once and adds what every node took to `costs`, which is empty at first, in order of evaluation.
+    /// Runs once and notes what every node took in `costs`, which is empty at first, in order of evaluation; the shortest
+    /// time counts.
     pub(crate) fn profile(&mut self, inputs: TVec<TValue>, costs: &mut Vec<NodeCost>) -> TractResult<TVec<TValue>> {
-        let flops = self.state.model().nodes().iter().map(|node| flops(self.state.model(), node));
+        let flops = self.0.model().nodes().iter().map(|node| flops(self.0.model(), node));
         let flops = flops.collect::<TractResult<Vec<f64>>>()?;
         let mut at = 0;
-        self.state.run_plan_with_eval(inputs, |context, state, node, inputs| -> TractResult<TVec<TValue>> {
+        self.0.run_plan_with_eval(inputs, |context, state, node, inputs| -> TractResult<TVec<TValue>> {
             let begin = Instant::now();
             let outputs = eval(context, state, node, inputs)?;
             let ms = begin.elapsed().as_secs_f64() * 1e3;
             if costs.len() == at {
                 let bytes = outputs.iter().map(|value| value.len() * value.datum_type().size_of()).sum();
                 let (op, flops) = (node.op().name().into_owned(), flops[node.id]);
-                costs.push(NodeCost { node: node.name.clone(), op, ms: 0.0, bytes, flops });
+                costs.push(NodeCost { node: node.name.clone(), op, ms, bytes, flops });
             }
-            costs[at].ms += ms;
+            costs[at].ms = costs[at].ms.min(ms);
             at += 1;
             Ok(outputs)
         })

@@ -9,7 +9,7 @@ use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef};
 
 use super::depthwise;
-use super::fuse::Clip;
+use super::fuse::{Clip, cut};
 use super::geometry::Geometry;
 use super::patches::{Band, fold_into, unfold};
 use super::weight::{AddToRow, FrozenWeight};
@@ -19,6 +19,11 @@ use crate::adapter::scratch::Scratch;
 
 /// Floats of columns that exist at a time: 1 MiB.
 const BAND: usize = 1 << 18;
+/// Floats of x and y that a pointwise convolution works on at a time: 512 KiB, which stays in a level-2 cache until bias,
+/// branch and clip have been added.
+const POINTWISE_BAND: usize = 1 << 17;
+/// Fewer columns than this are not worth a product of their own.
+const FEWEST_COLUMNS: usize = 256;
 
 /// A frozen map: W and b.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +49,8 @@ impl ImageSize {
 /// What is added to W x, and where the sum is cut off.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Around<'s> {
+    /// One value per output, or none.
+    pub(crate) bias: &'s [f32],
     pub(crate) site: Option<&'s SiteBuffers>,
     pub(crate) clip: Option<Clip>,
 }
@@ -68,11 +75,11 @@ impl Frozen {
                 product(y.rb_mut().subrows_mut(start, tile.nrows()), Accum::Replace, 1.0, tile, x);
             });
         });
-        let bias = self.bias.get(first..first + rows).unwrap_or_default();
-        match around.site {
-            None => finish(y, bias, None, around.clip),
-            Some(site) => site.with_branch(x, |branch| finish(y, bias, Some(branch), around.clip)),
+        let bias = around.bias.get(first..first + rows).unwrap_or_default();
+        if let Some(site) = around.site {
+            site.forward(x, y.rb_mut());
         }
+        finish(y, bias, around.clip);
     }
 
     fn backward_rows(&self, first: usize, site: Option<&SiteBuffers>, dy: MatRef<f32>, mut dx: MatMut<f32>) {
@@ -94,7 +101,9 @@ impl Frozen {
         (output, y): (ImageSize, &mut [f32]),
     ) {
         if depthwise::is(geometry, input.channels) {
-            return depthwise::forward(geometry, self, around.clip, (input.size, x), (output.size, y));
+            let channels = 0..input.channels;
+            let around = [Around::default(), around];
+            return depthwise::forward(geometry, self, channels, around, (input.size, x), (output.size, y));
         }
         let groups = Groups::new(geometry, input, output);
         for group in 0..geometry.group {
@@ -104,6 +113,21 @@ impl Frozen {
                 let y = y.rb_mut().subcols_mut(pixels.start, pixels.len());
                 self.forward_rows(group * groups.rows, around, columns, y);
             });
+        }
+    }
+
+    /// The output channels from `first` on of a pointwise convolution of one image, as many as `output` has.
+    pub(crate) fn pointwise(
+        &self,
+        first: usize,
+        around: Around,
+        (input, x): (ImageSize, &[f32]),
+        (output, y): (ImageSize, &mut [f32]),
+    ) {
+        let (x, mut y) = (matrix(input.channels, input.pixels(), x), matrix_mut(output.channels, output.pixels(), y));
+        for pixels in pointwise_bands(output.pixels(), input.channels + output.channels) {
+            let y = y.rb_mut().subcols_mut(pixels.start, pixels.len());
+            self.forward_rows(first, around, x.subcols(pixels.start, pixels.len()), y);
         }
     }
 
@@ -137,31 +161,23 @@ fn with_delta(site: Option<&SiteBuffers>, act: impl FnOnce(Option<AddToRow>)) {
     }
 }
 
-/// y = clip(y + b + branch), in one pass over y.
-fn finish(y: MatMut<f32>, bias: &[f32], branch: Option<MatRef<f32>>, clip: Option<Clip>) {
-    if bias.is_empty() && branch.is_none() && clip.is_none() {
+/// y = clip(y + b), in one pass over y.
+fn finish(y: MatMut<f32>, bias: &[f32], clip: Option<Clip>) {
+    if bias.is_empty() && clip.is_none() {
         return;
     }
-    let [low, high] = clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-    // Adding zero would turn -0 into +0, and at the start the output must be the backbone's bit for bit.
-    let add = |y: f32, branch: f32| if branch == 0.0 { y } else { y + branch };
+    let clip = clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
     // A line is contiguous: a row of y with one bias, or a column with all of them.
     let by_column = y.row_stride() == 1;
-    let (mut lines, branch) = if by_column { (y, branch) } else { (y.transpose_mut(), branch.map(|b| b.transpose())) };
+    let mut lines = if by_column { y } else { y.transpose_mut() };
     pulp::Arch::new().dispatch(|| {
         for at in 0..lines.ncols() {
             let Some(line) = lines.rb_mut().col_mut(at).try_as_col_major_mut() else { continue };
             let line = line.as_slice_mut();
             match bias {
-                [] => {}
-                _ if by_column => line.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-                _ => line.iter_mut().for_each(|y| *y += bias[at]),
-            }
-            if let Some(branch) = branch.and_then(|branch| branch.col(at).try_as_col_major()) {
-                line.iter_mut().zip(branch.as_slice()).for_each(|(y, &b)| *y = add(*y, b));
-            }
-            if clip.is_some() {
-                line.iter_mut().for_each(|y| *y = y.clamp(low, high));
+                [] => line.iter_mut().for_each(|y| *y = cut(*y, clip)),
+                _ if by_column => line.iter_mut().zip(bias).for_each(|(y, b)| *y = cut(*y + b, clip)),
+                _ => line.iter_mut().for_each(|y| *y = cut(*y + bias[at], clip)),
             }
         }
     });
@@ -238,7 +254,8 @@ impl Groups {
     fn each_band(&self, geometry: &Geometry, x: &[f32], mut visit: impl FnMut(Range<usize>, MatRef<f32>)) {
         if geometry.is_pointwise() {
             let columns = matrix(self.in_dim, self.output.pixels(), x);
-            return self.bands().for_each(|pixels| visit(pixels.clone(), columns.subcols(pixels.start, pixels.len())));
+            return pointwise_bands(self.output.pixels(), self.in_dim + self.rows)
+                .for_each(|pixels| visit(pixels.clone(), columns.subcols(pixels.start, pixels.len())));
         }
         for pixels in self.bands() {
             let mut columns = Scratch::of(self.in_dim * pixels.len());
@@ -251,8 +268,7 @@ impl Groups {
     fn each_band_back(&self, geometry: &Geometry, dx: &mut [f32], mut make: impl FnMut(Range<usize>, MatMut<f32>)) {
         if geometry.is_pointwise() {
             let mut dx = matrix_mut(self.in_dim, self.output.pixels(), dx);
-            return self
-                .bands()
+            return pointwise_bands(self.output.pixels(), self.in_dim + self.rows)
                 .for_each(|pixels| make(pixels.clone(), dx.rb_mut().subcols_mut(pixels.start, pixels.len())));
         }
         for pixels in self.bands() {
@@ -261,6 +277,13 @@ impl Groups {
             fold_into(geometry, &self.band(pixels.clone()), &columns, dx);
         }
     }
+}
+
+/// Ranges of pixels of a pointwise convolution with so many floats of x and y for each.
+fn pointwise_bands(pixels: usize, floats: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = (POINTWISE_BAND / floats.max(1)).max(FEWEST_COLUMNS);
+    let step = pixels.div_ceil(pixels.div_ceil(most).max(1)).max(1).next_multiple_of(16);
+    (0..pixels).step_by(step).map(move |first| first..pixels.min(first + step))
 }
 
 fn matrix(rows: usize, columns: usize, values: &[f32]) -> MatRef<'_, f32> {
@@ -307,7 +330,7 @@ mod tests {
 
     fn output(frozen: &Frozen, site: &SiteBuffers, x: &Mat<f32>) -> Mat<f32> {
         let mut y = Mat::zeros(frozen.weight.out_dim, x.ncols());
-        frozen.forward(Around { site: Some(site), clip: None }, x.as_ref(), y.as_mut());
+        frozen.forward(Around { bias: &frozen.bias, site: Some(site), clip: None }, x.as_ref(), y.as_mut());
         y
     }
 

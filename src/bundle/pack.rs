@@ -226,7 +226,7 @@ fn check(
     let mut network = Network::training(backbone, sites, &shared)?;
     let forward_error = check_forward(backbone, &mut network, &images)?;
     shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&away);
-    let gradient_error = check_gradients(backbone, &mut network, &shared, sites, &images, &labels)?;
+    let gradient_error = check_gradients(&mut network, &shared, sites, &images, &labels)?;
     Ok(Checked { feature_dim, forward_error, gradient_error })
 }
 

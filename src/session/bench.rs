@@ -50,7 +50,6 @@ pub struct BenchReport {
 pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: bool) -> Result<BenchReport> {
     let backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
-    let size = backbone.size();
     let adapter = match store {
         Some(store) => store.load(bundle)?.1,
         None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES)?,
@@ -62,17 +61,16 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: boo
     let micro = bare.batch();
     let images: Vec<f32> = (0..micro * bare.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect();
     let labels = vec![0; micro];
-    let forward_ms = timed(micro, || bare.prefix(&images, size).and_then(|b| bare.forward(&b)).map(drop))?;
+    let forward_ms = timed(micro, || bare.prefix(&images).and_then(|b| bare.forward(&b)).map(drop))?;
     drop(bare);
     let mut network = Network::training(&backbone, &sites, &shared)?;
-    let adapted_forward_ms =
-        timed(micro, || network.prefix(&images, size).and_then(|b| network.forward(&b)).map(drop))?;
-    let boundary = network.prefix(&images, size)?;
+    let adapted_forward_ms = timed(micro, || network.prefix(&images).and_then(|b| network.forward(&b)).map(drop))?;
+    let boundary = network.prefix(&images)?;
     let rounds = batch.div_ceil(micro);
     let update = Update { lr: 0.0, head_lr: 0.0, optimizer: AdamW::default() };
     let mut step = |cached: bool| {
         for _ in 0..rounds {
-            let fresh = if cached { None } else { Some(network.prefix(&images, size)?) };
+            let fresh = if cached { None } else { Some(network.prefix(&images)?) };
             let output = network.step(fresh.as_ref().unwrap_or(&boundary), &labels)?;
             gradients.add(&output.pairs, &output.dw, &output.db);
         }
@@ -81,7 +79,7 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: boo
     let step_ms = timed(1, || step(false))?;
     let cached_step_ms = timed(1, || step(true))?;
     let peak_rss_bytes = peak_rss_bytes();
-    let profile = profiled.then(|| profile(&mut network, &images, size)).transpose()?;
+    let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     let threads = 1;
     Ok(BenchReport { forward_ms, adapted_forward_ms, step_ms, cached_step_ms, batch, threads, peak_rss_bytes, profile })
 }

@@ -97,7 +97,7 @@ impl Runner {
     /// The features of one photo.
     fn features(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
         let padded = pad(&[pixels], self.network.batch());
-        let boundary = self.network.prefix(&padded, [self.preprocess.height, self.preprocess.width])?;
+        let boundary = self.network.prefix(&padded)?;
         let mut features = self.network.forward(&boundary)?;
         features.truncate(self.network.features());
         Ok(features)
@@ -164,7 +164,7 @@ impl Runner {
         let mut labels: Vec<i64> = micro.iter().map(|(_, label)| *label).collect();
         labels.resize(self.network.batch(), -1);
         let padded = pad(&images, self.network.batch());
-        let boundary = self.network.prefix(&padded, [self.preprocess.height, self.preprocess.width])?;
+        let boundary = self.network.prefix(&padded)?;
         let output = self.network.step(&boundary, &labels)?;
         total.add(&output.pairs, &output.dw, &output.db);
         total.count(&output.loss, &output.logits, &labels);
