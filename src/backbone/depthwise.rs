@@ -61,7 +61,7 @@ impl WithSimd for Forward<'_> {
         let mut y = y.chunks_exact_mut(output.max(1));
         for (channel, x) in channels.zip(x.chunks_exact(input.max(1))) {
             let entry = Offset::of(before, channel);
-            lattice.each_run(|run| run.from_image(x, &mut planes, entry));
+            lattice.each_run(|run| run.take(x, &mut planes, entry));
             for (o, y) in (channel * per_channel..(channel + 1) * per_channel).zip(y.by_ref()) {
                 frozen.weight.view().row_into(o, &mut weights);
                 taps.iter_mut().zip(weights.iter()).for_each(|(tap, w)| tap.weight = *w);
@@ -213,7 +213,7 @@ struct Run {
 
 impl Run {
     #[inline(always)]
-    fn from_image(&self, x: &[f32], planes: &mut [f32], Offset { bias, clip }: Offset) {
+    fn take(&self, x: &[f32], planes: &mut [f32], Offset { bias, clip }: Offset) {
         let to = &mut planes[self.place..self.place + self.len];
         take_every(self.step, &x[self.pixel..], to);
         to.iter_mut().for_each(|x| *x = cut(*x + bias, clip));
