@@ -4,7 +4,7 @@
     pip install torch==2.15.0 onnx==1.23.2 numpy pillow scikit-learn==1.9.1 matplotlib==3.11.2
     python models/recipes/handwriting.py                  # about 5 minutes on one core
     srlora pack models/handwriting/backbone.onnx -o models/handwriting/handwriting.bundle \
-        --sites all --rank 4 --reserve 16 --fit stretch --mean .5 --std .5
+        --labels models/handwriting/labels.txt --sites all --rank 4 --reserve 16 --fit stretch --mean .5 --std .5
 
 The backbone is trained on printed letters and digits, rendered here with the fonts that matplotlib ships. The photos are
 scikit-learn's `load_digits` (UCI, 8 x 8, by 43 people), enlarged to 32 x 32: a domain that the backbone has never seen.
