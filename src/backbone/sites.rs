@@ -69,18 +69,18 @@ pub(crate) fn weight(file: &OnnxFile, site: &Site) -> Result<Array2<f32>> {
 pub struct Selection {
     /// What carries pairs, in graph order.
     pub sites: Vec<Site>,
-    /// What was left out by `last:N` or `all`, with the reason; worth telling the user.
+    /// What `last:N` or `all` passed over, or a pattern matched in vain, with the reason; worth telling the user.
     pub left_out: Vec<Ineligible>,
 }
 
 /// Selects sites by `spec`: `last:N`, `all`, or a regular expression over site names. `fixed` says whether a site's
 /// weight is a fixed 0/1 shortcut.
 ///
-/// `last:N` and `all` pass over maps with no room for `rank` and fixed shortcuts, and say so; a pattern that names one
-/// outright is refused.
+/// `last:N` and `all` pass over maps with no room for `rank` and fixed shortcuts, and say so. A pattern takes a fixed
+/// shortcut at its word, says which of its matches cannot be sites, and is refused where a match has no room.
 ///
 /// # Errors
-/// Kind `Sites`: nothing matches (the nearest names are listed), a match cannot be a site, the rank does not fit.
+/// Kind `Sites`: nothing matches (the nearest names are listed), no match can be a site, the rank does not fit.
 pub(crate) fn select(
     spec: &str,
     rank: usize,
@@ -96,10 +96,10 @@ pub(crate) fn select(
         Some(_) => return Err(fault("write last:N with N at least 1, for instance last:12".into())),
     };
     let Some(count) = last else {
-        let picked = matching(spec, sites, ineligible).map_err(fault)?;
-        return match picked.iter().find(|site| no_room(site, rank)) {
+        let selection = matching(spec, sites, ineligible).map_err(fault)?;
+        return match selection.sites.iter().find(|site| no_room(site, rank)) {
             Some(site) => Err(Error::new(ErrorKind::Sites, format!("--rank {rank}"), crowded(site, rank))),
-            None => Ok(Selection { sites: picked, left_out: Vec::new() }),
+            None => Ok(selection),
         };
     };
     let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
@@ -134,22 +134,23 @@ fn crowded(site: &Site, rank: usize) -> String {
     format!("site {} is {} x {} and has room for rank {most} at most, not {rank}", site.name, site.out_dim, site.in_dim)
 }
 
-fn matching(spec: &str, sites: &[Site], ineligible: &[Ineligible]) -> std::result::Result<Vec<Site>, String> {
+fn matching(spec: &str, sites: &[Site], ineligible: &[Ineligible]) -> std::result::Result<Selection, String> {
     let pattern = regex::Regex::new(spec).map_err(|e| {
         format!("neither last:N, nor all, nor a regular expression ({})", e.to_string().replace('\n', " "))
     })?;
-    let picked: Vec<Site> = sites.iter().filter(|s| pattern.is_match(&s.name)).cloned().collect();
-    if !picked.is_empty() {
-        return Ok(picked);
+    let sites_matched: Vec<Site> = sites.iter().filter(|s| pattern.is_match(&s.name)).cloned().collect();
+    let left_out: Vec<Ineligible> = ineligible.iter().filter(|m| pattern.is_match(&m.name)).cloned().collect();
+    if !sites_matched.is_empty() {
+        return Ok(Selection { sites: sites_matched, left_out });
     }
-    if let Some(map) = ineligible.iter().find(|m| pattern.is_match(&m.name)) {
+    if let Some(map) = left_out.first() {
         return Err(format!("{} cannot be a site: {}", map.name, map.reason));
     }
     let near = nearest(spec, sites.iter().map(|s| s.name.as_str()));
     Err(format!("matches no site; the nearest names are: {}", near.join(", ")))
 }
 
-/// The five names nearest to `wanted`: those that contain it or are contained first, then by edit distance.
+/// The five names nearest to `wanted` by Jaro-Winkler similarity, which prefers a common beginning; in byte order on a tie.
 pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let mut names: Vec<&str> = names.collect();
     let distance = |name: &str| 1.0 - strsim::jaro_winkler(wanted, name);
@@ -159,7 +160,37 @@ pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) ->
     names
 }
 
-/// Whether every entry of a weight is 0 or 1 and each row has at most one 1: a shortcut, not something learned.
+/// Whether every entry of a weight is 0 or 1, some are 1, and each row has at most one: a shortcut, not something learned.
+/// A weight of zeros alone is no shortcut: it passes nothing on.
 pub(crate) fn is_fixed_shortcut(weight: &Array2<f32>) -> bool {
-    weight.iter().all(|&w| w == 0.0 || w == 1.0) && weight.axis_iter(Axis(0)).all(|row| row.sum() <= 1.0)
+    weight.iter().any(|&w| w == 1.0)
+        && weight.iter().all(|&w| w == 0.0 || w == 1.0)
+        && weight.axis_iter(Axis(0)).all(|row| row.sum() <= 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn a_shortcut_passes_something_on_and_a_weight_of_zeros_does_not() {
+        assert!(is_fixed_shortcut(&array![[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]));
+        assert!(!is_fixed_shortcut(&Array2::zeros((3, 2))));
+        assert!(!is_fixed_shortcut(&array![[1.0, 1.0], [0.0, 0.0]]));
+        assert!(!is_fixed_shortcut(&array![[1.0, 0.0], [0.0, 0.5]]));
+    }
+
+    #[test]
+    fn a_pattern_names_what_it_matches_in_vain() {
+        let site = Site { name: "block/expand".into(), out_dim: 24, in_dim: 8, op: "Conv".into() };
+        let depthwise = Ineligible { name: "block/depthwise".into(), reason: "a depthwise convolution".into() };
+        let (sites, ineligible) = ([site.clone()], [depthwise.clone()]);
+        let pick = |spec: &str| select(spec, 2, &sites, &ineligible, |_| false);
+        let both = pick("^block/").unwrap();
+        assert_eq!((both.sites, both.left_out), (vec![site.clone()], vec![depthwise]));
+        assert_eq!(pick("expand").unwrap(), Selection { sites: vec![site], left_out: Vec::new() });
+        assert!(pick("depth").unwrap_err().message().contains("a depthwise convolution"));
+    }
 }
