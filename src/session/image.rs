@@ -22,6 +22,10 @@ const MAX_PIXELS: u64 = 64_000_000;
 const MAX_SIDE: u32 = 65_535;
 /// Largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 512 << 20;
+/// Decoded bytes that any file may have, and how many times its own size a larger one may have: photos compress to a
+/// tenth or so, and even drawings of that size seldom below a sixty-fourth.
+const MAX_SMALL_BYTES: u64 = 48 << 20;
+const MAX_EXPANSION: u64 = 64;
 /// What a decoder may take for one row or one metadata chunk, in bytes.
 const MAX_CHUNK_BYTES: u64 = 16 << 20;
 /// The input's share of the resized photo, before the rest is cut off.
@@ -49,7 +53,8 @@ pub struct Augment {
 ///
 /// # Errors
 /// Kind `Image` where the file cannot be read, is empty, is no JPEG or PNG, is truncated or damaged, or is larger than 64
-/// megapixels, 65535 pixels a side or 512 MiB.
+/// megapixels, 65535 pixels a side or 512 MiB; or where it is a decompression bomb: decoded, it would have more bytes than
+/// 48 MiB and than 64 times the file.
 pub fn load(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> Result<Vec<f32>> {
     let fault = |message: String| Error::new(ErrorKind::Image, path.display(), message);
     let bytes = read(path).map_err(fault)?;
@@ -96,12 +101,21 @@ fn decode(bytes: &[u8]) -> Plain<(RgbImage, Orientation)> {
         let limit = format!("the limit of {megapixels} megapixels and {MAX_SIDE} pixels a side");
         return Err(format!("has {width}x{height} pixels, above {limit}"));
     }
+    if is_bomb(decoder.total_bytes(), bytes.len() as u64) {
+        let [decoded, times] = [decoder.total_bytes() >> 20, decoder.total_bytes() / bytes.len() as u64];
+        return Err(format!("looks like a decompression bomb: it would become {decoded} MiB, {times} times its size"));
+    }
     if format == ImageFormat::Jpeg && !reaches_end(bytes) {
         return Err(truncated(bytes.len()));
     }
     let orientation = decoder.orientation().map_err(fault)?;
     let photo = DynamicImage::from_decoder(decoder).map_err(fault)?;
     Ok((opaque(photo), orientation))
+}
+
+/// Whether a file of `len` bytes becomes `decoded` bytes that no camera would have packed into it.
+fn is_bomb(decoded: u64, len: u64) -> bool {
+    decoded > MAX_SMALL_BYTES.max(MAX_EXPANSION.saturating_mul(len))
 }
 
 /// Whether a JPEG goes on to its end marker; its decoder would fill what is missing with grey and say nothing.
@@ -620,6 +634,20 @@ mod tests {
         let back = cut_at(imageops::flip_horizontal(&picture(40, 31)), 1, true);
         assert_near(&back, &photo, 1.0);
         assert_ne!(cut_at(picture(40, 31), 0, true), photo);
+    }
+
+    #[test]
+    fn decompression_bombs_are_refused_and_large_photos_are_not() {
+        let folder = Folder::new();
+        let bomb = folder.png(GrayImage::from_pixel(8000, 7900, Luma([77])));
+        let error = load(&bomb, &Preprocess::default(), None).unwrap_err();
+        println!("{error}");
+        assert!(error.kind() == ErrorKind::Image && error.message().contains("decompression bomb"), "{error}");
+        // 63 megapixels at half a bit for each, far below what cameras take; a small drawing of one colour; a byte more.
+        assert!(!is_bomb(3 * 63_000_000, 63_000_000 / 16));
+        assert!(!is_bomb(48 << 20, 1000));
+        assert!(is_bomb((48 << 20) + 1, 1000));
+        assert!(!is_bomb(64 << 20, 1 << 20) && is_bomb((64 << 20) + 1, 1 << 20));
     }
 
     #[test]
