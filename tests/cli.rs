@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use srlora::bundle::{Container, Kind};
 use tempfile::TempDir;
 
 fn project(path: &str) -> PathBuf {
@@ -43,15 +44,16 @@ impl Place {
         self.folder.path().join(name).to_str().unwrap().to_string()
     }
 
-    /// Every file below the folder, with its bytes.
-    fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        fn walk(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
+    /// Everything below the folder: files with their bytes, folders and what else there is without.
+    fn contents(&self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        fn walk(folder: &Path, found: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                if entry.path().is_dir() {
-                    walk(&entry.path(), found)
-                } else {
-                    found.push((entry.path(), fs::read(entry.path()).unwrap()))
+                let (path, kind) = (entry.path(), entry.file_type().unwrap());
+                if kind.is_dir() {
+                    walk(&path, found);
                 }
+                let bytes = kind.is_file().then(|| fs::read(&path).unwrap());
+                found.push((path, bytes));
             }
         }
         let mut found = Vec::new();
@@ -89,6 +91,14 @@ impl Place {
         }
         self.path(name)
     }
+}
+
+/// Runs what must succeed; what it says on stderr.
+fn said(args: &[&str]) -> String {
+    let output = srlora(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    stderr
 }
 
 fn model(name: &str) -> String {
@@ -237,8 +247,29 @@ fn outputs_that_exist_or_cannot_be_written_are_refused() {
     place.refuses(&["pack", &model("good"), "-o", &bundle], 1, &["already there"]);
     place.refuses(&["train", &bundle, "--data", &data, "-o", &data], 1, &["already there"]);
     let nowhere = place.path("no/such/folder");
-    place.refuses(&["train", &bundle, "--data", &data, "-o", &nowhere], 1, &["no folder"]);
-    place.refuses(&["pack", &model("good"), "-o", &nowhere, "--sites", "all", "--rank", "2"], 1, &["no/such"]);
+    let below_a_file = format!("{bundle}/x");
+    for (output, words) in [
+        (&nowhere[..], &["no/such", "does not exist"][..]),
+        (&below_a_file, &["good.bundle is no folder"]),
+        // Not even root can make a file there.
+        (if cfg!(target_os = "linux") { "/proc/x" } else { &nowhere }, &["or choose another output"]),
+    ] {
+        place.refuses(&["train", &bundle, "--data", &data, "-o", output], 1, words);
+        // The model is not even looked for.
+        place.refuses(&["pack", &place.path("missing.onnx"), "-o", output], 1, words);
+    }
+    for output in [format!("{data}/store"), format!("{data}/dark/store")] {
+        place.refuses(&["train", &bundle, "--data", &data, "-o", &output], 2, &["inside --data"]);
+        let other = place.photos("other");
+        place.refuses(&["train", &bundle, "--data", &other, "--val", &data, "-o", &output], 2, &["inside --val"]);
+    }
+    #[cfg(unix)]
+    {
+        let link = place.path("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        place.refuses(&["train", &bundle, "--data", &data, "-o", &link], 1, &["already there"]);
+        place.refuses(&["pack", &model("good"), "-o", &link], 1, &["already there"]);
+    }
 }
 
 #[test]
@@ -261,6 +292,30 @@ fn data_that_cannot_be_trained_on_is_refused() {
     let other = place.photos("other");
     fs::rename(format!("{other}/dark"), format!("{other}/dusk")).unwrap();
     place.refuses(&["train", &bundle, "--data", &data, "--val", &other, "-o", &out], 1, &["dusk"]);
+    fs::create_dir_all(place.path("val/dark")).unwrap();
+    fs::write(place.path("val/dark/broken.png"), "no photo").unwrap();
+    let val = place.path("val");
+    place.refuses(&["train", &bundle, "--data", &data, "--val", &val, "-o", &out], 1, &["val: ", "can be read"]);
+}
+
+#[test]
+fn validation_counts_the_photos_that_were_measured_and_is_noted_once_a_step() {
+    let place = Place::new();
+    let (bundle, data, val) = (place.bundle(), place.photos("photos"), place.photos("val"));
+    fs::write(format!("{val}/dark/0.png"), "no photo").unwrap();
+    for (method, steps) in [("imprint", &[0][..]), ("head", &[0, 2])] {
+        let store = place.path(method);
+        let mut args =
+            vec!["train", &bundle, "--data", &data, "--val", &val, "-o", &store, "--method", method, "--json"];
+        args.extend(if method == "head" { &["--steps", "2"][..] } else { &[] });
+        let trained = json(&args);
+        assert_eq!((trained["val_images"].as_u64(), trained["quarantined"][0]["path"].is_string()), (Some(7), true));
+        let journal = fs::read_to_string(format!("{store}/metrics.jsonl")).unwrap();
+        let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let measured: Vec<u64> =
+            lines.filter(|l| l["val_accuracy"].is_number()).map(|l| l["step"].as_u64().unwrap()).collect();
+        assert_eq!(measured, steps, "{method}");
+    }
 }
 
 #[test]
@@ -298,6 +353,22 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_generation_before() {
 }
 
 #[test]
+fn the_last_update_is_judged_before_it_is_kept() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    for (method, flag) in [("lora", "--lr"), ("head", "--head-lr")] {
+        let store = place.path(method);
+        let said = refused(
+            &["train", &bundle, "--data", &data, "-o", &store, "--method", method, "--steps", "1", flag, "3e38"],
+            1,
+        );
+        assert!(said.contains("step 1: ") && said.contains("keeps the generation before"), "{said}");
+        assert_eq!(json(&["inspect", &store, "--json"])["generation"], 1);
+        assert!(!Path::new(&format!("{store}/generation-000002.safetensors")).exists());
+    }
+}
+
+#[test]
 fn files_that_do_not_belong_together_or_are_damaged_are_refused() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
@@ -318,6 +389,16 @@ fn files_that_do_not_belong_together_or_are_damaged_are_refused() {
         1,
         "a damaged generation falls back to the one before"
     );
+    let photo = format!("{data}/dark/1.png");
+    for args in [
+        &["inspect", &store][..],
+        &["eval", &bundle, "--store", &store, "--data", &data],
+        &["predict", &bundle, "--store", &store, &photo],
+        &["bench", &bundle, "--store", &store, "--batch", "1"],
+    ] {
+        let said = said(args);
+        assert!(said.contains("warning: ") && said.contains("generation 1 used") && said.contains(&latest), "{said}");
+    }
     fs::write(&other, &fs::read(&bundle).unwrap()[..500]).unwrap();
     place.refuses(&["inspect", &other], 1, &["truncated"]);
 }
@@ -327,4 +408,234 @@ fn wrong_usage_exits_with_2() {
     for args in [&["train"][..], &["fly"][..], &["train", "b", "--data", "d", "-o", "s", "--epochs", "0"][..]] {
         refused(args, 2);
     }
+}
+
+#[test]
+fn flags_that_the_method_does_not_look_at_are_named() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    let warnings = |method: &str, flags: &[&str]| -> usize {
+        let store = place.path(&format!("{method}-{}", flags.len()));
+        let args = [&["train", &bundle, "--data", &data, "-o", &store, "--method", method], flags].concat();
+        let said = said(&args);
+        let named = flags.iter().filter(|flag| flag.starts_with("--"));
+        let named =
+            named.filter(|flag| said.contains(&format!("warning: {flag} has no effect with --method {method}\n")));
+        named.count()
+    };
+    let pairs = ["--lr", "1e-3", "--interval", "2", "--min-age", "1"];
+    let steps = ["--steps", "1", "--head-lr", "1e-3", "--batch", "4", "--augment", "off"];
+    assert_eq!(warnings("imprint", &[&pairs[..], &steps].concat()), 7);
+    assert_eq!(warnings("head", &[&pairs[..], &steps].concat()), 3);
+    assert_eq!(warnings("lora", &[&pairs[..], &steps].concat()), 2);
+    assert_eq!(warnings("srlora", &[&pairs[..], &steps].concat()), 0);
+    assert_eq!(warnings("imprint", &[]), 0);
+}
+
+#[test]
+fn counts_that_no_site_can_have_are_refused_and_those_of_a_site_are_said() {
+    let place = Place::new();
+    let (good, out) = (model("good"), place.path("x.bundle"));
+    let pack = |flags: &[&'static str]| [&["pack", &good, "-o", &out, "--sites", "conv|depthwise"], flags].concat();
+    place.refuses(&pack(&["--rank", "257", "--reserve", "257"]), 2, &["--rank 257", "256"]);
+    place.refuses(&pack(&["--rank", "2", "--reserve", "2049"]), 2, &["--reserve 2049", "2048"]);
+    place.refuses(&pack(&["--rank", "0"]), 2, &["--rank 0"]);
+    let notes = said(&pack(&["--rank", "4", "--reserve", "2048"]));
+    for words in ["conv2 has only 8 directions, not 2048", "left out depthwise: "] {
+        assert!(notes.contains(words), "{notes}");
+    }
+    fs::remove_file(&out).unwrap();
+    let notes = said(&pack(&["--rank", "4", "--reserve", "2"]));
+    assert!(notes.contains("--reserve 2 is below --rank 4"), "{notes}");
+    assert_eq!(json(&["inspect", &out, "--json"])["sites"][0]["reserve"], 4);
+}
+
+#[test]
+fn labels_fit_the_outputs_and_differ() {
+    let place = Place::new();
+    let (good, out, labels) = (model("good"), place.path("x.bundle"), place.path("labels.txt"));
+    let args = ["pack", &good, "-o", &out, "--sites", "all", "--rank", "2", "--labels", &labels];
+    for (text, words) in [
+        ("a\nb\nc\nd\n", &["labels.txt", "4 classes", "5 outputs"][..]),
+        ("a\nb\nc\nb\ne\n", &["labels.txt", "the class b twice"]),
+        ("a\nb\n\nd\ne\n", &["labels.txt", "every line"]),
+        ("", &["labels.txt"]),
+    ] {
+        fs::write(&labels, text).unwrap();
+        place.refuses(&args, 2, words);
+    }
+    fs::write(&labels, [0xff, 0xfe, b'a', 0]).unwrap();
+    place.refuses(&args, 2, &["not UTF-8"]);
+    fs::write(&labels, "\u{feff}a\r\nb\r\nc\r\nd\r\ne\r\n").unwrap();
+    said(&args);
+    assert_eq!(json(&["inspect", &out, "--json"])["labels"], serde_json::json!(["a", "b", "c", "d", "e"]));
+}
+
+#[test]
+fn what_is_no_regular_file_or_too_large_is_refused_before_it_is_read() {
+    let place = Place::new();
+    let (good, out, huge) = (model("good"), place.path("x.bundle"), place.path("huge.onnx"));
+    fs::File::create(&huge).unwrap().set_len((2 << 30) + 1).unwrap();
+    assert!(refused(&["pack", &huge, "-o", &out], 1).contains("larger than 2048 MiB"));
+    fs::remove_file(&huge).unwrap();
+    let folder = place.folder.path().to_str().unwrap();
+    place.refuses(&["pack", folder, "-o", &out], 1, &["is a folder"]);
+    place.refuses(&["pack", &model("huge_batch"), "-o", &out], 1, &["huge_batch", "at once", "limit"]);
+    if cfg!(unix) {
+        place.refuses(&["pack", "/dev/zero", "-o", &out], 1, &["not a regular file"]);
+        place.refuses(&["pack", &good, "-o", &out, "--labels", "/dev/zero"], 2, &["not a regular file"]);
+        let pipe = place.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        place.refuses(&["pack", &pipe, "-o", &out], 1, &["not a regular file"]);
+    }
+}
+
+/// A file with other entries and tensors, and the hash that goes with them.
+fn rehashed(from: &str, to: &str, kind: Kind, edit: impl FnOnce(&mut Container)) {
+    let mut container = Container::open(Path::new(from), kind).unwrap();
+    edit(&mut container);
+    container.write_new(Path::new(to)).unwrap();
+}
+
+#[test]
+fn a_bundle_whose_entries_cannot_be_meant_is_refused_whatever_its_hash_says() {
+    let place = Place::new();
+    let (bundle, data, out) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let sites = json(&["inspect", &bundle, "--json"])["sites"].clone();
+    let with = |key: &str, value: Value| {
+        let mut sites = sites.clone();
+        sites[0][key] = value;
+        sites.to_string()
+    };
+    let preprocess = |height: u32, std: &str| {
+        format!(
+            r#"{{"height":{height},"width":16,"fit":"crop","range":1.0,"mean":[0.0,0.0,0.0],"std":[{std},1.0,1.0]}}"#
+        )
+    };
+    let cases = [
+        ("feature_dim", u64::MAX.to_string()),
+        ("feature_dim", (1u64 << 40).to_string()),
+        ("feature_dim", "0".into()),
+        ("feature_dim", "13".into()),
+        ("rank", "0".into()),
+        ("rank", "9".into()),
+        ("rank", u64::MAX.to_string()),
+        ("features", "nothing".into()),
+        ("precision", "int3".into()),
+        ("preprocess", preprocess(0, "1.0")),
+        ("preprocess", preprocess(20, "1.0")),
+        ("preprocess", preprocess(16, "0.0")),
+        ("sites", "[]".into()),
+        ("sites", with("reserve", 1.into())),
+        ("sites", with("out_dim", (1u64 << 62).into())),
+        ("sites", with("out_dim", 9.into())),
+        ("sites", with("name", sites[1]["name"].clone())),
+        ("sites", with("name", "nothing".into())),
+    ];
+    for (nth, (key, value)) in cases.into_iter().enumerate() {
+        let edited = place.path(&format!("{nth}.bundle"));
+        rehashed(&bundle, &edited, Kind::Bundle, |c| drop(c.metadata.insert(key.into(), value)));
+        place.refuses(&["train", &edited, "--data", &data, "-o", &out], 1, &[&edited, "srlora pack"]);
+    }
+    let edited = place.path("nan.bundle");
+    rehashed(&bundle, &edited, Kind::Bundle, |c| c.insert_f32("directions/x", &[1], &[f32::NAN]).unwrap());
+    place.refuses(&["train", &edited, "--data", &data, "-o", &out], 1, &[&edited, "not finite"]);
+}
+
+#[test]
+fn a_generation_with_values_that_are_no_numbers_is_passed_over() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "1", "--json"]);
+    let latest = format!("{store}/generation-000002.safetensors");
+    let worse = format!("{store}/generation-000003.safetensors");
+    rehashed(&latest, &worse, Kind::Store, |c| c.insert_f32("extra", &[1], &[f32::INFINITY]).unwrap());
+    let seen = json(&["inspect", &store, "--json"]);
+    assert_eq!(seen["generation"], 2);
+    assert!(seen["warning"].as_str().unwrap().contains("not finite"), "{seen}");
+    for good in [1, 2] {
+        fs::remove_file(format!("{store}/generation-{good:06}.safetensors")).unwrap();
+    }
+    place.refuses(&["eval", &bundle, "--store", &store, "--data", &data], 1, &[&worse, "not finite"]);
+}
+
+#[test]
+fn a_store_tells_of_its_precision_and_of_shipped_and_unused_directions() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let trained = json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "40", "--json"]);
+    let [shipped, seen] = [&bundle, &store].map(|path| json(&["inspect", path, "--json"]));
+    assert_eq!((&seen["precision"], seen["warning"].is_null()), (&shipped["precision"], true));
+    let sites = |of: &Value| of["sites"].as_array().unwrap().clone();
+    let mut used = 0;
+    for (ours, theirs) in sites(&seen).iter().zip(&sites(&shipped)) {
+        assert_eq!((&ours["name"], &ours["reserve"]), (&theirs["name"], &theirs["reserve"]));
+        assert!(theirs["unused"].is_null());
+        used += theirs["reserve"].as_u64().unwrap() - ours["unused"].as_u64().unwrap() - 2;
+    }
+    assert_eq!(Some(used), trained["recompositions"].as_u64());
+    assert_eq!(sites(&seen).len(), sites(&shipped).len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn messages_that_nobody_takes_stop_nothing_and_a_result_that_nobody_takes_is_an_error() {
+    use std::process::Stdio;
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    fs::write(format!("{data}/dark/broken.png"), "no photo").unwrap();
+    let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    let run = |args: &[&str], out: Stdio, err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_srlora"));
+        let output = command.args(args).stdout(out).stderr(err).spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (nth, err) in [full(), closed()].into_iter().enumerate() {
+        let store = place.path(&format!("store-{nth}"));
+        let args =
+            ["train", &bundle, "--data", &data, "-o", &store, "--epochs", "1", "--method", "lora", "--min-age", "1"];
+        assert_eq!(run(&args, Stdio::null(), err).0, Some(0));
+        assert_eq!(json(&["inspect", &store, "--json"])["generation"], 2);
+    }
+    let photos = ["dark/broken.png", "dark/1.png"].map(|photo| format!("{data}/{photo}"));
+    let store = place.path("store-0");
+    let predict = ["predict", &bundle, "--store", &store, &photos[0], &photos[1]];
+    let out = place.path("x.bundle");
+    let pack = ["pack", &model("good"), "-o", &out, "--sites", "all", "--rank", "2"];
+    assert_eq!(run(&predict, Stdio::null(), full()).0, Some(0));
+    assert_eq!(run(&pack, Stdio::null(), closed()).0, Some(0));
+    assert_eq!(run(&["inspect", &data], Stdio::null(), full()).0, Some(1), "the exit code is still that of the error");
+
+    let inspect = ["inspect", &bundle];
+    for args in [&inspect[..], &["inspect", &bundle, "--json"], &predict] {
+        let (code, said) = run(args, full(), Stdio::piped());
+        assert!(code == Some(1) && said.contains("error: standard output: the result cannot be written"), "{said}");
+    }
+    assert_eq!(run(&inspect, closed(), Stdio::piped()), (Some(0), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn control_characters_in_names_are_escaped_in_text_and_kept_in_json() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let name = "da\u{1b}[2J\nrk";
+    fs::rename(format!("{data}/dark"), format!("{data}/{name}")).unwrap();
+    let photo = format!("{data}/{name}/1.png");
+    fs::write(format!("{data}/{name}/broken.png"), "no photo").unwrap();
+    let run = |args: &[&str]| {
+        let output = srlora(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for text in [
+        run(&["train", &bundle, "--data", &data, "-o", &store, "--epochs", "1"]),
+        run(&["eval", &bundle, "--store", &store, "--data", &data]),
+        run(&["predict", &bundle, "--store", &store, &photo]),
+        run(&["inspect", &store]),
+    ] {
+        assert!(text.contains("da\\u{1b}[2J\\nrk") && !text.contains('\u{1b}'), "{text:?}");
+    }
+    assert_eq!(json(&["inspect", &store, "--json"])["lesson"]["classes"][1], name);
 }

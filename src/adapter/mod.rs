@@ -10,7 +10,7 @@ mod site;
 pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::{HeadBuffers, HeadLoss};
-pub use site::{HostLedger, SiteBuffers, SiteSettings};
+pub use site::{HostLedger, MOST_DIRECTIONS, MOST_PAIRS, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};

@@ -29,8 +29,13 @@ impl Default for SiteSettings {
     }
 }
 
+/// Most pairs of a host's site.
+pub const MOST_PAIRS: usize = 256;
+/// Most directions that ship for a host's site.
+pub const MOST_DIRECTIONS: usize = 2048;
+
 /// The bookkeeping of a host's site.
-pub type HostLedger = Ledger<64, 256>;
+pub type HostLedger = Ledger<MOST_PAIRS, MOST_DIRECTIONS>;
 
 /// One site's pairs, their state, the delta and the directions.
 #[derive(Debug, Clone)]
@@ -90,7 +95,7 @@ impl SiteBuffers {
     }
 
     /// The core's view.
-    pub(crate) fn view_mut(&mut self) -> Site<'_> {
+    pub(crate) fn view_mut(&mut self) -> Site<'_, MOST_PAIRS, MOST_DIRECTIONS> {
         let blocks = Blocks::Int8 { codes: &mut self.codes, scales: &mut self.scales };
         Site {
             shape: self.shape,
@@ -280,6 +285,19 @@ mod tests {
                 assert!(worst <= 2e-4, "{start:?}, fused {fused}: {worst:e}");
             }
         }
+    }
+
+    #[test]
+    fn many_pairs_and_directions_have_room() {
+        let start = |rank, reserve| {
+            let halves = vec![f16::ZERO; reserve * MOST_DIRECTIONS];
+            let directions = Directions { sigma: vec![0.0; reserve], u: halves.clone(), v: halves };
+            let seed = ("site".into(), MOST_DIRECTIONS, MOST_DIRECTIONS, directions);
+            SiteBuffers::start(0, seed, rank, SiteSettings::default())
+        };
+        let site = start(MOST_PAIRS, MOST_DIRECTIONS).unwrap();
+        assert_eq!(site.ledger.reserve().len(), MOST_DIRECTIONS - MOST_PAIRS);
+        assert_eq!(start(MOST_PAIRS + 1, MOST_DIRECTIONS).unwrap_err().kind(), ErrorKind::Sites);
     }
 
     #[test]

@@ -175,6 +175,17 @@ impl Container {
         damaged(self.kind, &self.path, what)
     }
 
+    /// The first tensor with a value that is not finite, if there is one.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |tensor: &Tensor| match tensor.dtype {
+            Dtype::F32 => tensor.bytes.as_chunks().0.iter().any(|x| !f32::from_le_bytes(*x).is_finite()),
+            Dtype::F16 => tensor.bytes.as_chunks().0.iter().any(|x| !f16::from_le_bytes(*x).is_finite()),
+            _ => false,
+        };
+        self.tensors.iter().find(|(_, tensor)| broken(tensor)).map(|(name, _)| name.as_str())
+    }
+
     /// The hash over all tensors and all other metadata, in lowercase hex.
     ///
     /// # Errors
@@ -193,24 +204,12 @@ impl Container {
     /// # Errors
     /// `Exists`: something is at `path` (left untouched). `Io`: the folder is missing or takes no files; a write failed.
     pub fn write_new(&self, path: &Path) -> Result<()> {
-        let taken = || Error::new(ErrorKind::Exists, path.display(), "is there already: choose another output");
-        if path.symlink_metadata().is_ok() {
-            return Err(taken());
-        }
+        refuse_taken(path)?;
         let staged = self.stage(path)?;
         staged.persist_noclobber(path).map_err(|e| match e.error.kind() {
-            io::ErrorKind::AlreadyExists => taken(),
+            io::ErrorKind::AlreadyExists => taken(path),
             _ => Error::io(path, e.error),
         })?;
-        sync_folder(path)
-    }
-
-    /// Writes a file in the place of whatever is there: a reader sees the old one or the new one, whole.
-    ///
-    /// # Errors
-    /// `Io`: the folder is missing or takes no files; a write failed (the old file is untouched).
-    pub fn replace(&self, path: &Path) -> Result<()> {
-        self.stage(path)?.persist(path).map_err(|e| Error::io(path, e.error))?;
         sync_folder(path)
     }
 
@@ -316,20 +315,7 @@ impl Container {
 
     /// The whole file, durable, under a temporary name in the folder of `path`; removed again when dropped.
     fn stage(&self, path: &Path) -> Result<NamedTempFile> {
-        let folder = folder(path);
-        let refuse = |what| {
-            let message = format!("the folder {} {what}, or choose another output", folder.display());
-            Error::new(ErrorKind::Io, path.display(), message)
-        };
-        if !folder.is_dir() {
-            return Err(refuse("does not exist: create it".to_owned()));
-        }
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)] // As for any new file, the umask decides who may read it.
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let staged = builder.prefix(TEMPORARY_PREFIX).tempfile_in(folder);
-        let mut staged =
-            staged.map_err(|e| refuse(format!("takes no new files ({}): make it writable", e.kind())).because(e))?;
+        let mut staged = temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder))?;
         let header = self.header(Some(&self.content_sha256()?))?;
         let mut write = || {
             staged.write_all(&header)?;
@@ -410,6 +396,61 @@ fn read_header(file: &mut impl Read, file_len: u64) -> std::result::Result<Metad
     }
 }
 
+/// Finds out, before any work is done, whether a file or folder can be made at `path`.
+///
+/// # Errors
+/// `Exists`: something is there, be it a link that leads nowhere. `Io`: its folder is missing, is no folder, or takes no
+/// new files.
+pub fn check_output(path: &Path) -> Result<()> {
+    refuse_taken(path)?;
+    temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder)).map(drop)
+}
+
+fn refuse_taken(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() { Err(taken(path)) } else { Ok(()) }
+}
+
+fn taken(path: &Path) -> Error {
+    Error::new(ErrorKind::Exists, path.display(), "is already there: remove it, or choose another output")
+}
+
+/// Something temporary in the folder of `path`, with the permissions `mode` less the umask, as for any new file.
+fn temporary<T>(path: &Path, mode: u32, make: fn(&tempfile::Builder, &Path) -> io::Result<T>) -> Result<T> {
+    let folder = folder(path);
+    let refuse = |what| {
+        let message = format!("the folder {} {what}, or choose another output", folder.display());
+        Error::new(ErrorKind::Io, path.display(), message)
+    };
+    if !folder.is_dir() {
+        let found = folder.symlink_metadata().is_ok();
+        return Err(refuse(if found { "is no folder: remove it" } else { "does not exist: create it" }.to_owned()));
+    }
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    make(builder.prefix(TEMPORARY_PREFIX), folder)
+        .map_err(|e| refuse(format!("takes no new files ({}): make it writable", e.kind())).because(e))
+}
+
+/// Makes a folder that must not be there yet: `fill` writes it under a temporary name beside `path`; it appears when that
+/// is done, durable, or not at all.
+///
+/// # Errors
+/// Those of `fill`; `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new, a write failed.
+pub(crate) fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    refuse_taken(path)?;
+    let staged = temporary(path, 0o777, |builder, folder| builder.tempdir_in(folder))?;
+    // The name that failed is one that the caller has never heard of.
+    fill(staged.path()).map_err(|e| Error::new(e.kind(), path.display(), e.message()))?;
+    refuse_taken(path)?;
+    fs::rename(staged.path(), path).map_err(|e| Error::io(path, e))?;
+    // Nothing is left under that name to be removed.
+    let _ = staged.keep();
+    sync_folder(path)
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -471,9 +512,10 @@ mod tests {
         assert_eq!(c.parse::<u32>("version").unwrap(), 1);
         assert_eq!(c.names().collect::<Vec<_>>(), ["a", "b/ü", "backbone.onnx", "c", "d", "e", "empty", "f"]);
         // What was read and is written again is the same file, and nothing else is left in the folder.
-        c.replace(&path).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), bytes);
-        assert_eq!(files(dir.path()), 1);
+        let again = dir.path().join("again");
+        c.write_new(&again).unwrap();
+        assert_eq!(fs::read(&again).unwrap(), bytes);
+        assert_eq!(files(dir.path()), 2);
     }
 
     #[test]
@@ -652,11 +694,41 @@ mod tests {
         // Also when it comes into being while the temporary is written.
         let late = sample().stage(&path).unwrap().persist_noclobber(&path).unwrap_err().error;
         assert_eq!(late.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(new_folder(&path, |_| unreachable!()).unwrap_err().kind(), ErrorKind::Exists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         assert_eq!(files(dir.path()), 1);
-        sample().replace(&path).unwrap();
-        Container::open(&path, Kind::Bundle).unwrap();
-        assert_eq!(files(dir.path()), 1);
+    }
+
+    #[test]
+    fn a_folder_appears_when_it_is_whole_or_not_at_all() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("new");
+        let fails = |folder: &Path| {
+            sample().write_new(&folder.join("first"))?;
+            Err(Error::new(ErrorKind::Io, folder.join("second").display(), "no space left"))
+        };
+        let error = new_folder(&path, fails).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: no space left", path.display()));
+        assert_eq!(files(dir.path()), 0);
+        new_folder(&path, |folder| {
+            assert!(!path.exists());
+            sample().write_new(&folder.join("first"))
+        })
+        .unwrap();
+        Container::open(&path.join("first"), Kind::Bundle).unwrap();
+        assert_eq!((files(dir.path()), files(&path)), (1, 1));
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_found_in_either_float_type() {
+        assert_eq!(sample().not_finite(), Some("a"));
+        let mut c = Container::new(Kind::Store);
+        c.insert_f32("single", &[2], &[f32::MAX, -0.0]).unwrap();
+        c.insert_f16("half", &[2], &[f16::MAX, f16::MIN_POSITIVE_SUBNORMAL]).unwrap();
+        c.insert_u32("codes", &[1], &[u32::MAX]).unwrap();
+        assert_eq!(c.not_finite(), None);
+        c.insert_f16("worse", &[1], &[f16::NEG_INFINITY]).unwrap();
+        assert_eq!(c.not_finite(), Some("worse"));
     }
 
     #[cfg(unix)]
@@ -666,28 +738,31 @@ mod tests {
         let path = dir.path().join("link");
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         assert_eq!(sample().write_new(&path).unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(check_output(&path).unwrap_err().kind(), ErrorKind::Exists);
     }
 
     #[test]
     fn an_output_folder_that_is_missing_or_takes_no_files_is_named() {
         let dir = TempDir::new().unwrap();
         let missing = dir.path().join("no/such/x");
-        for write in [Container::write_new, Container::replace] {
-            let error = write(&sample(), &missing).unwrap_err();
+        for error in [sample().write_new(&missing).unwrap_err(), check_output(&missing).unwrap_err()] {
             assert_eq!((error.kind(), error.subject()), (ErrorKind::Io, &*missing.display().to_string()));
             assert!(error.message().contains("does not exist: create it"), "{error}");
         }
         assert_eq!(files(dir.path()), 0);
+        check_output(&dir.path().join("fine")).unwrap();
+        assert_eq!(files(dir.path()), 0);
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = check_output(&dir.path().join("file/x")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Io && error.message().contains("file is no folder"), "{error}");
         if cfg!(target_os = "linux") {
             // Not even root can make a file there.
-            let error = sample().write_new(Path::new("/proc/x.srlora")).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Io);
-            assert!(error.message().starts_with("the folder /proc takes no new files"), "{error}");
+            let path = Path::new("/proc/x.srlora");
+            for error in [sample().write_new(path).unwrap_err(), check_output(path).unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::Io);
+                assert!(error.message().starts_with("the folder /proc takes no new files"), "{error}");
+            }
         }
-        // A rename that fails (onto a folder) leaves no temporary behind.
-        fs::create_dir(dir.path().join("folder")).unwrap();
-        assert_eq!(sample().replace(&dir.path().join("folder")).unwrap_err().kind(), ErrorKind::Io);
-        assert_eq!(files(dir.path()), 1);
     }
 
     #[test]

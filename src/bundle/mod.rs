@@ -9,16 +9,22 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::{MOST_DIRECTIONS, MOST_PAIRS};
 use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::adapter::Directions;
-pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, sha256};
+pub(crate) use container::new_folder;
+pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, check_output, sha256};
 pub use directions::directions;
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 
 const BACKBONE: &str = "backbone.onnx";
+/// Longest feature vector; the head has one weight for each of its values and each class.
+const MOST_FEATURES: usize = 1 << 20;
+/// Values of the largest input, batch x 3 x height x width: half a GiB.
+const MOST_INPUT_VALUES: usize = 1 << 27;
 
 /// One site as a bundle lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +95,44 @@ impl Bundle {
         if sha256(&backbone) != bundle.backbone_sha256 {
             return Err(bundle.container.fault("its backbone is not the one that its hash names"));
         }
-        bundle.preprocess.validate()?;
+        bundle.check().map_err(|what| bundle.container.fault(what))?;
         Ok(bundle)
+    }
+
+    /// Whether the entries can be meant, whoever wrote them: sizes are believed, and allocated, after this.
+    fn check(&self) -> std::result::Result<(), String> {
+        self.preprocess.validate().map_err(|e| format!("its preprocessing cannot be: {}", e.message()))?;
+        if !(1..=MOST_FEATURES).contains(&self.feature_dim) {
+            return Err(format!("its features cannot have {} values", self.feature_dim));
+        }
+        if !["fp32", "fp16", "int8"].contains(&self.precision.as_str()) {
+            return Err(format!("its precision cannot be {}", self.precision));
+        }
+        if self.sites.is_empty() {
+            return Err("it lists no site".to_owned());
+        }
+        for (index, site) in self.sites.iter().enumerate() {
+            let BundleSite { name, out_dim, in_dim, reserve } = site;
+            let most = *out_dim.min(in_dim).min(&MOST_DIRECTIONS);
+            if self.rank == 0 || self.rank > MOST_PAIRS || self.rank > *reserve || *reserve > most {
+                let (rank, size) = (self.rank, format!("{out_dim} x {in_dim}"));
+                return Err(format!("site {name}, {size}, cannot have rank {rank} and {reserve} directions"));
+            }
+            if self.sites[..index].iter().any(|other| other.name == *name) {
+                return Err(format!("it lists site {name} twice"));
+            }
+        }
+        match self.container.not_finite() {
+            Some(tensor) => Err(format!("tensor `{tensor}` holds values that are not finite")),
+            None => Ok(()),
+        }
     }
 
     /// Reads and decodes the backbone. Its bytes are not kept: once decoded, each weight is held once.
     ///
     /// # Errors
-    /// Kind `Model`; `Io` or `Bundle` where the file is no longer what it was when the bundle was opened.
+    /// Kind `Model`; `Bundle` where its entries ask for what the backbone does not have, or the file is no longer what it
+    /// was when the bundle was opened; `Io`.
     pub fn backbone(&self) -> Result<Backbone> {
         let bytes = Container::open(&self.path, Kind::Bundle)?.remove(BACKBONE)?;
         if sha256(&bytes) != self.backbone_sha256 {
@@ -104,24 +140,39 @@ impl Bundle {
         }
         let size = [self.preprocess.height, self.preprocess.width];
         let subject = self.path.display().to_string();
-        Backbone::read(&bytes, &subject, Some(&self.features), Some(size))
+        let backbone =
+            Backbone::read(&bytes, &subject, Some(&self.features), Some(size)).map_err(|e| match e.kind() {
+                ErrorKind::Usage => self.container.fault(format_args!("its backbone does not fit it ({e})")),
+                _ => e,
+            })?;
+        check_input(&backbone, &subject)?;
+        Ok(backbone)
+    }
+
+    /// # Errors
+    /// Kind `Bundle` where a network of its backbone has another feature vector than the bundle says.
+    pub(crate) fn check_features(&self, found: usize) -> Result<()> {
+        if found == self.feature_dim {
+            return Ok(());
+        }
+        let listed = self.feature_dim;
+        Err(self.container.fault(format_args!("its features should have {listed} values, and have {found}")))
     }
 
     /// The sites as the backbone describes them.
     ///
     /// # Errors
-    /// Kind `Mismatch` where the backbone has no such site, or one of another size.
+    /// Kind `Bundle` where the backbone has no such site, or one of another size.
     pub fn sites_in(&self, backbone: &Backbone) -> Result<Vec<Site>> {
-        let sites = backbone.sites_named(self.sites.iter().map(|site| site.name.as_str()))?;
+        let named = backbone.sites_named(self.sites.iter().map(|site| site.name.as_str()));
+        let sites = named.map_err(|e| self.container.fault(format_args!("site {e}")))?;
         let differs =
             |(site, listed): &(&Site, &BundleSite)| site.out_dim != listed.out_dim || site.in_dim != listed.in_dim;
         match sites.iter().zip(&self.sites).find(differs) {
             None => Ok(sites),
-            Some((site, _)) => Err(Error::new(
-                ErrorKind::Mismatch,
-                &site.name,
-                "the bundle lists it with another size than its backbone",
-            )),
+            Some((site, _)) => Err(self
+                .container
+                .fault(format_args!("it lists site {} with another size than its backbone", site.name))),
         }
     }
 
@@ -137,4 +188,20 @@ impl Bundle {
             v: self.container.f16(&format!("directions/{name}/v"), &[*reserve, *in_dim])?,
         })
     }
+}
+
+/// # Errors
+/// Kind `Model`, about the file `subject`, where one run of `backbone` would take an absurd number of pixels.
+fn check_input(backbone: &Backbone, subject: &str) -> Result<()> {
+    let [height, width] = backbone.size();
+    let values = [3, height, width].iter().try_fold(backbone.batch(), |product, &n| product.checked_mul(n));
+    if values.is_some_and(|values| values <= MOST_INPUT_VALUES) {
+        return Ok(());
+    }
+    let message = format!(
+        "takes {} images of {height}x{width} at once, above the limit of {MOST_INPUT_VALUES} values; export it with a \
+         smaller or a symbolic batch, or smaller images",
+        backbone.batch()
+    );
+    Err(Error::new(ErrorKind::Model, subject, message))
 }

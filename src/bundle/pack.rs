@@ -1,6 +1,8 @@
 //! From an ONNX file to a bundle: choose sites, compute their directions, check what was prepared, write one file.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
@@ -9,14 +11,22 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, directions::directions, sha256};
-use crate::adapter::{Adapter, SiteSettings};
+use super::{
+    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, MOST_FEATURES, Preprocess, check_input, check_output,
+    directions::directions, sha256,
+};
+use crate::adapter::{Adapter, MOST_DIRECTIONS, MOST_PAIRS, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
 use crate::backbone::{Backbone, Precision, Selection, SharedAdapter, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Classes of the made-up task that the gradient check trains for.
 const CHECK_CLASSES: usize = 4;
+
+/// Largest model file, in bytes: protobuf has no larger messages.
+const MAX_MODEL_BYTES: u64 = 2 << 30;
+/// Largest file of labels, in bytes.
+const MAX_LABELS_BYTES: u64 = 16 << 20;
 
 /// Relative rounding error of a weight from which it is worth a warning: int8 codes of evenly spread weights lose 0.5 %.
 const LOSSY: f64 = 0.02;
@@ -100,11 +110,9 @@ pub struct PackReport {
 /// Every check comes before the first byte is written: `Exists`, `Model`, `Usage`, `Sites`, `UnsupportedOp`, `Check`.
 pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<PackReport> {
     let begin = Instant::now();
-    if request.output.exists() {
-        let message = "is already there; remove it, or write to another name with -o";
-        return Err(Error::new(ErrorKind::Exists, request.output.display(), message));
-    }
-    let source = fs::read(&request.model).map_err(|e| Error::io(&request.model, e))?;
+    check_output(&request.output)?;
+    check_counts(request)?;
+    let source = read_file(&request.model, MAX_MODEL_BYTES, ErrorKind::Model)?;
     let labels = request.labels.as_deref().map(read_labels).transpose()?;
     let subject = request.model.display().to_string();
     let read = |bytes: &[u8]| Backbone::read(bytes, &subject, request.features.as_deref(), request.size);
@@ -120,13 +128,20 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     let [height, width] = backbone.size();
     let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
     preprocess.validate()?;
-    if request.rank == 0 {
-        return Err(Error::new(ErrorKind::Sites, "--rank 0", "a site needs at least one pair"));
+    check_input(&backbone, &subject)?;
+    if let (Some(path), Some(labels)) = (&request.labels, &labels) {
+        fit_outputs(path, labels, &backbone)?;
     }
     let Selection { sites, left_out } = backbone.select(&request.sites, request.rank)?;
     let mut notes: Vec<String> = left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)).collect();
     notes.extend(lossy(&rounding));
     let reserve = request.reserve.max(request.rank);
+    if reserve > request.reserve {
+        notes.push(format!(
+            "--reserve {} is below --rank {reserve}: {reserve} directions ship, none of them to recompose along",
+            request.reserve
+        ));
+    }
     let mut shipped = Vec::with_capacity(sites.len());
     for site in &sites {
         advance(&format!("directions of {}", site.name));
@@ -170,13 +185,68 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     })
 }
 
+/// Ranks and reserves that no site can have are refused before the model is read.
+fn check_counts(request: &PackRequest) -> Result<()> {
+    let refuse = |flag: &str, given: usize, message: String| {
+        Err(Error::new(ErrorKind::Sites, format_args!("{flag} {given}"), message))
+    };
+    match (request.rank, request.reserve) {
+        (0, _) => refuse("--rank", 0, "a site needs at least one pair".to_owned()),
+        (rank, _) if rank > MOST_PAIRS => refuse("--rank", rank, format!("a site has {MOST_PAIRS} pairs at most")),
+        (_, reserve) if reserve > MOST_DIRECTIONS => {
+            refuse("--reserve", reserve, format!("{MOST_DIRECTIONS} directions ship for a site at most"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A whole file of at most `most` bytes; others are refused with `kind`.
+fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
+    let refuse = |message: String| Err(Error::new(kind, path.display(), message));
+    // Asked before opening: opening a pipe would wait for its other end.
+    let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !about.is_file() {
+        let found = if about.is_dir() { "a folder" } else { "not a regular file" };
+        return refuse(format!("is {found}, where one file is expected"));
+    }
+    let mut bytes = Vec::new();
+    if about.len() <= most {
+        bytes.reserve_exact(usize::try_from(about.len()).unwrap_or(0));
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        file.take(most + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    }
+    if about.len() > most || bytes.len() as u64 > most {
+        return refuse(format!("is larger than {} MiB", most >> 20));
+    }
+    Ok(bytes)
+}
+
 fn read_labels(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let refuse = |message: String| Err(Error::new(ErrorKind::Usage, path.display(), message));
+    let Ok(text) = String::from_utf8(read_file(path, MAX_LABELS_BYTES, ErrorKind::Usage)?) else {
+        return refuse("is not UTF-8 text; save it as such".to_owned());
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let labels: Vec<String> = text.lines().map(str::trim_end).map(str::to_string).collect();
     if labels.is_empty() || labels.iter().any(String::is_empty) {
-        return Err(Error::new(ErrorKind::Usage, path.display(), "needs one class name on every line"));
+        return refuse("needs one class name on every line".to_owned());
     }
-    Ok(labels)
+    let mut seen = HashSet::new();
+    match labels.iter().find(|label| !seen.insert(label.as_str())) {
+        Some(twice) => refuse(format!("names the class {twice} twice; every class needs a name of its own")),
+        None => Ok(labels),
+    }
+}
+
+/// # Errors
+/// Kind `Usage`, about the file `path`, where the model has another number of outputs than there are `labels`.
+fn fit_outputs(path: &Path, labels: &[String], backbone: &Backbone) -> Result<()> {
+    let outputs = Network::own_classifier(backbone)?.features();
+    if outputs == labels.len() {
+        return Ok(());
+    }
+    let message = format!("names {} classes, but the model has {outputs} outputs; one line for each", labels.len());
+    Err(Error::new(ErrorKind::Usage, path.display(), message))
 }
 
 fn site_directions(backbone: &Backbone, site: &Site, reserve: usize) -> Result<Directions> {
@@ -215,6 +285,10 @@ fn check(
     let settings = SiteSettings::default();
     let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
     let feature_dim = backbone.feature_dim()?;
+    if feature_dim > MOST_FEATURES {
+        let message = format!("has {feature_dim} values, above the limit of {MOST_FEATURES}; choose other --features");
+        return Err(Error::new(ErrorKind::Model, backbone.features(), message));
+    }
     let adapter = Adapter::start(seeds, rank, settings, CHECK_CLASSES, feature_dim)?;
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let batch = backbone.batch().max(1);

@@ -54,10 +54,10 @@ pub(super) struct PackArgs {
     /// Precision in which the frozen weights ship and stay in memory; other than keep, the file has to be fp32.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     pub(super) precision: PrecisionArg,
-    /// Pairs per site: how much each adapted layer can learn.
+    /// Pairs per site: how much each adapted layer can learn; 256 at most.
     #[arg(long, default_value_t = 8)]
     pub(super) rank: usize,
-    /// Directions shipped per site, those that the pairs start on included.
+    /// Directions shipped per site, those that the pairs start on included; 2048 at most, and no more than the site has.
     #[arg(long, default_value_t = 32)]
     pub(super) reserve: usize,
     /// Which layers learn: last:N, all, or a regular expression over the site names that `inspect` prints.
@@ -66,7 +66,7 @@ pub(super) struct PackArgs {
     /// The tensor or node that the new classifier reads [default: the input of the model's last linear layer].
     #[arg(long, value_name = "NODE")]
     pub(super) features: Option<String>,
-    /// The model's own classes, one name a line, in the order of its outputs.
+    /// The model's own classes, one name a line, as many as it has outputs and in their order.
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
     /// Image size, height x width [default: what the model says].
@@ -111,21 +111,21 @@ pub(super) struct TrainArgs {
     /// Or: batches in all.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: Option<u32>,
-    /// Photos per step.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch: u32,
-    /// Learning rate of the pairs.
-    #[arg(long, default_value_t = 3e-3, value_parser = parse_rate)]
-    pub(super) lr: f32,
-    /// Learning rate of the head.
-    #[arg(long, default_value_t = 1e-3, value_parser = parse_rate)]
-    pub(super) head_lr: f32,
+    /// Photos per step [default: 16].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: Option<u32>,
+    /// Learning rate of the pairs [default: 0.003].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) lr: Option<f32>,
+    /// Learning rate of the head [default: 0.001].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) head_lr: Option<f32>,
     /// Decides order, split and augmentation; same seed, same bytes.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Random crops and mirror images.
-    #[arg(long, value_enum, default_value_t = Switch::Off)]
-    pub(super) augment: Switch,
+    /// Random crops and mirror images [default: off].
+    #[arg(long, value_enum)]
+    pub(super) augment: Option<Switch>,
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,

@@ -1,14 +1,15 @@
 //! `srlora bench`.
 
 use super::args::BenchArgs;
+use super::open_store;
 use super::output::{Output, size};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::session::{BenchReport, Profile, Store, bench};
+use crate::session::{BenchReport, Profile, bench};
 
 pub(super) fn run(args: &BenchArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
-    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let store = open_store(args.store.as_deref())?;
     let report = bench(&bundle, store.as_ref(), args.batch as usize, args.profile)?;
     output.result(&report, describe)
 }

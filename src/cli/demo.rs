@@ -29,7 +29,8 @@ pub(super) fn run(output: &Output) -> Result<()> {
     let place = TempDir::with_prefix("srlora-demo-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
     SHIPPED.extract(place.path()).map_err(|e| Error::io(place.path(), e))?;
     let bundle = Bundle::open(&place.path().join("handwriting.bundle"))?;
-    output.say("A network that has only ever seen printed characters meets handwritten digits: 12 photos of each.\n");
+    output
+        .say("A network that has only ever seen printed characters meets handwritten digits: 12 photos of each.\n")?;
     let photos = Dataset::open(&place.path().join("val"))?;
     let mut meter = Meter::new();
     let mut lesson = |name: &str, method| -> Result<(Evaluation, TrainReport)> {

@@ -1,17 +1,18 @@
 //! `srlora eval`.
 
 use super::args::EvalArgs;
-use super::output::{Meter, Output, count, percent};
+use super::open_store;
+use super::output::{Meter, Output, count, percent, plain};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::session::{Dataset, Evaluation, Store, evaluate};
+use crate::session::{Dataset, Evaluation, evaluate};
 
 /// More classes than this make a confusion matrix that no terminal shows.
 const LARGEST_MATRIX: usize = 20;
 
 pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
-    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let store = open_store(args.store.as_deref())?;
     let data = Dataset::open(&args.data)?;
     let mut meter = Meter::new();
     let evaluation = evaluate(&bundle, store.as_ref(), &data, &mut |progress| meter.show(progress))?;
@@ -29,13 +30,14 @@ pub(super) fn describe(evaluation: &Evaluation) -> String {
 
 /// Rows: true class; columns: predicted class, numbered as the rows.
 pub(super) fn matrix(evaluation: &Evaluation) -> String {
-    let width = evaluation.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(4);
+    let names: Vec<String> = evaluation.classes.iter().map(plain).collect();
+    let width = names.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!("{:>4} {:width$}", "", "true");
-    for class in 0..evaluation.classes.len() {
+    for class in 0..names.len() {
         text += &format!(" {:>4}", class + 1);
     }
     text += "   right\n";
-    for (class, name) in evaluation.classes.iter().enumerate() {
+    for (class, name) in names.iter().enumerate() {
         let Some(right) = evaluation.recall(class) else { continue };
         text += &format!("{:>4} {name:width$}", class + 1);
         for &n in &evaluation.confusion[class] {

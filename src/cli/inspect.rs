@@ -1,23 +1,29 @@
 //! `srlora inspect`.
 
 use super::args::InspectArgs;
-use super::output::{Output, count, size};
+use super::output::{Output, count, plain, size, tell};
 use crate::error::Result;
-use crate::session::{Inspection, inspect};
+use crate::session::{InspectedSite, Inspection, inspect};
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
-    output.result(&inspect(&args.path)?, describe)
+    let found = inspect(&args.path)?;
+    if let Some(warning) = &found.warning {
+        tell(format_args!("warning: {warning}"));
+    }
+    output.result(&found, describe)
 }
 
 fn describe(found: &Inspection) -> String {
     let mut text = format!("{}: {}", found.kind, count(found.sites.len(), "site"));
-    if let (Some(rank), Some(precision)) = (found.rank, &found.precision) {
-        text += &format!(", rank {rank}, precision {precision}");
+    if let Some(rank) = found.rank {
+        text += &format!(", rank {rank}");
     }
-    text += &format!("\nbackbone sha256 {}\n", found.backbone_sha256);
-    for site in &found.sites {
-        text +=
-            &format!("  {:<40} {:>5} x {:<5} {:>3} directions\n", site.name, site.out_dim, site.in_dim, site.reserve);
+    text += &format!(", precision {}\nbackbone sha256 {}\n", found.precision, found.backbone_sha256);
+    for InspectedSite { site, unused } in &found.sites {
+        let (name, reserve) = (plain(&site.name), site.reserve);
+        text += &format!("  {name:<40} {:>5} x {:<5} {reserve:>3} directions", site.out_dim, site.in_dim);
+        text += &unused.map(|unused| format!(", {unused} of them unused")).unwrap_or_default();
+        text += "\n";
     }
     if let Some(preprocess) = &found.preprocess {
         text += &format!("photos: {preprocess}\n");
@@ -34,14 +40,19 @@ fn describe(found: &Inspection) -> String {
         lesson.method,
         lesson.steps,
         lesson.seed,
-        lesson.classes.join(", ")
+        plain(lesson.classes.join(", "))
     );
     let events = found.events.as_deref().unwrap_or_default();
     text += &format!("{}\n", count(events.len(), "recomposition"));
     for event in events {
         text += &format!(
             "  step {:>5}  {:<32} pair {:>2} -> direction {:>3}  importance {:.2e}  largest error {:.1e}\n",
-            event.step, event.site, event.pair, event.direction, event.importance, event.max_error
+            event.step,
+            plain(&event.site),
+            event.pair,
+            event.direction,
+            event.importance,
+            event.max_error
         );
     }
     text

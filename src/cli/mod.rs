@@ -11,13 +11,15 @@ mod pack;
 mod predict;
 mod train;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::Store;
 use args::{Cli, Command};
-use output::Output;
+use output::{Output, tell};
 
 /// Runs the command that the process was started with.
 #[must_use]
@@ -27,7 +29,7 @@ pub fn main() -> ExitCode {
     match run(&cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}"));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -43,6 +45,15 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Bench(args) => bench::run(args, output),
         Command::Demo => demo::run(output),
     }
+}
+
+/// Opens the store that was asked for, and says so where its newest generation is damaged.
+fn open_store(path: Option<&Path>) -> Result<Option<Store>> {
+    let store = path.map(Store::open).transpose()?;
+    if let Some(warning) = store.as_ref().and_then(Store::warning) {
+        tell(format_args!("warning: {warning}"));
+    }
+    Ok(store)
 }
 
 fn exit_code(error: &Error) -> u8 {

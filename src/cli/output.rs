@@ -1,7 +1,9 @@
 //! Where results and progress go: JSON alone on stdout, or text; bars on a terminal, plain lines elsewhere.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,17 +35,40 @@ impl Output {
         if !line.ends_with('\n') {
             line.push('\n');
         }
-        // A reader that has gone away (`| head`) is no failure of ours.
-        let _ = std::io::stdout().write_all(line.as_bytes());
-        Ok(())
+        print(&line)
     }
 
     /// Something to read before the result; not printed with --json.
-    pub(super) fn say(&self, text: impl AsRef<str>) {
-        if !self.json {
-            let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
-        }
+    pub(super) fn say(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { print(&format!("{text}\n")) }
     }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // A reader that has gone away (`| head`) is no failure of ours.
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Io, "standard output", format_args!("the result cannot be written: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One line on stderr. A stderr that is full or closed takes nothing, and stops nothing.
+pub(super) fn tell(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", plain(text));
+}
+
+/// Names and paths as one line of a terminal: control characters as Rust escapes.
+pub(super) fn plain(text: impl Display) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.to_string().chars().map(escape).collect()
+}
+
+/// [`plain`] of a path.
+pub(super) fn shown(path: &Path) -> String {
+    plain(path.display())
 }
 
 /// Shows [`Progress`] on stderr.
@@ -109,7 +134,7 @@ impl Meter {
             }
         } else if self.last_line.elapsed() >= LINE_EVERY || (self.done == self.total && !message.is_empty()) {
             self.last_line = Instant::now();
-            eprintln!("{} {}/{}  {message}", self.phase, self.done, self.total);
+            tell(format_args!("{} {}/{}  {message}", self.phase, self.done, self.total));
         }
     }
 
@@ -121,8 +146,8 @@ impl Meter {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell(text)),
+            None => tell(text),
         }
     }
 }
@@ -158,6 +183,12 @@ pub(super) fn count(n: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_other_letters_are_not() {
+        assert_eq!(plain("Übung\n\u{1b}[2J\u{9b}\t薔薇"), "Übung\\n\\u{1b}[2J\\u{9b}\\t薔薇");
+        assert_eq!(shown(Path::new("a\rb/c")), "a\\rb/c");
+    }
 
     #[test]
     fn sizes_and_counts_read_well() {

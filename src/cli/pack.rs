@@ -1,7 +1,7 @@
 //! `srlora pack`.
 
 use super::args::PackArgs;
-use super::output::{Meter, Output, count, size};
+use super::output::{Meter, Output, count, plain, shown, size, tell};
 use crate::bundle::{PackReport, PackRequest, Preprocess, pack};
 use crate::error::Result;
 
@@ -24,13 +24,13 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
     let report = pack(&request, |what| meter.working(what))?;
     meter.end();
     for note in &report.notes {
-        eprintln!("note: {note}");
+        tell(format_args!("note: {note}"));
     }
     output.result(&report, |report| describe(report, args))
 }
 
 fn describe(report: &PackReport, args: &PackArgs) -> String {
-    let bundle = args.output.display();
+    let bundle = shown(&args.output);
     let mut text = format!(
         "{bundle}: {} of rank {}, {}\n",
         count(report.sites.len(), "site"),
@@ -38,11 +38,17 @@ fn describe(report: &PackReport, args: &PackArgs) -> String {
         size(report.bundle_bytes)
     );
     for site in &report.sites {
-        text += &format!("  {:<40} {:>5} x {:<5} {:>3} directions", site.name, site.out_dim, site.in_dim, site.reserve);
+        text += &format!(
+            "  {:<40} {:>5} x {:<5} {:>3} directions",
+            plain(&site.name),
+            site.out_dim,
+            site.in_dim,
+            site.reserve
+        );
         text += &site.rounding_error.map(|e| format!("   rounded by {:.2} %", e * 100.0)).unwrap_or_default();
         text += "\n";
     }
-    text += &format!("features: {} ({} values)\n", report.features, report.feature_dim);
+    text += &format!("features: {} ({} values)\n", plain(&report.features), report.feature_dim);
     text += &format!(
         "backbone {} ({}), directions {}; in memory {} of weights, {} of biases and other constants in fp32\n",
         size(report.backbone_bytes as u64),

@@ -1,21 +1,22 @@
 //! `srlora predict`.
 
 use super::args::PredictArgs;
-use super::output::{Output, percent};
+use super::open_store;
+use super::output::{Output, percent, plain, tell};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Classifier, Prediction, Store};
+use crate::session::{Classifier, Prediction};
 
 pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
-    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let store = open_store(args.store.as_deref())?;
     let mut classifier = Classifier::new(&bundle, store.as_ref())?;
     let mut unreadable = 0;
     for path in &args.images {
         match classifier.predict(path) {
             Ok(prediction) => output.result(&prediction, describe)?,
             Err(error) if error.kind() == ErrorKind::Image => {
-                eprintln!("warning: {error}");
+                tell(format_args!("warning: {error}"));
                 unreadable += 1;
             }
             Err(error) => return Err(error),
@@ -28,6 +29,7 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
 }
 
 fn describe(prediction: &Prediction) -> String {
-    let top = prediction.top.iter().map(|guess| format!("{} {}", guess.label, percent(f64::from(guess.probability))));
-    format!("{}: {}  ({:.0} ms)", prediction.path, top.collect::<Vec<_>>().join(", "), prediction.ms)
+    let guesses = prediction.top.iter();
+    let top = guesses.map(|guess| format!("{} {}", plain(&guess.label), percent(f64::from(guess.probability))));
+    format!("{}: {}  ({:.0} ms)", plain(&prediction.path), top.collect::<Vec<_>>().join(", "), prediction.ms)
 }

@@ -1,17 +1,39 @@
 //! `srlora train`.
 
 use super::args::{Switch, TrainArgs};
-use super::output::{Meter, Output, count, percent, size};
+use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
 use crate::bundle::Bundle;
+use crate::core::Method;
 use crate::error::Result;
 use crate::session::{Length, Lesson, TrainReport, Validation, train};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
+    let method = Method::from(args.method);
+    for flag in ignored(args) {
+        tell(format_args!("warning: {flag} has no effect with --method {}", method.name()));
+    }
     let mut meter = Meter::new();
     let report = train(&bundle, &lesson(args), &args.output, &mut |progress| meter.show(progress))?;
     meter.end();
     output.result(&report, |report| describe(report, args))
+}
+
+/// The flags that were given and that the method does not look at.
+fn ignored(args: &TrainArgs) -> Vec<&'static str> {
+    let settings = Method::from(args.method).settings();
+    let flags = [
+        ("--interval", args.interval.is_some(), settings.recomposes),
+        ("--min-age", args.min_age.is_some(), settings.recomposes),
+        ("--lr", args.lr.is_some(), settings.trains_pairs),
+        ("--start", args.start.is_some(), settings.trains_pairs),
+        ("--head-lr", args.head_lr.is_some(), settings.trains_head),
+        ("--epochs", args.epochs.is_some(), settings.trains_head),
+        ("--steps", args.steps.is_some(), settings.trains_head),
+        ("--batch", args.batch.is_some(), settings.trains_head),
+        ("--augment", args.augment.is_some(), settings.trains_head),
+    ];
+    flags.into_iter().filter(|(_, given, used)| *given && !used).map(|(flag, ..)| flag).collect()
 }
 
 fn lesson(args: &TrainArgs) -> Lesson {
@@ -30,11 +52,11 @@ fn lesson(args: &TrainArgs) -> Lesson {
             (Some(epochs), None) => Length::Epochs(epochs),
             (None, None) => defaults.length,
         },
-        batch: args.batch as usize,
-        lr: args.lr,
-        head_lr: args.head_lr,
+        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
+        lr: args.lr.unwrap_or(defaults.lr),
+        head_lr: args.head_lr.unwrap_or(defaults.head_lr),
         seed: args.seed,
-        augment: args.augment == Switch::On,
+        augment: args.augment == Some(Switch::On),
         interval: args.interval,
         min_age: args.min_age,
         ..defaults
@@ -42,7 +64,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
 }
 
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
-    let store = args.output.display();
+    let store = shown(&args.output);
     let mut text = format!(
         "{store}: {}, {} steps of {}, seed {}, on {}\n",
         count(report.classes.len(), "class"),
@@ -71,8 +93,8 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if !report.quarantined.is_empty() {
         text += &format!("set aside {}:\n", count(report.quarantined.len(), "unreadable photo"));
         for photo in &report.quarantined {
-            text += &format!("  {}: {}\n", photo.path, photo.reason);
+            text += &format!("  {}: {}\n", plain(&photo.path), plain(&photo.reason));
         }
     }
-    text + &format!("next: srlora predict {} --store {store} PHOTO\n", args.bundle.display())
+    text + &format!("next: srlora predict {} --store {store} PHOTO\n", shown(&args.bundle))
 }

@@ -10,17 +10,27 @@ use super::store::{Record, Store};
 use crate::bundle::{Bundle, BundleSite};
 use crate::error::Result;
 
+/// One site of a bundle or a store.
+#[derive(Debug, Clone, Serialize)]
+pub struct InspectedSite {
+    /// Name, size and shipped directions.
+    #[serde(flatten)]
+    pub site: BundleSite,
+    /// Shipped directions that no pair of a store has used yet; null for a bundle.
+    pub unused: Option<usize>,
+}
+
 /// What `inspect` answers; a key without a value is null.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
     /// `bundle` or `store`.
     pub kind: String,
-    /// The sites. A store lists those that it has pairs for, by name alone.
-    pub sites: Vec<BundleSite>,
+    /// The sites. A store lists those that it has pairs for.
+    pub sites: Vec<InspectedSite>,
     /// Pairs per site; null for a store.
     pub rank: Option<usize>,
-    /// Precision of the frozen weights; null for a store.
-    pub precision: Option<String>,
+    /// Precision of the frozen weights.
+    pub precision: String,
     /// sha256 of the backbone.
     pub backbone_sha256: String,
     /// The tensor that the head reads.
@@ -35,8 +45,10 @@ pub struct Inspection {
     pub generation: Option<u64>,
     /// A store's recompositions.
     pub events: Option<Vec<Event>>,
-    /// What a store learned.
+    /// What a store learned, its sites and events aside.
     pub lesson: Option<Record>,
+    /// Why a store's newest generation was passed over.
+    pub warning: Option<String>,
 }
 
 /// Reads a bundle file or a store folder.
@@ -51,16 +63,17 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     Ok(Inspection {
         kind: "bundle".to_owned(),
         rank: Some(bundle.rank),
-        precision: Some(bundle.precision),
+        precision: bundle.precision,
         backbone_sha256: bundle.backbone_sha256,
         features: Some(bundle.features),
         preprocess: Some(bundle.preprocess.to_string()),
         labels: bundle.labels,
         bytes: fs::metadata(path).ok().map(|m| m.len()),
-        sites: bundle.sites,
+        sites: bundle.sites.into_iter().map(|site| InspectedSite { site, unused: None }).collect(),
         generation: None,
         events: None,
         lesson: None,
+        warning: None,
     })
 }
 
@@ -68,11 +81,13 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
     let store = Store::open(path)?;
     let mut record = store.record()?;
     let events = core::mem::take(&mut record.events);
+    let sites = core::mem::take(&mut record.sites);
+    let inspected = |site: BundleSite| Ok(InspectedSite { unused: Some(store.unused(&site.name)?), site });
     Ok(Inspection {
         kind: "store".to_owned(),
-        sites: store.sites()?,
+        sites: sites.into_iter().map(inspected).collect::<Result<_>>()?,
         rank: None,
-        precision: None,
+        precision: record.precision.clone(),
         backbone_sha256: record.backbone_sha256.clone(),
         features: None,
         preprocess: None,
@@ -81,5 +96,6 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
         generation: Some(store.current()),
         events: Some(events),
         lesson: Some(record),
+        warning: store.warning(),
     })
 }

@@ -19,7 +19,7 @@ pub use bench::{BenchReport, bench};
 pub use dataset::{Dataset, Quarantine, Quarantined, Sample, order};
 pub use evaluate::{Evaluation, evaluate};
 pub use image::{Augment, load};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{InspectedSite, Inspection, inspect};
 pub use lesson::{Event, Length, Lesson, Observer, Progress, TrainReport, Validation};
 pub use memory::peak_rss_bytes;
 pub use metrics::JOURNAL;

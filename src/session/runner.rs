@@ -66,6 +66,7 @@ impl Runner {
         } else {
             Network::inference(&backbone, &sites, &adapter)?
         };
+        bundle.check_features(network.features())?;
         Ok(Self::around(network, adapter, bundle, false))
     }
 
@@ -144,8 +145,7 @@ impl Runner {
         let mut indices = indices.peekable();
         while let Some(index) = indices.next() {
             let Sample { path, class } = &data.samples[index];
-            let augment = augment.map(|(seed, epoch)| Augment { seed, epoch, index: index as u64 });
-            if let Some(pixels) = self.pixels(path, augment, observer) {
+            if let Some(pixels) = self.pixels(path, cut(augment, index), observer) {
                 micro.push((pixels, *class as i64));
             }
             if micro.len() == self.network.batch() || (indices.peek().is_none() && !micro.is_empty()) {
@@ -193,7 +193,29 @@ impl Runner {
         Ok(events.into_iter().map(describe).collect())
     }
 
+    /// Mean cross-entropy of the photos `indices` of `data`, nothing being changed; `None` where none can be read.
+    pub(super) fn loss(
+        &mut self,
+        data: &Dataset,
+        indices: &[usize],
+        augment: Option<(u64, u64)>,
+        observer: &mut Observer,
+    ) -> Result<Option<f32>> {
+        let mut losses = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let Sample { path, class } = &data.samples[index];
+            if let Some(pixels) = self.pixels(path, cut(augment, index), observer) {
+                let features = self.features(&pixels)?;
+                losses.extend(self.adapter().head.loss(&features, &[*class as i64]).loss);
+            }
+        }
+        Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
+    }
+
     /// Accuracy and confusion over `data`; unreadable photos do not count.
+    ///
+    /// # Errors
+    /// Kind `Data` where none can be read.
     pub(super) fn evaluate(&mut self, data: &Dataset, phase: &str, observer: &mut Observer) -> Result<Evaluation> {
         let mut evaluation = Evaluation::new(&data.classes);
         observer(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
@@ -205,6 +227,10 @@ impl Runner {
             observer(Progress::Advance);
         }
         observer(Progress::End);
+        if evaluation.n == 0 {
+            let message = "none of the photos that accuracy is measured on can be read";
+            return Err(Error::new(ErrorKind::Data, data.root.display(), message));
+        }
         evaluation.seconds(begin.elapsed().as_secs_f64());
         Ok(evaluation)
     }
@@ -228,6 +254,11 @@ impl Runner {
         let features = self.features(pixels)?;
         Ok(if self.own_classifier { features } else { self.adapter().head.logits(&features) })
     }
+}
+
+/// The random cut of one photo, where (seed, epoch) ask for one.
+fn cut(augment: Option<(u64, u64)>, index: usize) -> Option<Augment> {
+    augment.map(|(seed, epoch)| Augment { seed, epoch, index: index as u64 })
 }
 
 /// Images one behind the other, the last repeated until the plan's batch is full.

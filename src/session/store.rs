@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::lesson::{Event, Lesson};
 use crate::adapter::{Adapter, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
-use crate::bundle::{Bundle, BundleSite, Container, Kind};
+use crate::bundle::{Bundle, BundleSite, Container, Kind, new_folder};
 use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,6 +25,11 @@ pub struct Record {
     pub bundle_sha256: String,
     /// Hash of the backbone in it.
     pub backbone_sha256: String,
+    /// Precision of its frozen weights.
+    pub precision: String,
+    /// The sites that have pairs, as the bundle lists them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<BundleSite>,
     /// What was trained.
     pub method: String,
     /// What pairs start on: aligned, principal or random.
@@ -40,6 +45,7 @@ pub struct Record {
     /// Class names in the order of the head's rows.
     pub classes: Vec<String>,
     /// Recompositions, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
 }
 
@@ -53,6 +59,8 @@ impl Record {
         Record {
             bundle_sha256: bundle.content_sha256.clone(),
             backbone_sha256: bundle.backbone_sha256.clone(),
+            precision: bundle.precision.clone(),
+            sites: if lesson.method.settings().trains_pairs { bundle.sites.clone() } else { Vec::new() },
             method: lesson.method.name().to_owned(),
             start: start.to_owned(),
             start_seed,
@@ -81,30 +89,21 @@ pub struct Store {
     current: u64,
     /// The generation that was opened; a store that is being written does not read.
     container: Option<Container>,
+    /// What is wrong with the newest generation, where an earlier one was opened.
+    newest_fault: Option<Error>,
 }
 
 impl Store {
+    /// Makes one that holds a first generation; it appears when that is durable.
+    ///
     /// # Errors
-    /// `Exists` where something is at `path`; `Io` where its folder does not exist.
-    pub(super) fn refuse_existing(path: &Path) -> Result<()> {
-        if path.exists() {
-            let message = "is already there; remove it, or write to another name with -o";
-            return Err(Error::new(ErrorKind::Exists, path.display(), message));
-        }
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if folder.is_dir() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Io, folder.display(), "is no folder; make it first, or write elsewhere with -o"))
+    /// As [`Store::save`]; `Exists`, `Io`.
+    pub(super) fn create(path: &Path, adapter: &Adapter, record: &Record) -> Result<Self> {
+        new_folder(path, |folder| write(&file(folder, 1), adapter, record))?;
+        Ok(Store { path: path.to_path_buf(), current: 1, container: None, newest_fault: None })
     }
 
-    /// Makes an empty one.
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        fs::create_dir(path).map_err(|e| Error::io(path, e))?;
-        Ok(Store { path: path.to_path_buf(), current: 0, container: None })
-    }
-
-    /// Opens the last good generation.
+    /// Opens the last good generation: one that is whole and whose values are all finite.
     ///
     /// # Errors
     /// `Io` where there is no such folder, `Store` where it holds no good generation.
@@ -113,9 +112,10 @@ impl Store {
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         let mut first_fault = None;
         for number in numbers {
-            match Container::open(&file(path, number), Kind::Store) {
+            match read(&file(path, number)) {
                 Ok(container) => {
-                    return Ok(Store { path: path.to_path_buf(), current: number, container: Some(container) });
+                    let (path, container) = (path.to_path_buf(), Some(container));
+                    return Ok(Store { path, current: number, container, newest_fault: first_fault });
                 }
                 Err(error) => first_fault = first_fault.or(Some(error)),
             }
@@ -135,6 +135,13 @@ impl Store {
         self.current
     }
 
+    /// What to tell the user where the newest generation is damaged and an earlier one was opened.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let fault = self.newest_fault.as_ref()?;
+        Some(format!("the newest generation is passed over and generation {} used: {fault}", self.current))
+    }
+
     /// What the current generation knows besides its numbers.
     ///
     /// # Errors
@@ -145,19 +152,12 @@ impl Store {
             .map_err(|e| container.fault(format_args!("its entry record does not parse ({e})")))
     }
 
-    /// The sites that the current generation has pairs for.
+    /// How many directions of a site no pair has used yet.
     ///
     /// # Errors
-    /// Kind `Store` where a tensor has another form.
-    pub(super) fn sites(&self) -> Result<Vec<BundleSite>> {
-        let container = self.container()?;
-        let names = container.names().filter_map(|name| name.strip_prefix("site/")?.strip_suffix("/delta"));
-        let describe = |name: &str| {
-            let [out_dim, in_dim] = container.dims(&format!("site/{name}/delta"))?;
-            let [reserve] = container.dims(&format!("site/{name}/reserve"))?;
-            Ok(BundleSite { name: name.to_owned(), out_dim, in_dim, reserve })
-        };
-        names.map(describe).collect()
+    /// Kind `Store` where the current generation has no such site.
+    pub(super) fn unused(&self, site: &str) -> Result<usize> {
+        self.container()?.dims(&format!("site/{site}/reserve")).map(|[unused]| unused)
     }
 
     fn container(&self) -> Result<&Container> {
@@ -166,23 +166,11 @@ impl Store {
     }
 
     /// Writes the next generation.
+    ///
+    /// # Errors
+    /// `Diverged` where a value is not finite; `Io`.
     pub(super) fn save(&mut self, adapter: &Adapter, record: &Record) -> Result<()> {
-        let mut container = Container::new(Kind::Store);
-        let json =
-            serde_json::to_string(record).map_err(|e| Error::new(ErrorKind::Internal, self.path.display(), e))?;
-        container.metadata.insert("record".to_owned(), json);
-        container.metadata.insert("backbone_sha256".to_owned(), record.backbone_sha256.clone());
-        for site in &adapter.sites {
-            put_site(&mut container, site)?;
-        }
-        let HeadBuffers { values, first, second, age, .. } = &adapter.head;
-        let [classes, features] = [adapter.head.classes(), adapter.head.features()];
-        container.insert_u64("head/shape", &[2], &[classes as u64, features as u64])?;
-        for (name, plane) in [("head/values", values), ("head/first", first), ("head/second", second)] {
-            container.insert_f32(name, &[plane.len()], plane)?;
-        }
-        container.insert_u32("head/age", &[1], &[*age])?;
-        container.write_new(&file(&self.path, self.current + 1))?;
+        write(&file(&self.path, self.current + 1), adapter, record)?;
         self.current += 1;
         Ok(())
     }
@@ -224,6 +212,45 @@ impl Store {
         head.second = container.f32("head/second", &[len])?;
         head.age = container.u32("head/age", &[1])?[0];
         Ok((record, adapter))
+    }
+}
+
+fn write(path: &Path, adapter: &Adapter, record: &Record) -> Result<()> {
+    let mut container = Container::new(Kind::Store);
+    let json = serde_json::to_string(record).map_err(|e| Error::new(ErrorKind::Internal, path.display(), e))?;
+    container.metadata.insert("record".to_owned(), json);
+    container.metadata.insert("backbone_sha256".to_owned(), record.backbone_sha256.clone());
+    for site in &adapter.sites {
+        put_site(&mut container, site)?;
+    }
+    let HeadBuffers { values, first, second, age, .. } = &adapter.head;
+    let [classes, features] = [adapter.head.classes(), adapter.head.features()];
+    container.insert_u64("head/shape", &[2], &[classes as u64, features as u64])?;
+    for (name, plane) in [("head/values", values), ("head/first", first), ("head/second", second)] {
+        container.insert_f32(name, &[plane.len()], plane)?;
+    }
+    container.insert_u32("head/age", &[1], &[*age])?;
+    match container.not_finite() {
+        Some(tensor) => Err(diverged(record.steps, format_args!("`{tensor}` holds values that are not finite"))),
+        None => container.write_new(path),
+    }
+}
+
+/// What was trained until `step` is not worth keeping, because of `what`.
+pub(super) fn diverged(step: u64, what: impl std::fmt::Display) -> Error {
+    let advice = match step {
+        0 => "nothing has been trained yet: check how the bundle prepares photos (--mean, --std and --range of `pack`)",
+        _ => "the store keeps the generation before. Try a smaller --lr and --head-lr",
+    };
+    Error::new(ErrorKind::Diverged, format_args!("step {step}"), format_args!("{what}; {advice}"))
+}
+
+/// A generation whose values are all finite.
+fn read(path: &Path) -> Result<Container> {
+    let container = Container::open(path, Kind::Store)?;
+    match container.not_finite() {
+        Some(tensor) => Err(container.fault(format_args!("tensor `{tensor}` holds values that are not finite"))),
+        None => Ok(container),
     }
 }
 

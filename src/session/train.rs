@@ -9,23 +9,25 @@ use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Plan, plan};
 use super::runner::Runner;
-use super::store::{Record, Store};
+use super::store::{Record, Store, diverged};
 use crate::adapter::{Adapter, Gradients, SiteSettings};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, check_output};
 use crate::core::Schedule;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Trains on a folder of photos and writes a store.
 ///
 /// The store appears once every photo has been read once; its first generation is the imprinted head, its last the
-/// result. Nothing is written before bundle, data and output have been found good.
+/// result. Nothing is written before bundle, data and output have been found good. A generation is kept after the loss
+/// of a batch has been measured with its own values.
 ///
 /// # Errors
-/// `Exists`, `Io`, `Bundle`, `Model`, `Data`; `Diverged` where the loss stops being a number, with the step: the store
-/// then keeps the generation before.
+/// `Exists`, `Io`, `Bundle`, `Model`, `Data`; `Usage` where the output lies among the photos; `Diverged` where the loss or
+/// a trained value stops being a number, with the step: the store then keeps the generation before.
 pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Observer) -> Result<TrainReport> {
     let begin = Instant::now();
-    Store::refuse_existing(output)?;
+    check_output(output)?;
+    refuse_among_photos(output, lesson)?;
     let (mut data, validation) = datasets(lesson)?;
     let settings = lesson.method.settings();
     let start = lesson.start.unwrap_or(settings.start);
@@ -40,9 +42,10 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let before = validation.as_ref().map(|v| runner.evaluate(v, "before", observer)).transpose()?;
 
     let mut record = Record::new(bundle, lesson, start, &data);
-    let mut store = Store::create(output)?;
+    let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
+    judge(&mut runner, &data, &first, None, 0, observer)?;
+    let mut store = Store::create(output, &runner.adapter(), &record)?;
     let mut journal = Journal::create(output)?;
-    store.save(&runner.adapter(), &record)?;
     if let Some(evaluation) = &before {
         journal.evaluation(0, evaluation.accuracy)?;
     }
@@ -52,10 +55,10 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         (Some(v), 1..) => Some(runner.evaluate(v, "after", observer)?),
         _ => before.clone(),
     };
-    if let Some(evaluation) = &after {
-        journal.evaluation(steps, evaluation.accuracy)?;
-    }
     if steps > 0 {
+        if let Some(evaluation) = &after {
+            journal.evaluation(steps, evaluation.accuracy)?;
+        }
         store.save(&runner.adapter(), &record)?;
     }
     let mut quarantined = runner.quarantine().to_vec();
@@ -67,6 +70,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         classes: data.classes.clone(),
         trainable_params: if settings.trains_head { runner.adapter().trainable() } else { 0 },
         train_loss: outcome.last_epoch_loss,
+        val_images: after.as_ref().map_or(0, |e| e.n),
         val_accuracy: after.map(|e| e.accuracy),
         val_accuracy_before: before.map(|e| e.accuracy),
         recompositions: record.events.len(),
@@ -77,8 +81,24 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         generation: store.current(),
         quarantined,
         train_images: data.samples.len(),
-        val_images: validation.map_or(0, |v| v.samples.len()),
     })
+}
+
+/// A store among the photos would be taken for one of their classes.
+fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let validation = match &lesson.validation {
+        Validation::Folder(photos) => Some(("--val", photos)),
+        _ => None,
+    };
+    for (flag, photos) in [("--data", &lesson.data)].into_iter().chain(validation) {
+        if photos.canonicalize().is_ok_and(|photos| folder.starts_with(photos)) {
+            let message = format!("lies inside {flag} {}, among the photos; write elsewhere with -o", photos.display());
+            return Err(Error::new(ErrorKind::Usage, output.display(), message));
+        }
+    }
+    Ok(())
 }
 
 fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
@@ -135,6 +155,7 @@ fn run_steps(
     observer(Progress::Begin { phase: "train", total: plan.steps });
     let (mut epoch, mut queue) = (0, Vec::new());
     let mut epoch_loss = Mean::default();
+    let (mut batch, mut augment) = (Vec::new(), None);
     for step in 0..plan.steps {
         if queue.is_empty() {
             queue = order(lesson.seed, epoch, data.samples.len());
@@ -142,14 +163,14 @@ fn run_steps(
             epoch += 1;
             epoch_loss = Mean::default();
         }
-        let batch = queue.split_off(queue.len().saturating_sub(lesson.batch));
-        let augment = lesson.augment.then_some((lesson.seed, epoch - 1));
+        batch = queue.split_off(queue.len().saturating_sub(lesson.batch));
+        augment = lesson.augment.then_some((lesson.seed, epoch - 1));
         let (gradients, clock) = runner.gradients(data, batch.iter().rev().copied(), augment, observer)?;
         if gradients.images == 0 {
             continue;
         }
         if !gradients.loss.is_finite() {
-            return Err(diverged(step + 1, lesson));
+            return Err(diverged(step + 1, NO_NUMBER));
         }
         let update = Instant::now();
         let rates = [pairs_schedule.rate(step), head_schedule.rate(step)];
@@ -162,17 +183,26 @@ fn run_steps(
         observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
     }
     observer(Progress::End);
+    judge(runner, data, &batch, augment, plan.steps, observer)?;
     outcome.last_epoch_loss = epoch_loss.value();
     Ok(outcome)
 }
 
-fn diverged(step: u64, lesson: &Lesson) -> Error {
-    let message = format!(
-        "the loss stopped being a number; the store keeps the generation before. Try smaller rates than --lr {} and \
-         --head-lr {}",
-        lesson.lr, lesson.head_lr
-    );
-    Error::new(ErrorKind::Diverged, format!("step {step}"), message)
+const NO_NUMBER: &str = "the loss stopped being a number";
+
+/// The values after `step` steps have been seen by no batch yet: measures one.
+fn judge(
+    runner: &mut Runner,
+    data: &Dataset,
+    batch: &[usize],
+    augment: Option<(u64, u64)>,
+    step: u64,
+    observer: &mut Observer,
+) -> Result<()> {
+    match runner.loss(data, batch, augment, observer)? {
+        Some(loss) if !loss.is_finite() => Err(diverged(step, NO_NUMBER)),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Default)]
