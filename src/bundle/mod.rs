@@ -2,6 +2,7 @@
 
 mod container;
 mod directions;
+mod output;
 mod pack;
 mod preprocess;
 
@@ -14,9 +15,10 @@ use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::adapter::Directions;
-pub(crate) use container::new_folder;
-pub use container::{Container, Kind, TEMPORARY_PREFIX, VERSION, check_output, sha256};
+pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
+pub(crate) use output::new_folder;
+pub use output::{TEMPORARY_PREFIX, check_output};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 
