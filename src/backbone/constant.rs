@@ -1,15 +1,19 @@
 //! The constant tensors of a file, in the precision in which the file holds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use half::f16;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::onnx::attribute;
+use super::onnx::{attribute, reads};
 use super::weight::{Codes, FrozenWeight};
 
-/// A tensor with known values.
+/// Longest integer tensor that is looked at as a shape.
+const LONGEST_SHAPE: usize = 16;
+
+/// A tensor with known values. Copies share its numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Constant {
     pub(crate) dims: Vec<usize>,
@@ -19,11 +23,11 @@ pub(crate) struct Constant {
 /// Row-major values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Values {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+    F32(Arc<[f32]>),
+    F16(Arc<[f16]>),
     /// (code - zero) * scale; scales and zero-points are one for all or one per index of `axis`.
     Int8 {
-        codes: Vec<i8>,
+        codes: Arc<[i8]>,
         scales: Vec<f32>,
         zeros: Vec<i8>,
         axis: usize,
@@ -34,49 +38,100 @@ pub(crate) enum Values {
 pub(crate) struct Constants {
     values: HashMap<String, Constant>,
     uses: HashMap<String, usize>,
+    /// Short integer tensors, which may be shapes or axes.
+    shapes: HashMap<String, Vec<i64>>,
 }
 
 impl Constants {
-    /// Moves the float initializers and Constant nodes of `graph` here, seen through Identity and transposes of matrices.
+    /// Moves the float initializers and Constant nodes of `graph` here, seen through what only moves their numbers.
     pub(crate) fn of(graph: &mut GraphProto) -> Self {
         let mut uses = HashMap::new();
         let inputs = graph.node.iter().flat_map(|node| &node.input);
         inputs.chain(graph.output.iter().map(|o| &o.name)).for_each(|name| *uses.entry(name.clone()).or_insert(0) += 1);
-        let mut found = Constants { values: HashMap::new(), uses };
+        let mut found = Constants { values: HashMap::new(), uses, shapes: HashMap::new() };
         graph.initializer.retain_mut(|tensor| !found.collect(&tensor.name.clone(), tensor));
         graph.node.retain_mut(|node| !found.resolve(node));
         found
     }
 
     fn collect(&mut self, name: &str, tensor: &mut TensorProto) -> bool {
-        let is_float = is_float(tensor);
-        if is_float {
+        if is_float(tensor) {
             self.values.insert(name.to_string(), Constant::float(std::mem::take(tensor)));
+            return true;
         }
-        is_float
+        if let Some(shape) = shape_in(tensor) {
+            self.shapes.insert(name.to_string(), shape);
+        }
+        false
     }
 
     /// Whether the node only makes a constant, which is then known.
-    fn resolve(&mut self, node: &mut NodeProto) -> bool {
-        let ([output], op) = (&node.output[..], node.op_type.as_str()) else { return false };
-        let (output, source) = (output.clone(), node.input.first().cloned());
-        let made = match (op, source) {
-            ("Constant", None) => {
-                let value = node.attribute.iter_mut().find(|a| a.name == "value").and_then(|a| a.t.as_mut());
-                return value.is_some_and(|tensor| self.collect(&output, tensor));
-            }
-            // A cast between float types changes nothing here: constants keep the precision in which they ship.
-            ("Identity" | "Cast", Some(source)) if op == "Identity" || casts_to_float(node) => self.take(&source),
-            ("Transpose", Some(source)) if self.is_matrix(&source) && swaps(node) => {
-                self.take(&source).and_then(Constant::transposed)
-            }
-            _ => None,
-        };
-        made.is_some_and(|constant| self.values.insert(output, constant).is_none())
+    pub(crate) fn resolve(&mut self, node: &mut NodeProto) -> bool {
+        let [output] = &node.output[..] else { return false };
+        let output = output.clone();
+        if node.op_type == "Constant" {
+            let value = node.attribute.iter_mut().find(|a| a.name == "value").and_then(|a| a.t.as_mut());
+            return value.is_some_and(|tensor| self.collect(&output, tensor));
+        }
+        let Some(source) = node.input.first() else { return false };
+        let Some(moved) = self.values.get(source).and_then(|constant| self.moved(node, constant)) else { return false };
+        self.take(source);
+        self.values.insert(output, moved);
+        true
     }
 
-    fn is_matrix(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|c| c.dims.len() == 2)
+    /// What `node` makes of a constant, if it only moves its numbers.
+    fn moved(&self, node: &NodeProto, constant: &Constant) -> Option<Constant> {
+        match node.op_type.as_str() {
+            "Identity" => Some(constant.clone()),
+            // A cast between float types changes nothing here: constants keep the precision in which they ship.
+            "Cast" => casts_to_float(node).then(|| constant.clone()),
+            "Transpose" => {
+                let order: Vec<usize> = match attribute(node, "perm") {
+                    Some(perm) => perm.ints.iter().map(|&axis| axis as usize).collect(),
+                    None => (0..constant.dims.len()).rev().collect(),
+                };
+                constant.permuted(&order)
+            }
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
+                constant.reshaped(self.shape_after(node, &constant.dims)?)
+            }
+            _ => None,
+        }
+    }
+
+    /// The shape that `node` gives a tensor of shape `dims`.
+    fn shape_after(&self, node: &NodeProto, dims: &[usize]) -> Option<Vec<usize>> {
+        let operand = || node.input.get(1).filter(|name| !name.is_empty()).map(|name| self.shapes.get(name).cloned());
+        let axes = |rank: usize| -> Option<Vec<usize>> {
+            let axes = match (attribute(node, "axes"), operand()) {
+                (Some(axes), _) => axes.ints.clone(),
+                (None, Some(axes)) => axes?,
+                (None, None) => return Some((0..rank).filter(|&axis| dims.get(axis) == Some(&1)).collect()),
+            };
+            let from_start = |axis: &i64| usize::try_from(if *axis < 0 { axis + rank as i64 } else { *axis }).ok();
+            axes.iter().map(from_start).collect()
+        };
+        match node.op_type.as_str() {
+            "Reshape" if attribute(node, "allowzero").is_none_or(|a| a.i == 0) => resized(dims, &operand()??),
+            "Flatten" => {
+                let axis = attribute(node, "axis").map_or(1, |a| a.i);
+                let axis = usize::try_from(axis).ok().filter(|axis| *axis <= dims.len())?;
+                Some(vec![dims[..axis].iter().product(), dims[axis..].iter().product()])
+            }
+            "Squeeze" => {
+                let gone = axes(dims.len())?;
+                let kept = dims.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
+                Some(kept.map(|(_, &n)| n).collect())
+            }
+            "Unsqueeze" => {
+                let added = attribute(node, "axes").map(|a| a.ints.len()).or_else(|| Some(operand()??.len()))?;
+                let (rank, mut rest) = (dims.len() + added, dims.iter());
+                let new = axes(rank)?;
+                (0..rank).map(|axis| if new.contains(&axis) { Some(1) } else { rest.next().copied() }).collect()
+            }
+            _ => None,
+        }
     }
 
     /// The constant `name`, if it is one.
@@ -84,7 +139,7 @@ impl Constants {
         self.values.get(name)
     }
 
-    /// The constant `name` for one of its users; the last one gets it without a copy.
+    /// The constant `name` for one of its users; after the last one it is no longer held here.
     pub(crate) fn take(&mut self, name: &str) -> Option<Constant> {
         let uses = self.uses.get_mut(name)?;
         *uses = uses.saturating_sub(1);
@@ -121,13 +176,14 @@ impl Constants {
         Ok(())
     }
 
-    /// Writes what the graph's nodes still need back into it, in f32; the number of bytes.
+    /// Writes what the graph's nodes still need back into it, in f32, and drops what they do not; the number of bytes.
     pub(crate) fn give_back(self, graph: &mut GraphProto) -> usize {
-        let used: std::collections::HashSet<&String> =
-            graph.node.iter().flat_map(|n| &n.input).chain(graph.output.iter().map(|o| &o.name)).collect();
+        let outputs = graph.output.iter().map(|o| o.name.as_str());
+        let used: HashSet<&str> = graph.node.iter().flat_map(reads).chain(outputs).collect();
         let mut rest: Vec<(String, Constant)> =
-            self.values.into_iter().filter(|(name, _)| used.contains(name)).collect();
+            self.values.into_iter().filter(|(name, _)| used.contains(name.as_str())).collect();
         rest.sort_by(|a, b| a.0.cmp(&b.0));
+        graph.initializer.retain(|tensor| used.contains(tensor.name.as_str()));
         graph.initializer.extend(rest.into_iter().map(|(name, constant)| constant.to_proto(&name)));
         graph.initializer.iter().map(|t| t.raw_data.len()).sum()
     }
@@ -137,12 +193,33 @@ fn casts_to_float(node: &NodeProto) -> bool {
     attribute(node, "to").is_some_and(|to| to.i == DataType::Float as i64)
 }
 
-/// Whether a Transpose of a matrix exchanges its axes.
-fn swaps(node: &NodeProto) -> bool {
-    attribute(node, "perm").is_none_or(|perm| perm.ints == [1, 0])
+/// The values of a short int64 tensor.
+fn shape_in(tensor: &TensorProto) -> Option<Vec<i64>> {
+    let word = |b: &[u8]| b.try_into().ok().map(i64::from_le_bytes);
+    let short = tensor.data_type == DataType::Int64 as i32 && tensor.raw_data.len() <= 8 * LONGEST_SHAPE;
+    match (short && tensor.int64_data.len() <= LONGEST_SHAPE, &tensor.raw_data[..]) {
+        (true, []) => Some(tensor.int64_data.clone()),
+        (true, raw) => raw.chunks(8).map(word).collect(),
+        _ => None,
+    }
 }
 
-fn is_float(tensor: &TensorProto) -> bool {
+/// The shape that a Reshape to `asked` gives: 0 keeps an axis, -1 is what is left.
+fn resized(dims: &[usize], asked: &[i64]) -> Option<Vec<usize>> {
+    let keep = |(axis, &n): (usize, &i64)| match n {
+        0 => dims.get(axis).copied(),
+        -1 => Some(1),
+        _ => usize::try_from(n).ok(),
+    };
+    let mut shape = asked.iter().enumerate().map(keep).collect::<Option<Vec<usize>>>()?;
+    if let Some(open) = asked.iter().position(|n| *n == -1) {
+        let rest = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).filter(|rest| *rest > 0)?;
+        shape[open] = dims.iter().product::<usize>() / rest;
+    }
+    Some(shape)
+}
+
+pub(super) fn is_float(tensor: &TensorProto) -> bool {
     [DataType::Float as i32, DataType::Float16 as i32].contains(&tensor.data_type)
 }
 
@@ -151,7 +228,7 @@ impl Constant {
     pub(crate) fn float(tensor: TensorProto) -> Self {
         let dims = tensor.dims.iter().map(|&d| d as usize).collect();
         let values = if tensor.data_type == DataType::Float as i32 {
-            Values::F32(if tensor.raw_data.is_empty() { tensor.float_data } else { f32s(&tensor.raw_data) })
+            Values::F32(if tensor.raw_data.is_empty() { tensor.float_data.into() } else { f32s(&tensor.raw_data) })
         } else {
             Values::F16(match &tensor.raw_data[..] {
                 [] => tensor.int32_data.iter().map(|v| f16::from_bits(*v as u16)).collect(),
@@ -161,17 +238,61 @@ impl Constant {
         Constant { dims, values }
     }
 
-    /// A matrix with its axes exchanged.
-    pub(crate) fn transposed(self) -> Option<Self> {
-        let [rows, columns] = self.dims[..] else { return None };
-        let values = match self.values {
-            Values::F32(values) => Values::F32(turned(&values, rows, columns)),
-            Values::F16(values) => Values::F16(turned(&values, rows, columns)),
-            Values::Int8 { codes, scales, zeros, axis } => {
-                Values::Int8 { codes: turned(&codes, rows, columns), scales, zeros, axis: 1 - axis.min(1) }
-            }
+    /// The tensor whose axis i is this one's axis `order[i]`.
+    pub(crate) fn permuted(&self, order: &[usize]) -> Option<Self> {
+        let place = |axis: usize| order.iter().position(|&from| from == axis);
+        if order.len() != self.dims.len() || (0..order.len()).any(|axis| place(axis).is_none()) {
+            return None;
+        }
+        let values = match &self.values {
+            Values::F32(values) => Values::F32(moved(values, &self.dims, order)),
+            Values::F16(values) => Values::F16(moved(values, &self.dims, order)),
+            Values::Int8 { codes, scales, zeros, axis } => Values::Int8 {
+                codes: moved(codes, &self.dims, order),
+                scales: scales.clone(),
+                zeros: zeros.clone(),
+                axis: place(*axis).unwrap_or(0),
+            },
         };
-        Some(Constant { dims: vec![columns, rows], values })
+        Some(Constant { dims: order.iter().map(|&axis| self.dims[axis]).collect(), values })
+    }
+
+    /// The same numbers in another shape, if the axis of the scales is still one axis.
+    fn reshaped(&self, dims: Vec<usize>) -> Option<Self> {
+        let size = |dims: &[usize]| dims.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        if size(&dims) != size(&self.dims) {
+            return None;
+        }
+        let mut values = self.values.clone();
+        if let Values::Int8 { scales, axis, .. } = &mut values
+            && scales.len() > 1
+        {
+            let before = size(&self.dims[..*axis]);
+            *axis = (0..dims.len()).find(|&at| dims[at] == scales.len() && size(&dims[..at]) == before)?;
+        }
+        Some(Constant { dims, values })
+    }
+
+    /// Whether the numbers of both lie in one place.
+    pub(crate) fn is_same(&self, other: &Constant) -> bool {
+        match (&self.values, &other.values) {
+            (Values::F32(a), Values::F32(b)) => Arc::ptr_eq(a, b),
+            (Values::F16(a), Values::F16(b)) => Arc::ptr_eq(a, b),
+            (Values::Int8 { codes: a, .. }, Values::Int8 { codes: b, .. }) => {
+                Arc::ptr_eq(a, b) && self.values == other.values
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether anything else holds these numbers too.
+    pub(crate) fn is_shared(&self) -> bool {
+        let holders = match &self.values {
+            Values::F32(values) => Arc::strong_count(values),
+            Values::F16(values) => Arc::strong_count(values),
+            Values::Int8 { codes, .. } => Arc::strong_count(codes),
+        };
+        holders > 1
     }
 
     /// The matrix of a map: its first axis is `out_dim`, the others together `in_dim`.
@@ -226,7 +347,7 @@ impl Constant {
     /// Every value in f32.
     pub(crate) fn to_f32(&self) -> Vec<f32> {
         match &self.values {
-            Values::F32(values) => values.clone(),
+            Values::F32(values) => values.to_vec(),
             Values::F16(values) => values.iter().map(|v| v.to_f32()).collect(),
             Values::Int8 { codes, scales, zeros, axis } => {
                 let inner: usize = self.dims.iter().skip(axis + 1).product();
@@ -245,10 +366,18 @@ fn repeated<T: Copy>(values: Vec<T>, times: impl Fn(usize) -> usize) -> Vec<T> {
     values.repeat(times(values.len()))
 }
 
-fn turned<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+fn moved<T: Copy>(values: &[T], dims: &[usize], order: &[usize]) -> Arc<[T]> {
+    let stride = |axis: usize| dims[axis + 1..].iter().product::<usize>();
+    let mut inner = 1;
+    let mut axes: Vec<[usize; 3]> = Vec::with_capacity(order.len());
+    for &axis in order.iter().rev() {
+        axes.push([inner, dims[axis], stride(axis)]);
+        inner *= dims[axis];
+    }
+    let from = |at: usize| axes.iter().map(|[inner, n, stride]| at / inner % n * stride).sum::<usize>();
+    (0..values.len()).map(|at| values[from(at)]).collect()
 }
 
-fn f32s(raw: &[u8]) -> Vec<f32> {
+fn f32s(raw: &[u8]) -> Arc<[f32]> {
     raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }

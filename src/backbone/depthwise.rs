@@ -331,7 +331,11 @@ mod tests {
                 let (taps, out) = (geometry.kernel[0] * geometry.kernel[1], geometry.output(size).unwrap());
                 let rows = channels * per;
                 let frozen = Frozen {
-                    weight: FrozenWeight { out_dim: rows, in_dim: taps, codes: Codes::F32(wave(rows * taps, 0.3)) },
+                    weight: FrozenWeight {
+                        out_dim: rows,
+                        in_dim: taps,
+                        codes: Codes::F32(wave(rows * taps, 0.3).into()),
+                    },
                     bias: wave(rows, 0.8),
                 };
                 let Codes::F32(w) = &frozen.weight.codes else { unreachable!() };

@@ -4,14 +4,15 @@
 //! activations stay in float. In the file a weight becomes codes -> DequantizeLinear, or f16 -> Cast, in front of the
 //! node that it was an operand of: any ONNX runtime loads the result.
 
+use std::collections::HashMap;
+
 use half::f16;
 use prost::Message;
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::constant::{Constant, Values};
-use super::onnx::{attribute, decode_proto, name_nodes};
+use super::onnx::{Names, attribute, decode_proto, int_attribute, name_nodes, opset};
 use crate::core::{int8_code, int8_scale};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,7 +39,7 @@ pub enum Precision {
 /// a weight that f16 cannot hold.
 pub fn encode(bytes: &[u8], subject: &str, precision: Precision) -> Result<Vec<u8>> {
     let mut proto = decode_proto(bytes, subject)?;
-    let opset = proto.opset_import.iter().filter(|set| set.domain.is_empty()).map(|set| set.version).max().unwrap_or(0);
+    let opset = opset(&proto);
     if precision == Precision::Int8 && opset < PER_CHANNEL_OPSET {
         let message = format!(
             "int8 codes per channel need opset {PER_CHANNEL_OPSET} and {subject} has {opset}; export it again, or take fp16"
@@ -46,13 +47,21 @@ pub fn encode(bytes: &[u8], subject: &str, precision: Precision) -> Result<Vec<u
         return Err(Error::new(ErrorKind::Usage, "--precision int8", message));
     }
     let Some(graph) = proto.graph.as_mut() else { return Ok(bytes.to_vec()) };
-    if let Some(tensor) = graph.initializer.iter().find(|t| is_coded(t)) {
-        let message = format!("{subject} is not fp32 (tensor {} is int8 or fp16); use --precision keep", tensor.name);
+    let made = graph.node.iter().filter_map(|node| Some((node.output.first()?, constant_in(node)?)));
+    let mut tensors = graph.initializer.iter().map(|t| (&t.name, t)).chain(made);
+    if let Some((name, _)) = tensors.find(|(_, tensor)| is_coded(tensor)) {
+        let message = format!("{subject} is not fp32 (tensor {name} is int8 or fp16); use --precision keep");
         return Err(Error::new(ErrorKind::Usage, "--precision", message));
     }
+    if matches!(precision, Precision::Keep | Precision::Fp32) {
+        return Ok(bytes.to_vec());
+    }
     name_nodes(graph);
+    let mut names = Names::of(graph);
     for weight in weights(graph) {
-        code(graph, &weight, precision).map_err(|what| Error::new(ErrorKind::Model, &weight.node, what))?;
+        let Some(tensor) = remove(graph, &weight.tensor) else { continue };
+        code(graph, &weight, tensor, precision, &mut names)
+            .map_err(|what| Error::new(ErrorKind::Model, &weight.node, what))?;
     }
     Ok(ModelProto::encode_to_vec(&proto))
 }
@@ -61,15 +70,24 @@ fn is_coded(tensor: &TensorProto) -> bool {
     [DataType::Int8, DataType::Uint8, DataType::Float16].iter().any(|t| *t as i32 == tensor.data_type)
 }
 
-/// An initializer that is the weight of a map.
+/// The tensor that a Constant node holds.
+fn constant_in(node: &NodeProto) -> Option<&TensorProto> {
+    attribute(node, "value").filter(|_| node.op_type == "Constant")?.t.as_ref()
+}
+
+/// A constant that is the weight of a map, or of several.
 struct WeightTensor {
+    /// The first map.
     node: String,
     tensor: String,
-    /// The axis of its output channels.
-    axis: usize,
+    /// The axis of its output channels; `None` where maps read it both ways.
+    axis: Option<usize>,
 }
 
 fn weights(graph: &GraphProto) -> Vec<WeightTensor> {
+    let producers: HashMap<&str, &NodeProto> =
+        graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
+    let initializers: HashMap<&str, &TensorProto> = graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
     let mut found: Vec<WeightTensor> = Vec::new();
     for node in &graph.node {
         let transposed = attribute(node, "transB").is_some_and(|a| a.i != 0);
@@ -78,33 +96,65 @@ fn weights(graph: &GraphProto) -> Vec<WeightTensor> {
             "Gemm" | "MatMul" => (2, usize::from(!transposed)),
             _ => continue,
         };
-        let Some(name) = node.input.get(1) else { continue };
-        let is_weight =
-            |t: &&TensorProto| t.name == *name && t.dims.len() == rank && t.data_type == DataType::Float as i32;
-        if graph.initializer.iter().any(|t| is_weight(&t)) && found.iter().all(|w| w.tensor != *name) {
-            found.push(WeightTensor { node: node.name.clone(), tensor: name.clone(), axis });
+        let Some((name, axis)) = node.input.get(1).and_then(|name| source(&producers, name, axis)) else { continue };
+        let held = initializers.get(name).copied().or_else(|| constant_in(producers.get(name)?));
+        if !held.is_some_and(|t| t.dims.len() == rank && t.data_type == DataType::Float as i32) {
+            continue;
+        }
+        match found.iter_mut().find(|w| w.tensor == name) {
+            Some(known) => known.axis = known.axis.filter(|known| *known == axis),
+            None => found.push(WeightTensor { node: node.name.clone(), tensor: name.into(), axis: Some(axis) }),
         }
     }
     found
 }
 
-/// Replaces one weight by its codes and the node that decodes them under the weight's own name.
-fn code(graph: &mut GraphProto, weight: &WeightTensor, precision: Precision) -> std::result::Result<(), String> {
-    let Some(place) = graph.initializer.iter().position(|t| t.name == weight.tensor) else { return Ok(()) };
-    if matches!(precision, Precision::Keep | Precision::Fp32) {
-        return Ok(());
+/// The constant behind `name`, seen through what only moves it, and its axis that is `axis` of `name`.
+fn source<'g>(producers: &HashMap<&str, &'g NodeProto>, name: &'g str, axis: usize) -> Option<(&'g str, usize)> {
+    let (mut name, mut axis) = (name, axis);
+    while let Some(node) = producers.get(name) {
+        match (node.op_type.as_str(), attribute(node, "perm")) {
+            ("Constant", _) => break,
+            ("Identity", _) => {}
+            ("Transpose", Some(perm)) => axis = usize::try_from(*perm.ints.get(axis)?).ok()?,
+            _ => return None,
+        }
+        name = node.input.first()?;
     }
-    let tensor = graph.initializer.remove(place);
-    graph.input.retain(|input| input.name != weight.tensor);
-    let name = weight.tensor.clone();
-    let dims = tensor.dims.clone();
+    Some((name, axis))
+}
+
+/// Takes a float constant out of the graph, whether an initializer or a node.
+fn remove(graph: &mut GraphProto, name: &str) -> Option<TensorProto> {
+    graph.input.retain(|input| input.name != name);
+    if let Some(place) = graph.initializer.iter().position(|t| t.name == name) {
+        return Some(graph.initializer.remove(place));
+    }
+    let makes = |node: &NodeProto| node.output.first().is_some_and(|output| output == name);
+    let place = graph.node.iter().position(|node| makes(node) && constant_in(node).is_some())?;
+    graph.node.remove(place).attribute.into_iter().find_map(|a| a.t)
+}
+
+/// Puts one weight's codes into the graph, and the node that decodes them under the weight's own name.
+fn code(
+    graph: &mut GraphProto,
+    weight: &WeightTensor,
+    tensor: TensorProto,
+    precision: Precision,
+    names: &mut Names,
+) -> std::result::Result<(), String> {
+    let (name, dims) = (weight.tensor.clone(), tensor.dims.clone());
     let Constant { values: Values::F32(values), .. } = Constant::float(tensor) else { return Ok(()) };
-    let initializer = |suffix: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>| TensorProto {
-        name: format!("{name}.{suffix}"),
-        dims: dims.to_vec(),
-        data_type: kind as i32,
-        raw_data,
-        ..TensorProto::default()
+    let mut add = |suffix: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>| {
+        let (name, dims) = (names.fresh(&format!("{name}.{suffix}")), dims.to_vec());
+        graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims,
+            data_type: kind as i32,
+            raw_data,
+            ..TensorProto::default()
+        });
+        name
     };
     let (op, input, setting) = if precision == Precision::Fp16 {
         let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
@@ -112,25 +162,20 @@ fn code(graph: &mut GraphProto, weight: &WeightTensor, precision: Precision) -> 
             return Err("its weight exceeds what f16 can hold; use --precision int8 or fp32".into());
         }
         let raw = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
-        graph.initializer.push(initializer("half", &dims, DataType::Float16, raw));
-        ("Cast", vec![format!("{name}.half")], ("to", DataType::Float as i64))
+        ("Cast", vec![add("half", &dims, DataType::Float16, raw)], int_attribute("to", DataType::Float as i64))
     } else {
         let (codes, scales) = channel_codes(&values, &dims, weight.axis);
         let raw = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
         let zeros = vec![0; scales.len()];
-        let channels = [scales.len() as i64];
-        graph.initializer.push(initializer("codes", &dims, DataType::Int8, codes.iter().map(|c| *c as u8).collect()));
-        graph.initializer.push(initializer("scale", &channels, DataType::Float, raw));
-        graph.initializer.push(initializer("zero", &channels, DataType::Int8, zeros));
-        let input = ["codes", "scale", "zero"].map(|suffix| format!("{name}.{suffix}")).to_vec();
-        ("DequantizeLinear", input, ("axis", weight.axis as i64))
+        let channels: &[i64] = if weight.axis.is_some() { &[scales.len() as i64] } else { &[] };
+        let codes = add("codes", &dims, DataType::Int8, codes.iter().map(|c| *c as u8).collect());
+        let scale = add("scale", channels, DataType::Float, raw);
+        let zero = add("zero", channels, DataType::Int8, zeros);
+        ("DequantizeLinear", vec![codes, scale, zero], int_attribute("axis", weight.axis.unwrap_or(0) as i64))
     };
-    let (key, i) = setting;
-    let setting =
-        AttributeProto { name: key.into(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() };
     let (op_type, attribute) = (op.to_string(), vec![setting]);
     let decoder = NodeProto {
-        name: format!("{name}.decode"),
+        name: names.fresh(&format!("{name}.decode")),
         op_type,
         input,
         output: vec![name],
@@ -141,10 +186,11 @@ fn code(graph: &mut GraphProto, weight: &WeightTensor, precision: Precision) -> 
     Ok(())
 }
 
-/// Symmetric int8 codes with one scale per index of `axis`.
-fn channel_codes(values: &[f32], dims: &[i64], axis: usize) -> (Vec<i8>, Vec<f32>) {
-    let inner: usize = dims[axis + 1..].iter().map(|&d| d as usize).product::<usize>().max(1);
-    let channels = dims[axis].max(1) as usize;
+/// Symmetric int8 codes with one scale per index of `axis`, or one for all.
+fn channel_codes(values: &[f32], dims: &[i64], axis: Option<usize>) -> (Vec<i8>, Vec<f32>) {
+    let behind = axis.map_or(&[][..], |axis| &dims[axis + 1..]);
+    let inner: usize = behind.iter().map(|&d| d as usize).product::<usize>().max(1);
+    let channels = axis.map_or(1, |axis| dims[axis].max(1) as usize);
     let channel = |at: usize| at / inner % channels;
     let mut largest = vec![0.0f32; channels];
     values.iter().enumerate().for_each(|(at, v)| largest[channel(at)] = largest[channel(at)].max(v.abs()));

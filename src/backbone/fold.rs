@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value as TypeValue;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::constant::{Constant, Constants, Values};
+use super::onnx::{int_attribute, reads};
 use super::plan::Plan;
 
 /// Every activation is f32, whatever the file says: f16 inputs, casts and fills become f32. Weights keep their precision.
@@ -43,9 +43,7 @@ pub(crate) fn plain_casts(graph: &mut GraphProto, image: &str) {
         if node.input.get(1).is_some_and(|like| changing.contains(like)) {
             node.op_type = "Cast".into();
             node.input.truncate(1);
-            let (name, float) = ("to".into(), DataType::Float as i64);
-            let kind = AttributeType::Int as i32;
-            node.attribute = vec![AttributeProto { name, r#type: kind, i: float, ..AttributeProto::default() }];
+            node.attribute = vec![int_attribute("to", DataType::Float as i64)];
         }
     }
 }
@@ -54,7 +52,7 @@ pub(crate) fn plain_casts(graph: &mut GraphProto, image: &str) {
 ///
 /// # Errors
 /// Names the node whose operand cannot be worked out.
-pub(crate) fn settle_operands(proto: &ModelProto, image: &str, constants: &mut Constants) -> Result<(), String> {
+pub(crate) fn settle_operands(proto: &mut ModelProto, image: &str, constants: &mut Constants) -> Result<(), String> {
     let Some(graph) = proto.graph.as_ref() else { return Ok(()) };
     let changing = changing(graph, image);
     let is_map = |node: &&NodeProto| matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul");
@@ -68,7 +66,24 @@ pub(crate) fn settle_operands(proto: &ModelProto, image: &str, constants: &mut C
             .map_err(|e| format!("node {node}: its operand {name} cannot be worked out ({})", e.root_cause()))?;
         constants.insert(&name, value);
     }
+    let Some(graph) = proto.graph.as_mut() else { return Ok(()) };
+    graph.node.retain(|node| node.output.iter().any(|name| constants.known(name).is_none()));
     Ok(())
+}
+
+/// Drops the nodes that no image reaches and whose results nothing uses.
+pub(crate) fn drop_idle(graph: &mut GraphProto, image: &str) {
+    let changing: HashSet<String> = changing(graph, image).into_iter().map(str::to_string).collect();
+    let mut used: HashSet<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    let mut kept = Vec::with_capacity(graph.node.len());
+    while let Some(node) = graph.node.pop() {
+        if node.output.iter().any(|name| used.contains(name) || changing.contains(name)) {
+            used.extend(reads(&node).into_iter().map(str::to_string));
+            kept.push(node);
+        }
+    }
+    kept.reverse();
+    graph.node = kept;
 }
 
 /// Tensors that depend on the image.
@@ -108,6 +123,6 @@ fn evaluate(proto: &ModelProto, name: &str, constants: &Constants) -> TractResul
     let model = tract_onnx::onnx().model_for_proto_model(&small)?.into_typed()?;
     let value = Plan::as_is(model)?.start()?.run(tvec!())?.remove(0);
     let dims = value.shape().to_vec();
-    let values = value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+    let values = value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.into();
     Ok(Constant { dims, values: Values::F32(values) })
 }

@@ -56,7 +56,26 @@ pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedMode
         let site = request.sites.iter().position(|site| site.name == map.name);
         op.site = site.zip(request.adapter).map(|(index, adapter)| SiteRef { index, adapter: adapter.clone() });
     }
+    model.nodes.iter().try_for_each(|node| check_inputs(&model, node, file))?;
     Ok(model)
+}
+
+/// Refuses a map whose weight does not fit the tensor that it is given.
+fn check_inputs(model: &TypedModel, node: &TypedNode, file: &OnnxFile) -> TractResult<()> {
+    let Some(map) = node.op_as::<MapOp>().and_then(|op| file.maps.get(op.index)) else { return Ok(()) };
+    let shape = concrete(model.outlet_fact(node.inputs[0])?)?;
+    let (given, needed) = match &map.kind {
+        MapKind::Linear => (shape.last().copied(), map.frozen.weight.in_dim),
+        MapKind::Conv(Geometry { group, kernel, .. }) => {
+            (shape.get(1).copied(), map.frozen.weight.in_dim / (kernel[0] * kernel[1]).max(1) * group)
+        }
+    };
+    ensure!(
+        given == Some(needed),
+        "node {}: its weight takes {needed} channels of a tensor of shape {shape:?}",
+        map.name
+    );
+    Ok(())
 }
 
 fn shaped(mut model: InferenceModel, request: &Request) -> TractResult<TypedModel> {

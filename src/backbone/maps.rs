@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-use super::constant::Constants;
+use super::constant::{Constant, Constants};
 use super::geometry::Geometry;
 use super::onnx::attribute;
 use super::product::Frozen;
@@ -62,9 +62,10 @@ impl Map {
 /// # Errors
 /// Names the node whose weight or form is damaged.
 pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants) -> Result<Vec<Map>, String> {
-    let mut maps = Vec::new();
+    let (mut maps, mut turned) = (Vec::new(), Turned::default());
     for node in &mut graph.node {
-        let Some(map) = map_of(node, constants).map_err(|what| format!("node {}: {what}", node.name))? else {
+        let Some(map) = map_of(node, constants, &mut turned).map_err(|what| format!("node {}: {what}", node.name))?
+        else {
             continue;
         };
         node.input.truncate(1);
@@ -81,7 +82,7 @@ pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants) -> Result<
     }
 }
 
-fn map_of(node: &NodeProto, constants: &mut Constants) -> Result<Option<Map>, String> {
+fn map_of(node: &NodeProto, constants: &mut Constants, turned: &mut Turned) -> Result<Option<Map>, String> {
     let is_conv = node.op_type == "Conv";
     let [x, w, rest @ ..] = &node.input[..] else { return Ok(None) };
     if !(is_conv || matches!(node.op_type.as_str(), "Gemm" | "MatMul")) || constants.known(x).is_some() {
@@ -96,12 +97,12 @@ fn map_of(node: &NodeProto, constants: &mut Constants) -> Result<Option<Map>, St
         return Ok(None);
     }
     let Some(mut weight) = constants.take(w) else { return Ok(None) };
-    let bias = bias.and_then(|name| constants.take(name)).map(|bias| bias.to_f32()).unwrap_or_default();
+    let bias = bias.and_then(|name| constants.take(name));
     let kind = if is_conv {
         MapKind::Conv(Geometry::of(node, [weight.dims[2], weight.dims[3]])?)
     } else {
         if int("transB") == 0 {
-            weight = weight.transposed().ok_or("its weight is not a matrix")?;
+            weight = turned.of(weight).ok_or("its weight is not a matrix")?;
         }
         MapKind::Linear
     };
@@ -111,17 +112,39 @@ fn map_of(node: &NodeProto, constants: &mut Constants) -> Result<Option<Map>, St
     {
         return Err(format!("its {} output channels do not divide into {group} groups", weight.out_dim));
     }
-    let bias = spread(bias, weight.out_dim, factor("beta"))?;
+    let bias = bias.map_or_else(|| Ok(vec![]), |bias| spread(&bias, weight.out_dim, is_conv, factor("beta")))?;
     let (name, op) = (node.name.clone(), node.op_type.clone());
     Ok(Some(Map { name, op, kind, frozen: Arc::new(Frozen { weight, bias }) }))
 }
 
-/// One value per output, from one per output or one for all.
-fn spread(bias: Vec<f32>, out_dim: usize, factor: f32) -> Result<Vec<f32>, String> {
-    let bias: Vec<f32> = bias.into_iter().map(|b| b * factor).collect();
-    match bias.len() {
-        n if n == 0 || n == out_dim => Ok(bias),
-        1 => Ok(bias.repeat(out_dim)),
-        n => Err(format!("its bias has {n} values for {out_dim} outputs")),
+/// Transposed copies of weights that several products share.
+#[derive(Default)]
+struct Turned(Vec<[Constant; 2]>);
+
+impl Turned {
+    /// The transpose of a matrix; the same one whenever several maps share the matrix.
+    fn of(&mut self, matrix: Constant) -> Option<Constant> {
+        if let Some([_, turned]) = self.0.iter().find(|[source, _]| source.is_same(&matrix)) {
+            return Some(turned.clone());
+        }
+        let turned = matrix.permuted(&[1, 0])?;
+        if matrix.is_shared() {
+            self.0.push([matrix, turned.clone()]);
+        }
+        Some(turned)
+    }
+}
+
+/// One value per output, from one per output or, unless it is a convolution's, one for all.
+fn spread(bias: &Constant, out_dim: usize, is_conv: bool, factor: f32) -> Result<Vec<f32>, String> {
+    let values: Vec<f32> = bias.to_f32().into_iter().map(|b| b * factor).collect();
+    if let Some(bad) = values.iter().find(|b| !b.is_finite()) {
+        return Err(format!("its bias holds {bad}; the file is damaged"));
+    }
+    let along_last = bias.dims.last() == Some(&values.len()) && !(is_conv && bias.dims.len() != 1);
+    match values.len() {
+        n if n == out_dim && along_last => Ok(values),
+        1 if !is_conv => Ok(values.repeat(out_dim)),
+        _ => Err(format!("its bias has the shape {:?} for {out_dim} outputs", bias.dims)),
     }
 }

@@ -10,6 +10,7 @@ mod fold;
 mod fuse;
 mod geometry;
 pub(crate) mod graph;
+mod grid;
 mod integer;
 pub(crate) mod map_op;
 mod maps;
@@ -20,6 +21,8 @@ mod product;
 mod quantized;
 mod sites;
 mod weight;
+
+use std::collections::HashSet;
 
 use ndarray::Array2;
 use tract_onnx::prelude::TypedModel;
@@ -44,6 +47,31 @@ pub struct Resident {
     pub f32_bytes: usize,
 }
 
+/// What one map's weight W has lost by being rounded to W'.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rounding {
+    /// The ONNX node's name.
+    pub name: String,
+    /// ||W - W'|| / ||W|| (Frobenius).
+    pub error: f64,
+    /// The share of a row's weights that have become 0, in the row that lost most: one outlier sets the scale of all.
+    pub zeroed: f64,
+}
+
+impl Rounding {
+    fn of(map: &Map, source: &Map) -> Self {
+        let norm = |values: &Array2<f32>| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let (ours, theirs) = (map.frozen.weight.dense(), source.frozen.weight.dense());
+        let zeroed = ours.rows().into_iter().zip(theirs.rows()).map(|(ours, theirs)| {
+            let lost = ours.iter().zip(theirs).filter(|(our, their)| **our == 0.0 && **their != 0.0).count();
+            lost as f64 / theirs.iter().filter(|w| **w != 0.0).count().max(1) as f64
+        });
+        let zeroed = zeroed.fold(0.0, f64::max);
+        let error = norm(&(&theirs - &ours)) / norm(&theirs).max(f64::MIN_POSITIVE);
+        Rounding { name: map.name.clone(), error, zeroed }
+    }
+}
+
 /// A frozen network with a features tensor and a fixed image size.
 #[derive(Debug, Clone)]
 pub struct Backbone {
@@ -60,11 +88,16 @@ impl Backbone {
     ///
     /// `subject` names the file in errors. `features` names the tensor or node that the head sees; without it, the input
     /// of the classifier's linear layer, or the model's output. `size` is height and width in pixels, needed where the
-    /// file leaves them open.
+    /// file leaves them open. Given by value, `bytes` are freed as soon as they are decoded.
     ///
     /// # Errors
     /// Kind `Model` for a file that cannot be used, `Usage` for features or a size that it does not have.
-    pub fn read(bytes: &[u8], subject: &str, features: Option<&str>, size: Option<[usize; 2]>) -> Result<Self> {
+    pub fn read(
+        bytes: impl AsRef<[u8]>,
+        subject: &str,
+        features: Option<&str>,
+        size: Option<[usize; 2]>,
+    ) -> Result<Self> {
         let file = OnnxFile::decode(bytes, subject)?;
         let features = features.map_or_else(|| Ok(file.default_features()), |name| file.tensor_named(name))?;
         let [height, width] = image_size(&file.input, size)?;
@@ -82,6 +115,24 @@ impl Backbone {
     #[must_use]
     pub fn features(&self) -> &str {
         &self.features
+    }
+
+    /// The model's own output tensor.
+    #[must_use]
+    pub fn output(&self) -> &str {
+        self.file.output()
+    }
+
+    /// Whether the model's own output is a linear layer's, one vector per image.
+    ///
+    /// # Errors
+    /// Kind `Model` where the graph up to its output cannot be prepared.
+    pub(crate) fn has_classifier(&self) -> Result<bool> {
+        if self.file.default_features() == self.file.output() {
+            return Ok(false);
+        }
+        let model = self.classifier_graph()?;
+        Ok(self.told(model.output_fact(0).and_then(graph::concrete))?.len() == 2)
     }
 
     /// Height and width of the input in pixels.
@@ -136,28 +187,22 @@ impl Backbone {
         ["int8", "fp16", "fp32"].into_iter().max_by_key(|name| share(name)).unwrap_or("fp32")
     }
 
-    /// Bytes that the frozen network holds in memory.
+    /// Bytes that the frozen network holds in memory; a weight that several maps share is held, and counted, once.
     #[must_use]
     pub fn resident(&self) -> Resident {
+        let mut counted = HashSet::new();
+        let own = |map: &&Map| counted.insert(map.frozen.weight.address());
+        let weight_bytes = self.file.maps.iter().filter(own).map(|map| map.frozen.weight.bytes()).sum();
         let biases: usize = self.file.maps.iter().map(|map| 4 * map.frozen.bias.len()).sum();
-        Resident {
-            weight_bytes: self.file.maps.iter().map(|map| map.frozen.weight.bytes()).sum(),
-            f32_bytes: biases + self.file.constant_bytes,
-        }
+        Resident { weight_bytes, f32_bytes: biases + self.file.constant_bytes }
     }
 
-    /// How far the weights of every map are from those of `source`, the same network in another precision:
-    /// ||W - W'|| / ||W|| (Frobenius) by name.
+    /// What the weights of every map have lost against `source`, the same network in another precision.
     #[must_use]
-    pub fn rounding(&self, source: &Backbone) -> Vec<(String, f64)> {
-        let norm = |values: &Array2<f32>| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    pub fn rounding(&self, source: &Backbone) -> Vec<Rounding> {
         let twins =
             self.file.maps.iter().filter_map(|map| Some((map, source.file.maps.iter().find(|m| m.name == map.name)?)));
-        let error = |(map, twin): (&Map, &Map)| {
-            let (ours, theirs) = (map.frozen.weight.dense(), twin.frozen.weight.dense());
-            (map.name.clone(), norm(&(&theirs - &ours)) / norm(&theirs).max(f64::MIN_POSITIVE))
-        };
-        twins.map(error).collect()
+        twins.map(|(map, twin)| Rounding::of(map, twin)).collect()
     }
 
     /// W of a site, `out_dim` x `in_dim`.

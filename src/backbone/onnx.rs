@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue};
 use tract_onnx::prelude::*;
 
 use super::constant::Constants;
-use super::fold::{plain_casts, settle_operands, single_precision};
+use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
 use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
 use super::quantized::to_float;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,13 +59,16 @@ pub(crate) struct OnnxFile {
 }
 
 impl OnnxFile {
-    /// Decodes and checks `bytes`; `subject` names the file in errors.
+    /// Decodes and checks `bytes`, which are let go as soon as they are decoded; `subject` names the file in errors.
     ///
     /// # Errors
-    /// Kind `Model`: not ONNX, truncated, external data, more than one input, no batch axis, quantized or half precision.
-    pub(crate) fn decode(bytes: &[u8], subject: &str) -> Result<Self> {
+    /// Kind `Model`: not ONNX, truncated, external data, more than one input, no batch axis, or quantized in a way that has no float form
+    /// here.
+    pub(crate) fn decode(bytes: impl AsRef<[u8]>, subject: &str) -> Result<Self> {
         let fault = |message: String| Error::new(ErrorKind::Model, subject, message);
-        let mut proto = decode_proto(bytes, subject)?;
+        let mut proto = decode_proto(bytes.as_ref(), subject)?;
+        drop(bytes);
+        let opset = opset(&proto);
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(fault("not an ONNX file: it holds no graph; export the model again".into()));
         };
@@ -77,10 +81,11 @@ impl OnnxFile {
         check_order(graph, &producers(graph)).map_err(fault)?;
         plain_casts(graph, &input.name);
         let mut constants = Constants::of(graph);
-        to_float(graph, &mut constants).map_err(fault)?;
-        settle_operands(&proto, &input.name, &mut constants).map_err(fault)?;
+        to_float(graph, opset, &mut constants).map_err(fault)?;
+        settle_operands(&mut proto, &input.name, &mut constants).map_err(fault)?;
         let graph = proto.graph.as_mut().expect("just read");
         let maps = maps::take(graph, &mut constants).map_err(fault)?;
+        drop_idle(graph, &input.name);
         let constant_bytes = constants.give_back(graph);
         let producers = producers(graph);
         Ok(OnnxFile { subject: subject.into(), input, maps, constant_bytes, producers, proto })
@@ -194,6 +199,50 @@ pub(crate) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n Attri
     node.attribute.iter().find(|a| a.name == name)
 }
 
+/// Every tensor that a node reads, those in its branches and loops too.
+pub(crate) fn reads(node: &NodeProto) -> Vec<&str> {
+    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
+    for graph in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
+        names.extend(graph.node.iter().flat_map(reads));
+        names.extend(graph.output.iter().map(|o| o.name.as_str()));
+    }
+    names
+}
+
+/// An integer attribute.
+pub(crate) fn int_attribute(name: &str, value: i64) -> AttributeProto {
+    let kind = AttributeType::Int as i32;
+    AttributeProto { name: name.into(), r#type: kind, i: value, ..AttributeProto::default() }
+}
+
+/// The version of ONNX's own operators that a file uses.
+pub(crate) fn opset(proto: &ModelProto) -> i64 {
+    let own = proto.opset_import.iter().filter(|set| set.domain.is_empty() || set.domain == "ai.onnx");
+    own.map(|set| set.version).max().unwrap_or(0)
+}
+
+/// Every name in a graph, so that new ones can be told apart.
+pub(crate) struct Names(HashSet<String>);
+
+impl Names {
+    pub(crate) fn of(graph: &GraphProto) -> Self {
+        let in_nodes = graph.node.iter().flat_map(|n| n.input.iter().chain(&n.output).chain([&n.name]));
+        let values = graph.input.iter().chain(&graph.output).chain(&graph.value_info).map(|v| &v.name);
+        Names(in_nodes.chain(values).chain(graph.initializer.iter().map(|t| &t.name)).cloned().collect())
+    }
+
+    /// `wish`, or if there is one of that name `wish` with a number.
+    pub(crate) fn fresh(&mut self, wish: &str) -> String {
+        let mut name = wish.to_string();
+        let mut count = 1;
+        while !self.0.insert(name.clone()) {
+            count += 1;
+            name = format!("{wish}.{count}");
+        }
+        name
+    }
+}
+
 /// A node's name is its first output's where the exporter gave none, and is made unique where it gave one twice.
 pub(crate) fn name_nodes(graph: &mut GraphProto) {
     let mut seen = HashSet::new();
@@ -259,19 +308,29 @@ fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
             return Err(format!("tensor {} has a negative dimension; the file is damaged", tensor.name));
         }
         let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
-        let held = match DataType::try_from(tensor.data_type) {
-            Ok(DataType::Float) if tensor.raw_data.is_empty() => Some(tensor.float_data.len()),
-            Ok(DataType::Float16) if tensor.raw_data.is_empty() => Some(tensor.int32_data.len()),
-            Ok(DataType::Float) => Some(tensor.raw_data.len() / 4),
-            Ok(DataType::Float16) => Some(tensor.raw_data.len() / 2),
-            _ => None,
-        };
-        if elements.is_none() || held.is_some_and(|held| Some(held) != elements) {
+        if elements.is_none() || elements.and_then(|n| held_by(tensor, n)).is_some_and(|fits| !fits) {
             let (name, dims) = (&tensor.name, &tensor.dims);
             return Err(format!("tensor {name} does not hold the values of its shape {dims:?}; the file is damaged"));
         }
     }
     Ok(())
+}
+
+/// Whether a tensor holds exactly `elements` values; `None` for a type whose size is not known here.
+fn held_by(tensor: &TensorProto, elements: usize) -> Option<bool> {
+    let (bytes, typed) = match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Float => (4, tensor.float_data.len()),
+        DataType::Double => (8, tensor.double_data.len()),
+        DataType::Int64 => (8, tensor.int64_data.len()),
+        DataType::Uint64 => (8, tensor.uint64_data.len()),
+        DataType::Uint32 => (4, tensor.uint64_data.len()),
+        DataType::Int32 => (4, tensor.int32_data.len()),
+        DataType::Float16 | DataType::Int16 | DataType::Uint16 => (2, tensor.int32_data.len()),
+        DataType::Int8 | DataType::Uint8 | DataType::Bool => (1, tensor.int32_data.len()),
+        _ => return None,
+    };
+    let raw = tensor.raw_data.len();
+    Some(if raw == 0 { typed == elements } else { elements.checked_mul(bytes) == Some(raw) })
 }
 
 fn image_input(graph: &GraphProto) -> std::result::Result<ImageInput, String> {

@@ -1,5 +1,7 @@
 //! A frozen weight, owned, in the precision in which it ships.
 
+use std::sync::Arc;
+
 use faer::MatRef;
 use half::f16;
 use ndarray::Array2;
@@ -21,14 +23,14 @@ pub(crate) struct FrozenWeight {
     pub(crate) codes: Codes,
 }
 
-/// The numbers of a weight as they lie in memory.
+/// The numbers of a weight as they lie in memory; weights that are one tensor in the file share them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Codes {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+    F32(Arc<[f32]>),
+    F16(Arc<[f16]>),
     /// w = (code - zero) * scale, one scale per row; no zero-points where all are 0.
     Int8 {
-        codes: Vec<i8>,
+        codes: Arc<[i8]>,
         scales: Vec<f32>,
         zeros: Vec<i8>,
     },
@@ -52,6 +54,15 @@ impl FrozenWeight {
             Codes::F32(values) => Weight::F32(values),
             Codes::F16(values) => Weight::F16(values),
             Codes::Int8 { codes, scales, zeros } => Weight::Int8 { codes, scales, zeros },
+        }
+    }
+
+    /// Where its numbers lie.
+    pub(crate) fn address(&self) -> usize {
+        match &self.codes {
+            Codes::F32(values) => values.as_ptr().addr(),
+            Codes::F16(values) => values.as_ptr().addr(),
+            Codes::Int8 { codes, .. } => codes.as_ptr().addr(),
         }
     }
 

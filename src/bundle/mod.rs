@@ -130,7 +130,7 @@ impl Bundle {
         }
     }
 
-    /// Reads and decodes the backbone. Its bytes are not kept: once decoded, each weight is held once.
+    /// Reads and decodes the backbone. Its bytes are let go before its weights are prepared, each of which is held once.
     ///
     /// # Errors
     /// Kind `Model`; `Bundle` where its entries ask for what the backbone does not have, or the file is no longer what it
@@ -143,7 +143,7 @@ impl Bundle {
         let size = [self.preprocess.height, self.preprocess.width];
         let subject = self.path.display().to_string();
         let backbone =
-            Backbone::read(&bytes, &subject, Some(&self.features), Some(size)).map_err(|e| match e.kind() {
+            Backbone::read(bytes, &subject, Some(&self.features), Some(size)).map_err(|e| match e.kind() {
                 ErrorKind::Usage => self.container.fault(format_args!("its backbone does not fit it ({e})")),
                 _ => e,
             })?;

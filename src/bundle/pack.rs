@@ -17,7 +17,7 @@ use super::{
 };
 use crate::adapter::{Adapter, MOST_DIRECTIONS, MOST_PAIRS, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
-use crate::backbone::{Backbone, Precision, Selection, SharedAdapter, Site, encode};
+use crate::backbone::{Backbone, Precision, Rounding, Selection, SharedAdapter, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Classes of the made-up task that the gradient check trains for.
@@ -30,6 +30,9 @@ const MAX_LABELS_BYTES: u64 = 16 << 20;
 
 /// Relative rounding error of a weight from which it is worth a warning: int8 codes of evenly spread weights lose 0.5 %.
 const LOSSY: f64 = 0.02;
+
+/// Share of a row's weights become 0 from which it is worth a warning: networks that keep their accuracy lose up to 14 %.
+const EMPTIED: f64 = 0.3;
 
 /// What to pack, and how.
 #[derive(Debug, Clone)]
@@ -69,6 +72,8 @@ pub struct SiteReport {
     pub reserve: usize,
     /// ||W - W'|| / ||W|| of its weight as it ships against the file's; null where nothing was rounded.
     pub rounding_error: Option<f64>,
+    /// The share of weights that rounding has made 0 in the row that lost most; null where nothing was rounded.
+    pub rounded_to_zero: Option<f64>,
 }
 
 /// What `pack` answers.
@@ -134,7 +139,7 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     }
     let Selection { sites, left_out } = backbone.select(&request.sites, request.rank)?;
     let mut notes: Vec<String> = left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)).collect();
-    notes.extend(lossy(&rounding));
+    notes.extend(lossy(&rounding, request.precision));
     let reserve = request.reserve.max(request.rank);
     if reserve > request.reserve {
         notes.push(format!(
@@ -156,15 +161,14 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     container.write_new(&request.output)?;
     let listed = Bundle::open(&request.output)?;
     let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
+    let lost = |name: &str| rounding.iter().find(|lost| lost.name == name && lost.error > 0.0);
     let describe = |site: &BundleSite| SiteReport {
         name: site.name.clone(),
         out_dim: site.out_dim,
         in_dim: site.in_dim,
         reserve: site.reserve,
-        rounding_error: rounding
-            .iter()
-            .find(|(name, error)| *name == site.name && *error > 0.0)
-            .map(|(_, error)| *error),
+        rounding_error: lost(&site.name).map(|lost| lost.error),
+        rounded_to_zero: lost(&site.name).map(|lost| lost.zeroed),
     };
     let resident = backbone.resident();
     Ok(PackReport {
@@ -259,13 +263,20 @@ fn clamped(asked: usize, sites: &[Site], shipped: &[Directions]) -> Vec<String> 
     short.map(|(site, d)| format!("{} has only {} directions, not {asked}", site.name, d.sigma.len())).collect()
 }
 
-/// Layers whose weights lose more than [`LOSSY`] in the chosen precision.
-fn lossy(rounding: &[(String, f64)]) -> Vec<String> {
-    let layers = rounding.iter().filter(|(_, error)| *error > LOSSY);
-    let say = |(name, error): &(String, f64)| {
-        format!("{name} loses {:.1} % of its weight in this precision; if accuracy suffers, take fp16", error * 100.0)
+/// Layers whose weights lose more than [`LOSSY`], or a row of them more than [`EMPTIED`], in the chosen precision.
+fn lossy(rounding: &[Rounding], precision: Precision) -> Vec<String> {
+    let next = if precision == Precision::Fp16 { "fp32" } else { "fp16" };
+    let say = |Rounding { name, error, zeroed }: &Rounding| {
+        let what = if *error > LOSSY {
+            format!("loses {:.1} % of its weight", error * 100.0)
+        } else if *zeroed > EMPTIED {
+            format!("has a row whose outlier rounds {:.0} % of its weights to 0", zeroed * 100.0)
+        } else {
+            return None;
+        };
+        Some(format!("{name} {what} in this precision; if accuracy suffers, take {next}"))
     };
-    layers.map(say).collect()
+    rounding.iter().filter_map(say).collect()
 }
 
 struct Checked {
@@ -301,7 +312,23 @@ fn check(
     let forward_error = check_forward(backbone, &mut network, &images)?;
     shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&away);
     let gradient_error = check_gradients(&mut network, &shared, sites, &images, &labels)?;
+    check_classifier(backbone, &images)?;
     Ok(Checked { feature_dim, forward_error, gradient_error })
+}
+
+/// Runs the model to its own output once, where that is a classifier.
+fn check_classifier(backbone: &Backbone, images: &[f32]) -> Result<()> {
+    if !backbone.has_classifier()? {
+        return Ok(());
+    }
+    let mut classifier = Network::own_classifier(backbone)?;
+    let boundary = classifier.prefix(images)?;
+    let scores = classifier.forward(&boundary)?;
+    if scores.iter().all(|score| score.is_finite()) {
+        return Ok(());
+    }
+    let message = "the model's own output is not finite for a random image; the file is damaged";
+    Err(Error::new(ErrorKind::Check, backbone.output(), message))
 }
 
 /// A copy of the adapter with pairs away from their start, b a tenth of its direction's singular value, and a head that
