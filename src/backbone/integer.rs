@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::constant::{Constant, Values};
 use super::grid::{Grid, Kind, Quantizer};
 use super::onnx::{attribute, int_attribute};
-use super::quantized::{Rewriter, operand, output};
+use super::quantized::{NOT_BLOCKED, Rewriter, operand, output};
 
 type Outcome<T> = Result<T, String>;
 
@@ -45,11 +45,7 @@ impl Rewriter<'_> {
             "DynamicQuantizeLinear" => self.dynamic(&node),
             "MatMulInteger" | "ConvInteger" => self.product(&node),
             "QLinearSoftmax" => self.q_softmax(node),
-            op if BLOCKED.contains(&op) => {
-                Err("its weight is quantized in blocks, which is not supported; quantize per \
-                                                tensor or per output channel"
-                    .into())
-            }
+            op if BLOCKED.contains(&op) => Err(NOT_BLOCKED.into()),
             _ => {
                 if let Some(op) = float(&UNARY) {
                     if attribute(&node, "channels_last").is_some_and(|a| a.i != 0) {

@@ -1,9 +1,10 @@
-//! Quantized files in float form. Weights keep their int8 codes; activations become floats.
+//! Quantized files in float form. Weights of 8 bits keep their codes; activations, biases and constants of 16 bits become
+//! floats.
 //!
 //! A pair of QuantizeLinear and DequantizeLinear around an activation rounds it to a grid and cuts it off at the grid's
 //! ends. The rounding is dropped: it only adds noise, and has no gradient. The ends are kept as a clip: exporters fold
-//! ReLU and ReLU6 into them. So what is computed is the network that was quantized, with its weights as deployed; its
-//! features differ from the rounded ones by less than the rounding does.
+//! ReLU and ReLU6 into them. So what is computed is the network that was quantized, with its weights as deployed and its
+//! activations not rounded. Whoever reads a quantized activation has to name the grid that it was written with.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,6 +13,9 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use super::constant::{Constant, Constants, Values, is_float};
 use super::grid::{Grid, Integers, Kind, Quantizer};
 use super::onnx::{Names, attribute};
+
+/// Why a scale for every few numbers of a row is refused.
+pub(super) const NOT_BLOCKED: &str = "blocked quantization is not supported; quantize per tensor or per output channel";
 
 /// Operators that move numbers without computing with them.
 const MOVES: [&str; 11] = [
@@ -103,7 +107,7 @@ fn integers(graph: &mut GraphProto) -> HashMap<String, Outcome<Integers>> {
 impl Rewriter<'_> {
     fn rewrite(&mut self, mut node: NodeProto) -> Outcome<()> {
         if attribute(&node, "block_size").is_some_and(|a| a.i != 0) {
-            return Err("blocked quantization is not supported; quantize per tensor or per output channel".into());
+            return Err(NOT_BLOCKED.into());
         }
         match node.op_type.as_str() {
             "QuantizeLinear" => self.quantize(&node),
