@@ -38,7 +38,7 @@ fn read(name: &str) -> Vec<u8> {
 fn logits(backbone: &Backbone) -> Vec<f32> {
     let image: Vec<f32> = (0..3 * SIDE * SIDE).map(|at| (at * 37 % 101) as f32 / 50.0 - 1.0).collect();
     let mut network = Network::own_classifier(backbone).unwrap();
-    let boundary = network.prefix(&image, backbone.size()).unwrap();
+    let boundary = network.prefix(&image).unwrap();
     network.forward(&boundary).unwrap()
 }
 
