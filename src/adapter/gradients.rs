@@ -21,6 +21,12 @@ impl Gradients {
         Gradients { sites, head: vec![0.0; classes * (features + 1)], loss: 0.0, images: 0, right: 0 }
     }
 
+    /// Back to zeros, of no images.
+    pub(crate) fn clear(&mut self) {
+        self.sites.iter_mut().flatten().chain(&mut self.head).for_each(|g| *g = 0.0);
+        (self.loss, self.images, self.right) = (0.0, 0, 0);
+    }
+
     /// Adds the gradients of one micro-batch: a plane per site, dW and db of the head.
     pub(crate) fn add(&mut self, pairs: &[Vec<f32>], dw: &[f32], db: &[f32]) {
         for (sum, plane) in self.sites.iter_mut().zip(pairs) {

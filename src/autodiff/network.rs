@@ -34,7 +34,7 @@ impl Boundary {
 }
 
 /// The result of one micro-batch; gradients are of the sum of its losses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct StepOutput {
     /// Cross-entropy of each image, in nats; 0 where the label is negative.
     pub loss: Vec<f32>,
@@ -54,7 +54,7 @@ pub struct StepOutput {
 /// learns) and then pass their map's output on: all methods start from the same features, bit for bit.
 #[derive(Clone)]
 pub struct NetworkPlan {
-    prefix: Plan,
+    prefix: Option<Plan>,
     forward: Plan,
     step: Option<Plan>,
     subject: String,
@@ -68,7 +68,7 @@ pub struct NetworkPlan {
 /// A network that one thread runs, a micro-batch of [`Network::batch`] images at a time, NCHW, row-major.
 pub struct Network {
     plan: NetworkPlan,
-    prefix: Run,
+    prefix: Option<Run>,
     forward: Run,
     step: Option<Run>,
 }
@@ -131,7 +131,7 @@ impl NetworkPlan {
         let boundary = backbone.told(boundary)?;
         Ok(NetworkPlan {
             step: step.transpose()?,
-            prefix: backbone.told(Plan::optimized(cut.prefix))?,
+            prefix: Some(backbone.told(Plan::optimized(cut.prefix))?),
             forward: backbone.told(Plan::optimized(cut.suffix))?,
             subject: backbone.features().to_string(),
             batch,
@@ -168,6 +168,18 @@ impl NetworkPlan {
         tensors.map(Boundary).map_err(|e| failed(&self.subject, &e))
     }
 
+    /// Images in one micro-batch.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Length of an image's feature vector.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
     /// Ready to run on this thread.
     ///
     /// # Errors
@@ -175,7 +187,7 @@ impl NetworkPlan {
     pub fn start(&self) -> Result<Network> {
         let start = |plan: &Plan| plan.start().map_err(|e| failed(&self.subject, &e));
         Ok(Network {
-            prefix: start(&self.prefix)?,
+            prefix: self.prefix.as_ref().map(start).transpose()?,
             forward: start(&self.forward)?,
             step: self.step.as_ref().map(start).transpose()?,
             plan: self.clone(),
@@ -238,7 +250,10 @@ impl Network {
     /// Kind `Internal` where the run fails; the images' number of floats is checked.
     pub fn prefix(&mut self, images: &[f32]) -> Result<Boundary> {
         let shape = self.shape();
-        let mut run = || Ok(Boundary(self.prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?));
+        let mut run = || -> TractResult<Boundary> {
+            let prefix = self.prefix.as_mut().context("the prefix has been let go")?;
+            Ok(Boundary(prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?))
+        };
         run().map_err(|e| failed(&self.plan.subject, &e))
     }
 
@@ -257,7 +272,8 @@ impl Network {
         let [prefix, suffix] = costs;
         let mut run = || -> TractResult<()> {
             let images = Tensor::from_shape(&shape, images)?.into_tvalue();
-            let mut boundary = self.prefix.profile(tvec!(images), prefix)?;
+            let run = self.prefix.as_mut().context("the prefix has been let go")?;
+            let mut boundary = run.profile(tvec!(images), prefix)?;
             if let Some(step) = &mut self.step {
                 boundary.push(Tensor::zero::<i64>(&[batch])?.into_tvalue());
                 step.profile(boundary, suffix)?;
@@ -283,18 +299,36 @@ impl Network {
     /// # Errors
     /// Kind `Internal` where the run fails or the network was planned for inference only.
     pub fn step(&mut self, boundary: &Boundary, labels: &[i64]) -> Result<StepOutput> {
-        let mut run = || -> TractResult<StepOutput> {
+        let mut output = StepOutput::default();
+        self.step_into(boundary, labels, &mut output)?;
+        Ok(output)
+    }
+
+    /// The same, written over an earlier output, whose memory is used again.
+    ///
+    /// # Errors
+    /// As [`Network::step`].
+    pub fn step_into(&mut self, boundary: &Boundary, labels: &[i64], output: &mut StepOutput) -> Result<()> {
+        let mut run = || -> TractResult<()> {
             let step = self.step.as_mut().context("planned for inference only")?;
             let mut inputs = boundary.0.clone();
             inputs.push(Tensor::from_shape(&[labels.len()], labels)?.into_tvalue());
-            let outputs = step.run(inputs)?;
-            let values = outputs.iter().map(|v| Ok(floats(v)?.to_vec())).collect::<TractResult<Vec<_>>>()?;
-            let mut values = values.into_iter();
-            let mut next = || values.next().context("an output is missing");
-            let (loss, logits, dw, db) = (next()?, next()?, next()?, next()?);
-            Ok(StepOutput { loss, logits, dw, db, pairs: values.collect() })
+            let values = step.run(inputs)?;
+            ensure!(values.len() >= 4, "an output is missing");
+            let StepOutput { loss, logits, dw, db, pairs } = output;
+            pairs.resize_with(values.len() - 4, Vec::new);
+            for (to, value) in [loss, logits, dw, db].into_iter().chain(pairs).zip(&values) {
+                to.clear();
+                to.extend_from_slice(floats(value)?);
+            }
+            Ok(())
         };
         run().map_err(|e| failed(&self.plan.subject, &e))
+    }
+
+    /// Lets go of the prefix: from here on only boundaries at hand can be run.
+    pub fn drop_prefix(&mut self) {
+        (self.prefix, self.plan.prefix) = (None, None);
     }
 }
 

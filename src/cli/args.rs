@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
+use crate::session::CachePlace;
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
 ///
@@ -123,6 +124,12 @@ pub(super) struct TrainArgs {
     /// Decides order, split and augmentation; same seed, same bytes.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+    /// Threads that photos are run on; the result does not depend on them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) threads: u32,
+    /// Where to keep what the frozen part makes of each photo, so that it runs only once per photo.
+    #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
+    pub(super) cache: CacheArg,
     /// Random crops and mirror images [default: off].
     #[arg(long, value_enum)]
     pub(super) augment: Option<Switch>,
@@ -177,9 +184,32 @@ pub(super) struct BenchArgs {
     /// Photos per step.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch: u32,
+    /// Threads that photos are run on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) threads: u32,
     /// Also time every node of a training step, against its arithmetic.
     #[arg(long)]
     pub(super) profile: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum CacheArg {
+    /// In a file without a name beside the store; it vanishes with the run.
+    Disk,
+    /// In memory.
+    Ram,
+    /// Nowhere.
+    Off,
+}
+
+impl From<CacheArg> for CachePlace {
+    fn from(cache: CacheArg) -> Self {
+        match cache {
+            CacheArg::Disk => CachePlace::Disk,
+            CacheArg::Ram => CachePlace::Ram,
+            CacheArg::Off => CachePlace::Off,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use super::args::BenchArgs;
 use super::open_store;
-use super::output::{Output, size};
+use super::output::{Output, count, size};
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::session::{BenchReport, Profile, bench};
@@ -10,15 +10,18 @@ use crate::session::{BenchReport, Profile, bench};
 pub(super) fn run(args: &BenchArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
-    let report = bench(&bundle, store.as_ref(), args.batch as usize, args.profile)?;
+    let report = bench(&bundle, store.as_ref(), args.batch as usize, args.threads as usize, args.profile)?;
     output.result(&report, describe)
 }
 
 fn describe(report: &BenchReport) -> String {
     let mut text = format!("forward          {:8.2} ms a photo\n", report.forward_ms);
     text += &format!("adapted forward  {:8.2} ms a photo\n", report.adapted_forward_ms);
-    text += &format!("training step    {:8.1} ms for {} photos\n", report.step_ms, report.batch);
-    text += &format!("  prefix cached  {:8.1} ms\n", report.cached_step_ms);
+    text += &format!("training step    {:8.1} ms for {} photos", report.step_ms, report.batch);
+    text += &format!(" on {}\n", count(report.threads, "thread"));
+    if let Some(ms) = report.cached_step_ms {
+        text += &format!("  prefix cached  {ms:8.1} ms\n");
+    }
     if let Some(bytes) = report.peak_rss_bytes {
         text += &format!("peak memory      {:>8}\n", size(bytes));
     }

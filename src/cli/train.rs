@@ -59,6 +59,8 @@ fn lesson(args: &TrainArgs) -> Lesson {
         augment: args.augment == Some(Switch::On),
         interval: args.interval,
         min_age: args.min_age,
+        threads: args.threads as usize,
+        cache: args.cache.into(),
         ..defaults
     }
 }

@@ -1,16 +1,18 @@
 //! How fast this machine is with a bundle.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::crew::Crew;
 use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
 use super::profile::{Profile, profile};
 use super::store::Store;
 use super::train::{fresh_adapter, median};
 use crate::adapter::{Adapter, SiteSettings, Update};
-use crate::autodiff::Network;
+use crate::autodiff::{Network, NetworkPlan, StepOutput};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::AdamW;
@@ -30,8 +32,8 @@ pub struct BenchReport {
     pub adapted_forward_ms: f64,
     /// One batch: prefix, forward, backward, optimizer.
     pub step_ms: f64,
-    /// The same with the prefix's output at hand.
-    pub cached_step_ms: f64,
+    /// The same with the prefix's output at hand; null where it cannot be kept.
+    pub cached_step_ms: Option<f64>,
     /// Photos per step.
     pub batch: usize,
     /// Threads used.
@@ -43,11 +45,17 @@ pub struct BenchReport {
     pub profile: Option<Profile>,
 }
 
-/// Times `bundle` on made-up photos.
+/// Times `bundle` on made-up photos, the training step on `threads` threads.
 ///
 /// # Errors
 /// As opening and planning the network; `Mismatch` for a store of another bundle.
-pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: bool) -> Result<BenchReport> {
+pub fn bench(
+    bundle: &Bundle,
+    store: Option<&Store>,
+    batch: usize,
+    threads: usize,
+    profiled: bool,
+) -> Result<BenchReport> {
     let backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
     let adapter = match store {
@@ -55,33 +63,53 @@ pub fn bench(bundle: &Bundle, store: Option<&Store>, batch: usize, profiled: boo
         None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES)?,
     };
     let mut gradients = adapter.zero_gradients();
-    let shared: SharedAdapter = std::sync::Arc::new(std::sync::RwLock::new(adapter));
+    let shared: SharedAdapter = Arc::new(RwLock::new(adapter));
     let none = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
-    let mut bare = Network::inference(&backbone, &sites, &std::sync::Arc::new(std::sync::RwLock::new(none)))?;
+    let mut bare = Network::inference(&backbone, &sites, &Arc::new(RwLock::new(none)))?;
     let micro = bare.batch();
     let images: Vec<f32> = (0..micro * bare.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect();
-    let labels = vec![0; micro];
     let forward_ms = timed(micro, || bare.prefix(&images).and_then(|b| bare.forward(&b)).map(drop))?;
     drop(bare);
-    let mut network = Network::training(&backbone, &sites, &shared)?;
+    let plan = NetworkPlan::training(&backbone, &sites, &shared)?;
+    drop(backbone);
+    let mut network = plan.start()?;
     let adapted_forward_ms = timed(micro, || network.prefix(&images).and_then(|b| network.forward(&b)).map(drop))?;
-    let boundary = network.prefix(&images)?;
-    let rounds = batch.div_ceil(micro);
+    let mut boundary = vec![0.0; plan.boundary_len().unwrap_or(0)];
+    if plan.boundary_len().is_some() {
+        network.prefix(&images)?.copy_to(&mut boundary)?;
+    }
+    let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
+    drop(network);
+    let mut crew = Crew::start(&plan, threads)?;
     let update = Update { lr: 0.0, head_lr: 0.0, optimizer: AdamW::default() };
+    let made_up = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
-        for _ in 0..rounds {
-            let fresh = if cached { None } else { Some(network.prefix(&images)?) };
-            let output = network.step(fresh.as_ref().unwrap_or(&boundary), &labels)?;
+        let made_up = made_up.clone();
+        let spare = made_up.clone();
+        let work = move |network: &mut Network, ()| -> Result<StepOutput> {
+            let (images, boundary, spare) = &*made_up;
+            let boundary = if cached { network.plan().boundary(boundary) } else { network.prefix(images) }?;
+            let mut output = lock(spare).pop().unwrap_or_default();
+            network.step_into(&boundary, &vec![0; network.batch()], &mut output)?;
+            Ok(output)
+        };
+        gradients.clear();
+        crew.each(std::iter::repeat_n((), batch.div_ceil(micro)), work, |output| {
+            let output = output?;
             gradients.add(&output.pairs, &output.dw, &output.db);
-        }
-        shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).update(&gradients, &update)
+            lock(&spare.2).push(output);
+            Ok(())
+        })?;
+        shared.write().unwrap_or_else(PoisonError::into_inner).update(&gradients, &update)
     };
     let step_ms = timed(1, || step(false))?;
-    let cached_step_ms = timed(1, || step(true))?;
+    let cached_step_ms = plan.boundary_len().map(|_| timed(1, || step(true))).transpose()?;
     let peak_rss_bytes = peak_rss_bytes();
-    let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
-    let threads = 1;
     Ok(BenchReport { forward_ms, adapted_forward_ms, step_ms, cached_step_ms, batch, threads, peak_rss_bytes, profile })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The median time in ms of one of the `parts` of `work`, after one run that does not count.

@@ -46,6 +46,15 @@ impl Crew {
         }
     }
 
+    /// Does `act` to the network of every thread.
+    pub(super) fn for_all(&mut self, act: fn(&mut Network)) {
+        match self {
+            Crew::Alone(network) => act(network),
+            // A thread that has died is told of by the next piece of work.
+            Crew::Many(workers) => workers.iter().for_each(|worker| drop(worker.send(Box::new(act)))),
+        }
+    }
+
     /// Does `work` to every item and shows what it gave to `visit`, in the order of the items.
     ///
     /// # Errors

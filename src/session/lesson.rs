@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::CachePlace;
 use super::dataset::Quarantined;
 use crate::core::{Method, Start};
 
@@ -54,6 +55,10 @@ pub struct Lesson {
     pub interval: Option<u32>,
     /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
     pub min_age: Option<u32>,
+    /// Threads that photos are run on; the result does not depend on them.
+    pub threads: usize,
+    /// Where what the prefix makes of each photo is kept.
+    pub cache: CachePlace,
 }
 
 impl Lesson {
@@ -73,6 +78,8 @@ impl Lesson {
             augment: false,
             interval: None,
             min_age: None,
+            threads: 1,
+            cache: CachePlace::Disk,
         }
     }
 }
@@ -119,6 +126,10 @@ pub struct TrainReport {
     pub seconds: f64,
     /// Median time of one batch: prefix, forward, backward, optimizer; no image decoding.
     pub step_ms_median: Option<f64>,
+    /// Threads that photos were run on.
+    pub threads: usize,
+    /// Bytes of the cache of the prefix's outputs; 0 where there is none.
+    pub cache_bytes: u64,
     /// The process's largest resident size (VmHWM).
     pub peak_rss_bytes: Option<u64>,
     /// The planned largest resident size; null, this version does not plan.

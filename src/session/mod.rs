@@ -1,6 +1,8 @@
 //! What happens on the device: photos are read, a lesson is trained, its result is kept in a store and used.
 
 mod bench;
+mod cache;
+mod crew;
 mod dataset;
 mod evaluate;
 mod image;
@@ -12,10 +14,12 @@ mod plan;
 mod predict;
 mod profile;
 mod runner;
+mod source;
 mod store;
 mod train;
 
 pub use bench::{BenchReport, bench};
+pub use cache::CachePlace;
 pub use dataset::{Dataset, Quarantine, Quarantined, Sample, order};
 pub use evaluate::{Evaluation, evaluate};
 pub use image::{Augment, load};

@@ -1,73 +1,109 @@
 //! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
+use super::cache::{Cache, CachePlace};
+use super::crew::Crew;
 use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
-use super::image::{Augment, load};
+use super::image::Augment;
 use super::lesson::{Event, Observer, Progress};
+use super::source::{Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
-use crate::autodiff::Network;
+use crate::autodiff::{Network, NetworkPlan};
 use crate::backbone::SharedAdapter;
-use crate::bundle::{Bundle, Preprocess};
+use crate::bundle::Bundle;
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A planned network with its adapter and the photos that it could not read.
+/// A planned network on one or more threads, with its adapter and the photos that it could not read.
 pub(super) struct Runner {
-    network: Network,
+    crew: Crew,
+    source: Arc<Source>,
+    /// Images in a micro-batch.
+    micro: usize,
     adapter: SharedAdapter,
-    preprocess: Preprocess,
     quarantine: Quarantine,
+    /// The place of each sample in the cache.
+    slots: Vec<usize>,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
+}
+
+/// What a [`Runner`] takes from the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Means<'m> {
+    pub(super) threads: usize,
+    pub(super) cache: CachePlace,
+    /// Where a cache on disk lies.
+    pub(super) folder: &'m Path,
+    /// Photos that it may keep.
+    pub(super) photos: usize,
+}
+
+impl Means<'static> {
+    /// One thread, nothing kept.
+    fn plain() -> Self {
+        Means { threads: 1, cache: CachePlace::Off, folder: Path::new(""), photos: 0 }
+    }
 }
 
 impl Runner {
     /// Ready to classify.
     pub(super) fn inference(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
-        Self::build(bundle, adapter, false)
+        Self::build(bundle, adapter, false, &Means::plain())
     }
 
-    /// Ready to classify and to train.
-    pub(super) fn training(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
-        Self::build(bundle, adapter, true)
+    /// Ready to classify, and to train where `train` says so.
+    pub(super) fn build(bundle: &Bundle, adapter: Adapter, train: bool, means: &Means) -> Result<Self> {
+        let backbone = bundle.backbone()?;
+        let sites = bundle.sites_in(&backbone)?;
+        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+        let plan = if train {
+            NetworkPlan::training(&backbone, &sites, &adapter)?
+        } else {
+            NetworkPlan::inference(&backbone, &sites, &adapter)?
+        };
+        drop(backbone);
+        bundle.check_features(plan.features())?;
+        Self::around(&plan, adapter, bundle, false, means)
     }
 
     /// Ready to classify with the model's own output, which must have `classes` values.
     pub(super) fn own_classifier(bundle: &Bundle, classes: usize) -> Result<Self> {
-        let network = Network::own_classifier(&bundle.backbone()?)?;
-        if network.features() != classes {
-            let message =
-                format!("has {classes} labels, but its model has {} outputs; pack it again", network.features());
+        let plan = NetworkPlan::own_classifier(&bundle.backbone()?)?;
+        if plan.features() != classes {
+            let message = format!("has {classes} labels, but its model has {} outputs; pack it again", plan.features());
             return Err(Error::new(ErrorKind::Mismatch, bundle.path.display(), message));
         }
         let adapter = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
-        Ok(Self::around(network, Arc::new(RwLock::new(adapter)), bundle, true))
+        Self::around(&plan, Arc::new(RwLock::new(adapter)), bundle, true, &Means::plain())
     }
 
-    fn around(network: Network, adapter: SharedAdapter, bundle: &Bundle, own_classifier: bool) -> Self {
-        let preprocess = bundle.preprocess.clone();
-        Runner { network, adapter, preprocess, quarantine: Quarantine::default(), own_classifier }
+    fn around(
+        plan: &NetworkPlan,
+        adapter: SharedAdapter,
+        bundle: &Bundle,
+        own_classifier: bool,
+        means: &Means,
+    ) -> Result<Self> {
+        let len = plan.boundary_len().filter(|_| means.photos > 0);
+        let cache = len.map(|len| Cache::new(means.cache, means.folder, means.photos, len)).transpose()?.flatten();
+        Ok(Runner {
+            crew: Crew::start(plan, means.threads)?,
+            source: Arc::new(Source::new(bundle.preprocess.clone(), cache)),
+            micro: plan.batch(),
+            adapter,
+            quarantine: Quarantine::default(),
+            slots: Vec::new(),
+            own_classifier,
+        })
     }
 
     pub(super) fn is_own_classifier(&self) -> bool {
         self.own_classifier
-    }
-
-    fn build(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<Self> {
-        let backbone = bundle.backbone()?;
-        let sites = bundle.sites_in(&backbone)?;
-        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
-        let network = if train {
-            Network::training(&backbone, &sites, &adapter)?
-        } else {
-            Network::inference(&backbone, &sites, &adapter)?
-        };
-        bundle.check_features(network.features())?;
-        Ok(Self::around(network, adapter, bundle, false))
     }
 
     pub(super) fn adapter(&self) -> RwLockReadGuard<'_, Adapter> {
@@ -82,26 +118,24 @@ impl Runner {
         self.quarantine.list()
     }
 
-    /// The pixels of a photo, or `None` after it has been set aside.
-    fn pixels(&mut self, path: &Path, augment: Option<Augment>, observer: &mut Observer) -> Option<Vec<f32>> {
-        match load(path, &self.preprocess, augment) {
-            Ok(pixels) => Some(pixels),
-            Err(error) => {
-                if self.quarantine.add(path, error.message()) {
-                    observer(Progress::Warning(&format!("set aside {error}")));
-                }
-                None
-            }
-        }
-    }
-
-    /// The features of one photo.
-    fn features(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
-        let padded = pad(&[pixels], self.network.batch());
-        let boundary = self.network.prefix(&padded)?;
-        let mut features = self.network.forward(&boundary)?;
-        features.truncate(self.network.features());
-        Ok(features)
+    /// Runs photos by ones and shows the feature vector of each, or `None` where it cannot be read, to `visit`, in order.
+    fn features(
+        &mut self,
+        photos: impl IntoIterator<Item = Photo>,
+        observer: &mut Observer,
+        mut visit: impl FnMut(Option<&[f32]>, &mut Observer),
+    ) -> Result<()> {
+        let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
+        let work = move |network: &mut Network, photo: Photo| {
+            let width = network.features();
+            source.features(network, vec![photo]).map(|done| (done, width))
+        };
+        self.crew.each(photos, work, |done| {
+            let (done, width) = done?;
+            set_aside(quarantine, done.unreadable, observer);
+            visit(done.output.as_ref().and_then(|rows| rows.get(..width)), observer);
+            Ok(())
+        })
     }
 
     /// Sets the head to the class means of the photos' features; photos that cannot be read leave `data`.
@@ -110,16 +144,21 @@ impl Runner {
     /// Kind `Data` where a class is left without a readable photo.
     pub(super) fn imprint(&mut self, data: &mut Dataset, observer: &mut Observer) -> Result<()> {
         let (mut features, mut labels) = (Vec::new(), Vec::new());
-        let mut kept = Vec::with_capacity(data.samples.len());
-        for sample in core::mem::take(&mut data.samples) {
-            if let Some(pixels) = self.pixels(&sample.path, None, observer) {
-                features.extend(self.features(&pixels)?);
+        let samples = core::mem::take(&mut data.samples);
+        let mut rest = samples.iter().enumerate();
+        let (kept, slots) = (&mut data.samples, &mut Vec::new());
+        let photos: Vec<Photo> =
+            samples.iter().enumerate().map(|(slot, sample)| photo(sample, None, Some(slot))).collect();
+        self.features(photos, observer, |row, observer| {
+            if let (Some((slot, sample)), Some(row)) = (rest.next(), row) {
+                features.extend_from_slice(row);
                 labels.push(sample.class);
-                kept.push(sample);
+                kept.push(sample.clone());
+                slots.push(slot);
             }
             observer(Progress::Advance);
-        }
-        data.samples = kept;
+        })?;
+        self.slots = core::mem::take(slots);
         if let Some((_, name)) = data.classes.iter().enumerate().find(|(class, _)| !labels.contains(class)) {
             let folder = data.root.join(name);
             let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
@@ -131,44 +170,35 @@ impl Runner {
         Ok(())
     }
 
-    /// Mean gradients over the photos `indices` of `data`, and the time in ms that the network took.
+    /// Mean gradients over the photos `indices` of `data` into `total`, and the time in ms that the network took.
     pub(super) fn gradients(
         &mut self,
         data: &Dataset,
-        indices: impl Iterator<Item = usize>,
+        indices: &[usize],
         augment: Option<(u64, u64)>,
+        total: &mut Gradients,
         observer: &mut Observer,
-    ) -> Result<(Gradients, f64)> {
-        let mut total = self.adapter().zero_gradients();
+    ) -> Result<f64> {
+        total.clear();
         let mut clock = 0.0;
-        let mut micro: Vec<(Vec<f32>, i64)> = Vec::with_capacity(self.network.batch());
-        let mut indices = indices.peekable();
-        while let Some(index) = indices.next() {
-            let Sample { path, class } = &data.samples[index];
-            if let Some(pixels) = self.pixels(path, cut(augment, index), observer) {
-                micro.push((pixels, *class as i64));
+        let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
+        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index), self.slots.get(index).copied());
+        let micro = indices.chunks(self.micro).map(|indices| indices.iter().map(photo).collect());
+        let work = move |network: &mut Network, photos: Vec<Photo>| source.step(network, photos);
+        self.crew.each(micro, work, |done| {
+            let done = done?;
+            set_aside(quarantine, done.unreadable, observer);
+            if let Some(output) = done.output {
+                total.add(&output.pairs, &output.dw, &output.db);
+                total.count(&output.loss, &output.logits, &done.labels);
+                self.source.recycle(output);
             }
-            if micro.len() == self.network.batch() || (indices.peek().is_none() && !micro.is_empty()) {
-                let begin = Instant::now();
-                self.accumulate(&micro, &mut total)?;
-                clock += begin.elapsed().as_secs_f64() * 1e3;
-                micro.clear();
-            }
-        }
+            clock += done.ms;
+            Ok(())
+        })?;
         total.average();
-        Ok((total, clock))
-    }
-
-    fn accumulate(&mut self, micro: &[(Vec<f32>, i64)], total: &mut Gradients) -> Result<()> {
-        let images: Vec<&[f32]> = micro.iter().map(|(pixels, _)| &pixels[..]).collect();
-        let mut labels: Vec<i64> = micro.iter().map(|(_, label)| *label).collect();
-        labels.resize(self.network.batch(), -1);
-        let padded = pad(&images, self.network.batch());
-        let boundary = self.network.prefix(&padded)?;
-        let output = self.network.step(&boundary, &labels)?;
-        total.add(&output.pairs, &output.dw, &output.db);
-        total.count(&output.loss, &output.logits, &labels);
-        Ok(())
+        // Threads work side by side.
+        Ok(clock / self.crew.threads() as f64)
     }
 
     /// One optimizer step with mean `gradients`; `recompose` says what to recompose where an event is due.
@@ -201,14 +231,17 @@ impl Runner {
         augment: Option<(u64, u64)>,
         observer: &mut Observer,
     ) -> Result<Option<f32>> {
-        let mut losses = Vec::with_capacity(indices.len());
-        for &index in indices {
-            let Sample { path, class } = &data.samples[index];
-            if let Some(pixels) = self.pixels(path, cut(augment, index), observer) {
-                let features = self.features(&pixels)?;
-                losses.extend(self.adapter().head.loss(&features, &[*class as i64]).loss);
-            }
-        }
+        let slots = core::mem::take(&mut self.slots);
+        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index), slots.get(index).copied());
+        let photos: Vec<Photo> = indices.iter().map(photo).collect();
+        self.slots = slots;
+        let adapter = self.adapter.clone();
+        let (mut at, mut losses) = (0, Vec::with_capacity(indices.len()));
+        self.features(photos, observer, |row, _| {
+            let label = data.samples[indices[at]].class as i64;
+            at += 1;
+            losses.extend(row.map(|row| read(&adapter).head.loss(row, &[label]).loss).into_iter().flatten());
+        })?;
         Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
     }
 
@@ -220,12 +253,15 @@ impl Runner {
         let mut evaluation = Evaluation::new(&data.classes);
         observer(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
         let begin = Instant::now();
-        for sample in &data.samples {
-            if let Some(logits) = self.logits(&sample.path, observer)? {
-                evaluation.count(sample.class, &logits);
+        let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
+        let mut samples = data.samples.iter();
+        let photos = data.samples.iter().map(|sample| photo(sample, None, None));
+        self.features(photos, observer, |row, observer| {
+            if let (Some(sample), Some(row)) = (samples.next(), row) {
+                evaluation.count(sample.class, &logits(&adapter, own_classifier, row));
             }
             observer(Progress::Advance);
-        }
+        })?;
         observer(Progress::End);
         if evaluation.n == 0 {
             let message = "none of the photos that accuracy is measured on can be read";
@@ -235,45 +271,58 @@ impl Runner {
         Ok(evaluation)
     }
 
-    /// The logits of one photo, or `None` where it cannot be read.
-    fn logits(&mut self, path: &Path, observer: &mut Observer) -> Result<Option<Vec<f32>>> {
-        let pixels = self.pixels(path, None, observer);
-        pixels.map(|pixels| self.classify(&pixels)).transpose()
-    }
-
     /// The logits of one photo.
     ///
     /// # Errors
     /// Kind `Image` where it cannot be read.
     pub(super) fn scores(&mut self, path: &Path) -> Result<Vec<f32>> {
-        let pixels = load(path, &self.preprocess, None)?;
-        self.classify(&pixels)
+        let photo = Photo { path: path.to_owned(), label: -1, augment: None, slot: None };
+        let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
+        let mut scores = None;
+        self.features([photo], &mut |_| (), |row, _| scores = row.map(|row| logits(&adapter, own_classifier, row)))?;
+        scores.ok_or_else(|| {
+            let reason = self.quarantine().last().map_or("cannot be read", |q| &q.reason);
+            Error::new(ErrorKind::Image, path.display(), reason)
+        })
     }
 
-    fn classify(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
-        let features = self.features(pixels)?;
-        Ok(if self.own_classifier { features } else { self.adapter().head.logits(&features) })
+    /// Bytes of the full cache.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.source.cache.as_ref().map_or(0, |cache| cache.size(self.slots.len()))
     }
+
+    /// Lets go of the prefix where every photo's output of it is kept and no other photo will come.
+    pub(super) fn drop_prefix(&mut self) {
+        if self.source.cache.as_ref().is_some_and(Cache::is_full) {
+            self.crew.for_all(Network::drop_prefix);
+        }
+    }
+}
+
+/// The classifier's answer to one feature vector.
+fn logits(adapter: &SharedAdapter, own_classifier: bool, features: &[f32]) -> Vec<f32> {
+    if own_classifier { features.to_vec() } else { read(adapter).head.logits(features) }
+}
+
+fn read(adapter: &SharedAdapter) -> RwLockReadGuard<'_, Adapter> {
+    adapter.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set_aside(quarantine: &mut Quarantine, unreadable: Vec<(PathBuf, String)>, observer: &mut Observer) {
+    for (path, reason) in unreadable {
+        if quarantine.add(&path, &reason) {
+            observer(Progress::Warning(&format!("set aside {}: {reason}", path.display())));
+        }
+    }
+}
+
+/// A random cut is another photo each time, and is not kept.
+fn photo(sample: &Sample, augment: Option<Augment>, slot: Option<usize>) -> Photo {
+    let slot = slot.filter(|_| augment.is_none());
+    Photo { path: sample.path.clone(), label: sample.class as i64, augment, slot }
 }
 
 /// The random cut of one photo, where (seed, epoch) ask for one.
 fn cut(augment: Option<(u64, u64)>, index: usize) -> Option<Augment> {
     augment.map(|(seed, epoch)| Augment { seed, epoch, index: index as u64 })
-}
-
-/// Images one behind the other, the last repeated until the plan's batch is full.
-fn pad(images: &[&[f32]], batch: usize) -> Vec<f32> {
-    let last = images.last().copied().unwrap_or(&[]);
-    let filled = images.iter().copied().chain(core::iter::repeat(last)).take(batch);
-    filled.flatten().copied().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_short_batch_is_filled_with_its_last_image() {
-        assert_eq!(pad(&[&[1.0], &[2.0]], 4), [1.0, 2.0, 2.0, 2.0]);
-    }
 }

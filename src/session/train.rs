@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::cache::CachePlace;
 use super::dataset::{Dataset, order};
 use super::lesson::{Event, Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Plan, plan};
-use super::runner::Runner;
+use super::runner::{Means, Runner};
 use super::store::{Record, Store, diverged};
 use crate::adapter::{Adapter, Gradients, SiteSettings};
 use crate::bundle::{Bundle, check_output};
@@ -32,8 +33,10 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let settings = lesson.method.settings();
     let start = lesson.start.unwrap_or(settings.start);
     let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
-    let mut runner =
-        if settings.trains_head { Runner::training(bundle, adapter)? } else { Runner::inference(bundle, adapter)? };
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cache = if settings.trains_head && !lesson.augment { lesson.cache } else { CachePlace::Off };
+    let means = Means { threads: lesson.threads, cache, folder, photos: data.samples.len() };
+    let mut runner = Runner::build(bundle, adapter, settings.trains_head, &means)?;
 
     observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
     runner.imprint(&mut data, observer)?;
@@ -48,6 +51,9 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let mut journal = Journal::create(output)?;
     if let Some(evaluation) = &before {
         journal.evaluation(0, evaluation.accuracy)?;
+    }
+    if validation.is_none() {
+        runner.drop_prefix();
     }
     let steps = if settings.trains_head { plan.steps } else { 0 };
     let outcome = run_steps(&mut runner, &data, lesson, &Plan { steps, ..plan }, &mut record, &mut journal, observer)?;
@@ -76,6 +82,8 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         recompositions: record.events.len(),
         seconds: begin.elapsed().as_secs_f64(),
         step_ms_median: median(outcome.step_ms),
+        threads: lesson.threads,
+        cache_bytes: runner.cache_bytes(),
         peak_rss_bytes: peak_rss_bytes(),
         planned_peak_bytes: None,
         generation: store.current(),
@@ -156,6 +164,7 @@ fn run_steps(
     let (mut epoch, mut queue) = (0, Vec::new());
     let mut epoch_loss = Mean::default();
     let (mut batch, mut augment) = (Vec::new(), None);
+    let mut gradients = runner.adapter().zero_gradients();
     for step in 0..plan.steps {
         if queue.is_empty() {
             queue = order(lesson.seed, epoch, data.samples.len());
@@ -164,8 +173,9 @@ fn run_steps(
             epoch_loss = Mean::default();
         }
         batch = queue.split_off(queue.len().saturating_sub(lesson.batch));
+        batch.reverse();
         augment = lesson.augment.then_some((lesson.seed, epoch - 1));
-        let (gradients, clock) = runner.gradients(data, batch.iter().rev().copied(), augment, observer)?;
+        let clock = runner.gradients(data, &batch, augment, &mut gradients, observer)?;
         if gradients.images == 0 {
             continue;
         }
