@@ -8,6 +8,7 @@ use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::read;
 use crate::backbone::plan::{Plan, Run, floats};
+use crate::backbone::tensor::tensor;
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -158,7 +159,7 @@ impl NetworkPlan {
             let len = shape.iter().product();
             let (own, behind) = rest.split_at_checked(len).context("too few values for the boundary")?;
             rest = behind;
-            Ok(Tensor::from_shape(shape, own)?.into_tvalue())
+            Ok(tensor(shape, own)?.into_tvalue())
         };
         let tensors: TractResult<TVec<TValue>> = self.boundary.iter().flatten().map(tensor).collect();
         let tensors = tensors.and_then(|tensors| {
@@ -252,7 +253,7 @@ impl Network {
         let shape = self.shape();
         let mut run = || -> TractResult<Boundary> {
             let prefix = self.prefix.as_mut().context("the prefix has been let go")?;
-            Ok(Boundary(prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?))
+            Ok(Boundary(prefix.run(tvec!(tensor(&shape, images)?.into_tvalue()))?))
         };
         run().map_err(|e| failed(&self.plan.subject, &e))
     }
@@ -271,7 +272,7 @@ impl Network {
         let (shape, batch) = (self.shape(), self.batch());
         let [prefix, suffix] = costs;
         let mut run = || -> TractResult<()> {
-            let images = Tensor::from_shape(&shape, images)?.into_tvalue();
+            let images = tensor(&shape, images)?.into_tvalue();
             let run = self.prefix.as_mut().context("the prefix has been let go")?;
             let mut boundary = run.profile(tvec!(images), prefix)?;
             if let Some(step) = &mut self.step {
@@ -312,7 +313,7 @@ impl Network {
         let mut run = || -> TractResult<()> {
             let step = self.step.as_mut().context("planned for inference only")?;
             let mut inputs = boundary.0.clone();
-            inputs.push(Tensor::from_shape(&[labels.len()], labels)?.into_tvalue());
+            inputs.push(tensor(&[labels.len()], labels)?.into_tvalue());
             let values = step.run(inputs)?;
             ensure!(values.len() >= 4, "an output is missing");
             let StepOutput { loss, logits, dw, db, pairs } = output;

@@ -20,6 +20,7 @@ pub(crate) mod plan;
 mod product;
 mod quantized;
 mod sites;
+pub(crate) mod tensor;
 mod weight;
 
 use std::collections::HashSet;
