@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Data,
     /// One image that cannot be read.
     Image,
+    /// A memory limit that the work cannot be done in.
+    Memory,
     /// The loss stopped being a number.
     Diverged,
     /// A state that the library itself should have ruled out.

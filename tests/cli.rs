@@ -112,7 +112,8 @@ fn pack_train_eval_predict_inspect_and_bench_do_the_main_job() {
     let trained = json(&["train", &bundle, "--data", &data, "--val", &data, "-o", &store, "--steps", "40", "--json"]);
     assert_eq!(trained["classes"], serde_json::json!(["bright", "dark"]));
     assert_eq!((trained["steps"].as_u64(), trained["generation"].as_u64()), (Some(40), Some(2)));
-    assert!(trained["recompositions"].as_u64() > Some(0) && trained["planned_peak_bytes"].is_null());
+    assert!(trained["recompositions"].as_u64() > Some(0));
+    assert!(trained["planned_peak_bytes"].as_u64() >= trained["peak_rss_bytes"].as_u64(), "{trained}");
     assert!(trained["val_accuracy"].as_f64() >= trained["val_accuracy_before"].as_f64());
 
     let evaluated = json(&["eval", &bundle, "--store", &store, "--data", &data, "--json"]);

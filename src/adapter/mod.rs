@@ -61,6 +61,17 @@ impl Adapter {
         self.sites.iter().map(|site| site.shape.plane_len()).sum::<usize>() + self.head.len()
     }
 
+    /// Bytes of all its values: of the head, the pairs, their optimizer and importance, and the deltas.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let head = 3 * size_of::<f32>() * self.head.len();
+        let site = |site: &SiteBuffers| {
+            let halves = site.scales.len() + site.stage.len();
+            size_of::<f32>() * site.state.len() + site.codes.len() + size_of::<half::f16>() * halves
+        };
+        head + self.sites.iter().map(site).sum::<usize>()
+    }
+
     /// A gradient of the right sizes, all zeros.
     #[must_use]
     pub fn zero_gradients(&self) -> Gradients {

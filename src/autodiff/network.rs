@@ -149,6 +149,16 @@ impl NetworkPlan {
         Some(shapes.iter().map(|shape| shape.iter().product::<usize>()).sum())
     }
 
+    /// Bytes of the activations that one run needs at a time, at most.
+    ///
+    /// # Errors
+    /// Kind `Internal` where a size is not known.
+    pub fn activation_bytes(&self) -> Result<usize> {
+        let plans = self.prefix.iter().chain([&self.forward]).chain(&self.step);
+        let bytes = plans.map(Plan::live_bytes).collect::<TractResult<Vec<_>>>();
+        bytes.map(|bytes| bytes.into_iter().max().unwrap_or(0)).map_err(|e| failed(&self.subject, &e))
+    }
+
     /// The boundary of one image from its [`NetworkPlan::boundary_len`] values.
     ///
     /// # Errors

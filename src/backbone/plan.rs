@@ -1,11 +1,13 @@
 //! An optimized graph, ready to run again and again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{Cost, TypedOp};
+use tract_onnx::tract_core::internal::{Cost, DimLike, TypedOp};
+use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_core::runtime::RunOptions;
 
@@ -41,6 +43,37 @@ impl Plan {
     /// Plans `model` without any rewriting.
     pub(crate) fn as_is(model: TypedModel) -> TractResult<Self> {
         Ok(Plan(TypedSimplePlan::new_with_options(model, &RunOptions::default())?))
+    }
+
+    /// Bytes of all values that live at the same time, at most: constants are not among them.
+    pub(crate) fn live_bytes(&self) -> TractResult<usize> {
+        let model = self.0.model();
+        let order = model.eval_order()?;
+        let mut last_use: HashMap<usize, usize> = HashMap::new();
+        for (at, &id) in order.iter().enumerate() {
+            last_use.extend(model.node(id).inputs.iter().map(|input| (input.node, at)));
+        }
+        last_use.extend(model.output_outlets()?.iter().map(|output| (output.node, order.len())));
+        let bytes = |id: usize| -> TractResult<usize> {
+            let node = model.node(id);
+            if node.op_is::<Const>() {
+                return Ok(0);
+            }
+            let sizes = node.outputs.iter().map(|outlet| Ok(outlet.fact.mem_size().to_usize()?));
+            sizes.sum()
+        };
+        let (mut live, mut most) = (0, 0);
+        for (at, &id) in order.iter().enumerate() {
+            live += bytes(id)?;
+            most = most.max(live);
+            let mut inputs: Vec<usize> = model.node(id).inputs.iter().map(|input| input.node).collect();
+            inputs.sort_unstable();
+            inputs.dedup();
+            for input in inputs.into_iter().filter(|input| last_use.get(input) == Some(&at)) {
+                live -= bytes(input)?;
+            }
+        }
+        Ok(most)
     }
 
     /// A place to run it.

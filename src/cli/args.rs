@@ -127,6 +127,9 @@ pub(super) struct TrainArgs {
     /// Threads that photos are run on; the result does not depend on them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) threads: u32,
+    /// Memory that the run may take, for instance 64MiB or 1.5GiB; threads and cache are chosen to fit, or it is refused.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) ram_limit: Option<u64>,
     /// Where to keep what the frozen part makes of each photo, so that it runs only once per photo.
     #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
     pub(super) cache: CacheArg,
@@ -302,6 +305,16 @@ impl StartArg {
 pub(super) enum Switch {
     On,
     Off,
+}
+
+/// 64MiB, 1.5GiB, 800KiB.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let parsed = units.iter().find_map(|(unit, power)| Some((text.strip_suffix(unit)?.trim().parse::<f64>(), power)));
+    match parsed {
+        Some((Ok(number), power)) if number > 0.0 && number < 1e9 => Ok((number * f64::from(1u32 << power)) as u64),
+        _ => Err(format!("{text} is no size; write it like 64MiB or 1.5GiB")),
+    }
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::Progress;
+use crate::session::{CachePlace, Forecast, Progress};
 
 /// Without a terminal, a line at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -95,6 +95,7 @@ impl Meter {
                 self.advance(&format!("loss {loss:.3}  accuracy {:5.1} %", accuracy * 100.0));
             }
             Progress::End => self.end(),
+            Progress::Planned(forecast) => self.line(&planned(forecast)),
             Progress::Warning(text) => self.line(&format!("warning: {text}")),
         }
     }
@@ -156,6 +157,22 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A forecast in a line.
+fn planned(forecast: &Forecast) -> String {
+    let memory =
+        forecast.peak_rss_bytes.map_or_else(String::new, |bytes| format!("{} of memory at most, ", size(bytes)));
+    let cache = match forecast.cache {
+        CachePlace::Off => "no cache".to_owned(),
+        CachePlace::Ram => format!("a cache of {} in memory", size(forecast.cache_bytes)),
+        CachePlace::Disk => format!("a cache of {} on disk", size(forecast.cache_bytes)),
+    };
+    let (threads, writes) = (count(forecast.threads, "thread"), size(forecast.write_bytes));
+    let (step, seconds) = (forecast.step_ms, forecast.seconds);
+    format!(
+        "plan: {memory}{threads}, {cache}, {writes} to write, {step:.0} ms a step, about {seconds:.0} s and decoding"
+    )
 }
 
 /// 13965000 as "13.3 MiB".

@@ -11,12 +11,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use serde::Serialize;
 
 use crate::adapter::scratch::Scratch;
 use crate::error::{Error, Result};
 
 /// Where the prefix's outputs are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CachePlace {
     /// In a file without a name, beside the store; it vanishes with the process.
     Disk,

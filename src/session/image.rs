@@ -28,6 +28,8 @@ const MAX_SMALL_BYTES: u64 = 48 << 20;
 const MAX_EXPANSION: u64 = 64;
 /// What a decoder may take for one row or one metadata chunk, in bytes.
 const MAX_CHUNK_BYTES: u64 = 16 << 20;
+/// A photo's size stands among its first bytes, behind its metadata.
+const MAX_HEAD_BYTES: u64 = 1 << 18;
 /// The input's share of the resized photo, before the rest is cut off.
 const CENTRE: f64 = 0.875;
 
@@ -61,6 +63,23 @@ pub fn load(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> R
     let (photo, orientation) = decode(&bytes).map_err(fault)?;
     let input = fit(&photo, orientation, preprocess, augment).map_err(fault)?;
     Ok(preprocess.normalize(input.as_raw()))
+}
+
+/// Bytes that [`load`] takes for a moment to decode the photo: its file, its pixels, and what a progressive JPEG keeps of them
+/// until its last pass. `None` where it cannot be read.
+pub(super) fn footprint(path: &Path) -> Option<u64> {
+    let mut head = Vec::new();
+    let file = File::open(path).ok().filter(|_| path.is_file())?;
+    let len = file.metadata().ok()?.len();
+    file.take(MAX_HEAD_BYTES).read_to_end(&mut head).ok()?;
+    let format = image::guess_format(&head).ok()?;
+    let decoder = ImageReader::with_format(Cursor::new(&head), format).into_decoder().ok()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    // Start of frame 2: the coefficients of all pixels, 2 bytes each, wait for the last scan.
+    let progressive = format == ImageFormat::Jpeg && head.windows(2).any(|pair| pair == [0xff, 0xc2]);
+    let decoded = decoder.total_bytes() + if decoder.color_type() == image::ColorType::Rgb8 { 0 } else { 3 * pixels };
+    Some(len + decoded + if progressive { 6 * pixels } else { 0 })
 }
 
 /// What is wrong with a photo, in plain words.

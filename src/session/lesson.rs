@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::CachePlace;
 use super::dataset::Quarantined;
+use super::forecast::Forecast;
 use crate::core::{Method, Start};
 
 /// How long a lesson takes.
@@ -59,6 +60,8 @@ pub struct Lesson {
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
     pub cache: CachePlace,
+    /// The largest resident size that the run may reach, in bytes: threads and cache are chosen to fit.
+    pub ram_limit: Option<u64>,
 }
 
 impl Lesson {
@@ -80,6 +83,7 @@ impl Lesson {
             min_age: None,
             threads: 1,
             cache: CachePlace::Disk,
+            ram_limit: None,
         }
     }
 }
@@ -132,8 +136,10 @@ pub struct TrainReport {
     pub cache_bytes: u64,
     /// The process's largest resident size (VmHWM).
     pub peak_rss_bytes: Option<u64>,
-    /// The planned largest resident size; null, this version does not plan.
+    /// The planned largest resident size; null where the system does not tell the present one.
     pub planned_peak_bytes: Option<u64>,
+    /// The whole plan.
+    pub planned: Forecast,
     /// The store's generation that holds the result.
     pub generation: u64,
     /// Photos that could not be read.
@@ -167,6 +173,8 @@ pub enum Progress<'p> {
     },
     /// The phase is over.
     End,
+    /// What the lesson will take, before it starts.
+    Planned(&'p Forecast),
     /// Something went wrong that does not stop the run.
     Warning(&'p str),
 }

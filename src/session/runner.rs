@@ -8,6 +8,7 @@ use super::cache::{Cache, CachePlace};
 use super::crew::Crew;
 use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
+use super::forecast::timed;
 use super::image::Augment;
 use super::lesson::{Event, Observer, Progress};
 use super::source::{Photo, Source};
@@ -30,6 +31,14 @@ pub(super) struct Runner {
     slots: Vec<usize>,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
+}
+
+/// Milliseconds that one image took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trial {
+    pub(super) prefix_ms: f64,
+    pub(super) forward_ms: f64,
+    pub(super) step_ms: f64,
 }
 
 /// What a [`Runner`] takes from the machine.
@@ -56,8 +65,13 @@ impl Runner {
         Self::build(bundle, adapter, false, &Means::plain())
     }
 
-    /// Ready to classify, and to train where `train` says so.
-    pub(super) fn build(bundle: &Bundle, adapter: Adapter, train: bool, means: &Means) -> Result<Self> {
+    fn build(bundle: &Bundle, adapter: Adapter, train: bool, means: &Means) -> Result<Self> {
+        let (plan, adapter) = Self::plan(bundle, adapter, train)?;
+        Self::around(&plan, adapter, bundle, false, means)
+    }
+
+    /// The network of a bundle with an adapter, planned to classify, and to train where `train` says so.
+    pub(super) fn plan(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<(NetworkPlan, SharedAdapter)> {
         let backbone = bundle.backbone()?;
         let sites = bundle.sites_in(&backbone)?;
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
@@ -66,9 +80,13 @@ impl Runner {
         } else {
             NetworkPlan::inference(&backbone, &sites, &adapter)?
         };
-        drop(backbone);
         bundle.check_features(plan.features())?;
-        Self::around(&plan, adapter, bundle, false, means)
+        Ok((plan, adapter))
+    }
+
+    /// Ready to run a plan.
+    pub(super) fn start(plan: &NetworkPlan, adapter: SharedAdapter, bundle: &Bundle, means: &Means) -> Result<Self> {
+        Self::around(plan, adapter, bundle, false, means)
     }
 
     /// Ready to classify with the model's own output, which must have `classes` values.
@@ -284,6 +302,23 @@ impl Runner {
             let reason = self.quarantine().last().map_or("cannot be read", |q| &q.reason);
             Error::new(ErrorKind::Image, path.display(), reason)
         })
+    }
+
+    /// Runs `runs` micro-batches of empty images through the network, shared out over the threads; the time of one image, in
+    /// the last run.
+    pub(super) fn trial(&mut self, train: bool, runs: usize) -> Result<Trial> {
+        let mut last = Trial::default();
+        let work = move |network: &mut Network, ()| -> Result<Trial> {
+            let images = vec![0.0; network.batch() * network.image_len()];
+            let (boundary, prefix_ms) = timed(|| network.prefix(&images))?;
+            let (_, forward_ms) = timed(|| network.forward(&boundary))?;
+            let labels = vec![0; network.batch()];
+            let step_ms = if train { timed(|| network.step(&boundary, &labels))?.1 } else { 0.0 };
+            Ok(Trial { prefix_ms, forward_ms, step_ms })
+        };
+        self.crew.each(std::iter::repeat_n((), runs), work, |trial| trial.map(|trial| last = trial))?;
+        let each = 1.0 / self.micro as f64;
+        Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
     }
 
     /// Bytes of the full cache.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::cache::CachePlace;
 use super::dataset::{Dataset, order};
+use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::lesson::{Event, Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
@@ -33,15 +34,15 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let settings = lesson.method.settings();
     let start = lesson.start.unwrap_or(settings.start);
     let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
-    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let cache = if settings.trains_head && !lesson.augment { lesson.cache } else { CachePlace::Off };
-    let means = Means { threads: lesson.threads, cache, folder, photos: data.samples.len() };
-    let mut runner = Runner::build(bundle, adapter, settings.trains_head, &means)?;
+    let plan = plan(bundle, lesson, data.samples.len());
+    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan, (&data, validation.as_ref()), output)?;
+    observer(Progress::Planned(&forecast));
 
     observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
     runner.imprint(&mut data, observer)?;
     observer(Progress::End);
-    let plan = plan(bundle, lesson, data.samples.len());
+    // Photos that cannot be read have left.
+    let plan = self::plan(bundle, lesson, data.samples.len());
     let before = validation.as_ref().map(|v| runner.evaluate(v, "before", observer)).transpose()?;
 
     let mut record = Record::new(bundle, lesson, start, &data);
@@ -82,14 +83,60 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         recompositions: record.events.len(),
         seconds: begin.elapsed().as_secs_f64(),
         step_ms_median: median(outcome.step_ms),
-        threads: lesson.threads,
+        threads: forecast.threads,
         cache_bytes: runner.cache_bytes(),
         peak_rss_bytes: peak_rss_bytes(),
-        planned_peak_bytes: None,
+        planned_peak_bytes: forecast.peak_rss_bytes,
+        planned: forecast,
         generation: store.current(),
         quarantined,
         train_images: data.samples.len(),
     })
+}
+
+/// The network on as many threads, and with such a cache, as the lesson asks for and its memory allows; and what that takes.
+fn runner(
+    bundle: &Bundle,
+    adapter: Adapter,
+    lesson: &Lesson,
+    plan: &Plan,
+    (data, validation): (&Dataset, Option<&Dataset>),
+    output: &Path,
+) -> Result<(Runner, Forecast)> {
+    let trains = lesson.method.settings().trains_head;
+    let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
+    let (network, adapter) = Runner::plan(bundle, adapter, trains)?;
+    let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
+    let work = Work {
+        activation_bytes: network.activation_bytes()? as u64,
+        boundary_bytes: network.boundary_len().map_or(0, |len| 2 * len as u64),
+        gradient_bytes,
+        generation_bytes,
+        photo_bytes: largest_photo(photos.map(|sample| &sample.path)),
+        photos: data.samples.len(),
+        measured: validation.map_or(0, |v| v.samples.len()),
+        steps: if trains { plan.steps } else { 0 },
+        batch: lesson.batch,
+        trains,
+    };
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cache = if trains && !lesson.augment { lesson.cache } else { CachePlace::Off };
+    let limit = lesson.ram_limit.unwrap_or(u64::MAX);
+    let mut smallest = 0;
+    for choice in (Choice { threads: lesson.threads, cache }).and_smaller() {
+        smallest = work.ceiling(choice).unwrap_or(0);
+        if smallest > limit {
+            continue;
+        }
+        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: data.samples.len() };
+        let mut runner = Runner::start(&network, adapter.clone(), bundle, &means)?;
+        let forecast = work.forecast(choice, |runs| runner.trial(trains, runs))?;
+        smallest = forecast.peak_rss_bytes.unwrap_or(0);
+        if smallest <= limit {
+            return Ok((runner, forecast));
+        }
+    }
+    Err(does_not_fit(limit, smallest))
 }
 
 /// A store among the photos would be taken for one of their classes.

@@ -1,0 +1,179 @@
+//! What a lesson will take, said before it starts: memory, cache, writes to the medium, time.
+//!
+//! What is loaded is measured, what a run of the network adds is tried out once per thread on an empty image, and the rest is
+//! counted. Before the trial, sizes are counted from above, so that a limit is not passed by trying.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::cache::CachePlace;
+use super::image::footprint;
+use super::memory::{peak_rss_bytes, rss_bytes};
+use super::runner::Trial;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Buffers of one thread's products, from above: a tile of W, two bands of columns, a block of expanded channels, planes of a
+/// depthwise convolution, packed factors.
+const SCRATCH_BYTES: u64 = 8 << 20;
+/// Trials per thread; the last one's time counts.
+const TRIALS: usize = 2;
+/// What stays in pieces that cannot be used again: a share of what is added.
+const SLACK: f64 = 0.05;
+/// Everything too small to count.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// What a lesson will take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Forecast {
+    /// The largest resident size; null where the system does not tell the present one.
+    pub peak_rss_bytes: Option<u64>,
+    /// Threads that photos are run on.
+    pub threads: usize,
+    /// Where the prefix's outputs are kept.
+    pub cache: CachePlace,
+    /// Bytes of them.
+    pub cache_bytes: u64,
+    /// Bytes written to the medium: generations, and the cache if it lies there.
+    pub write_bytes: u64,
+    /// Time of one step, in milliseconds.
+    pub step_ms: f64,
+    /// Time of the whole lesson, decoding not included.
+    pub seconds: f64,
+}
+
+/// The sizes and counts that a forecast is made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work {
+    /// Bytes of the activations of one run, at most.
+    pub(super) activation_bytes: u64,
+    /// Bytes of one photo's outputs of the prefix in the cache; 0 where they cannot be kept.
+    pub(super) boundary_bytes: u64,
+    /// Bytes of a gradient of everything that is trained.
+    pub(super) gradient_bytes: u64,
+    /// Bytes of a generation.
+    pub(super) generation_bytes: u64,
+    /// Bytes that decoding takes for a moment, at most.
+    pub(super) photo_bytes: u64,
+    /// Photos trained on.
+    pub(super) photos: usize,
+    /// Photos that accuracy is measured on.
+    pub(super) measured: usize,
+    /// Steps.
+    pub(super) steps: u64,
+    /// Photos in a step.
+    pub(super) batch: usize,
+    /// Whether anything is trained.
+    pub(super) trains: bool,
+}
+
+/// Threads and cache of a lesson.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) threads: usize,
+    pub(super) cache: CachePlace,
+}
+
+impl Choice {
+    /// This one, and those that take less memory, in order.
+    pub(super) fn and_smaller(self) -> impl Iterator<Item = Choice> {
+        let smaller = if self.cache == CachePlace::Ram { CachePlace::Disk } else { self.cache };
+        let fewer = (1..self.threads).rev().map(move |threads| Choice { threads, cache: smaller });
+        let in_ram = (smaller != self.cache).then_some(Choice { cache: smaller, ..self });
+        [self].into_iter().chain(in_ram).chain(fewer)
+    }
+}
+
+impl Work {
+    /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
+    pub(super) fn ceiling(&self, choice: Choice) -> Option<u64> {
+        let per_thread = (self.activation_bytes + SCRATCH_BYTES).max(self.photo_bytes);
+        let sum = rss_bytes()? + choice.threads as u64 * per_thread + self.kept(choice) + SMALL_BYTES;
+        Some(sum.max(peak_rss_bytes()?))
+    }
+
+    /// What lives from the first step to the last, besides what is loaded.
+    fn kept(&self, choice: Choice) -> u64 {
+        let cache = if choice.cache == CachePlace::Ram { self.cache_bytes(choice) } else { 0 };
+        // The sum, and one output for every micro-batch under way.
+        let outputs = if choice.threads > 1 { 1 + 2 * choice.threads as u64 } else { 2 };
+        cache + if self.trains { outputs * self.gradient_bytes } else { 0 }
+    }
+
+    fn cache_bytes(&self, choice: Choice) -> u64 {
+        if choice.cache == CachePlace::Off { 0 } else { self.photos as u64 * self.boundary_bytes }
+    }
+
+    /// The forecast from what a trial on `choice.threads` threads showed.
+    ///
+    /// # Errors
+    /// Those of the trial.
+    pub(super) fn forecast(&self, choice: Choice, mut trial: impl FnMut(usize) -> Result<Trial>) -> Result<Forecast> {
+        let before = rss_bytes();
+        let tried = trial(choice.threads * TRIALS)?;
+        let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
+            // Photos are decoded, and generations written, into what a run has let go.
+            let of_runs = peak.saturating_sub(before);
+            let passing = (choice.threads as u64 * self.photo_bytes).max(self.generation_bytes);
+            let added = passing.saturating_sub(of_runs) + self.kept(choice);
+            if std::env::var_os("DBG").is_some() { eprintln!("before {before} of_runs {of_runs} act {} passing {passing} kept {}", self.activation_bytes, self.kept(choice)); }
+            peak + added + SMALL_BYTES + (SLACK * (of_runs + added) as f64) as u64
+        });
+        let cached = self.cache_bytes(choice) > 0;
+        let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
+        let step_ms =
+            self.batch as f64 / choice.threads as f64 * (suffix_ms + if cached { 0.0 } else { tried.prefix_ms });
+        let runs = self.photos as f64 + 2.0 * self.measured as f64;
+        let passes_ms = runs * (tried.prefix_ms + tried.forward_ms) / choice.threads as f64;
+        let generations = if self.steps > 0 { 2 } else { 1 };
+        let on_disk = if choice.cache == CachePlace::Disk { self.cache_bytes(choice) } else { 0 };
+        Ok(Forecast {
+            peak_rss_bytes: peak,
+            threads: choice.threads,
+            cache: choice.cache,
+            cache_bytes: self.cache_bytes(choice),
+            write_bytes: generations * self.generation_bytes + on_disk,
+            step_ms,
+            seconds: (passes_ms + self.steps as f64 * step_ms) / 1e3,
+        })
+    }
+}
+
+/// The largest number of bytes that decoding one of `photos` takes for a moment.
+pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p PathBuf>) -> u64 {
+    photos.into_iter().filter_map(|path| footprint(path)).max().unwrap_or(0)
+}
+
+/// # Errors
+/// Kind `Memory`: no choice fits `limit`; `smallest` is what the smallest would take.
+pub(super) fn does_not_fit(limit: u64, smallest: u64) -> Error {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let message = format!(
+        "{:.1} MiB are too few: with one thread and nothing kept in memory this lesson takes {:.1} MiB; raise the limit, or \
+         pack the bundle in int8 or with fewer --sites",
+        mib(limit),
+        mib(smallest)
+    );
+    Error::new(ErrorKind::Memory, "--ram-limit", message)
+}
+
+/// Times `act` in milliseconds.
+pub(super) fn timed<T>(act: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let begin = Instant::now();
+    let result = act()?;
+    Ok((result, begin.elapsed().as_secs_f64() * 1e3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_less_memory_comes_after_what_takes_more() {
+        let choices: Vec<Choice> = Choice { threads: 3, cache: CachePlace::Ram }.and_smaller().collect();
+        let expected = [(3, CachePlace::Ram), (3, CachePlace::Disk), (2, CachePlace::Disk), (1, CachePlace::Disk)];
+        assert_eq!(choices, expected.map(|(threads, cache)| Choice { threads, cache }));
+        assert_eq!(Choice { threads: 1, cache: CachePlace::Off }.and_smaller().count(), 1);
+    }
+}
