@@ -44,14 +44,14 @@ struct Golden<'f> {
 }
 
 impl Golden<'_> {
-    fn tensor(&self, key: &str) -> Vec<f32> {
-        let tensor = self.file.tensor(&format!("{}/{}/{key}", self.name, self.seed)).unwrap();
-        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    fn find(&self, key: &str) -> Option<Vec<f32>> {
+        let tensor = self.file.tensor(&format!("{}/{}/{key}", self.name, self.seed)).ok()?;
+        Some(tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
     }
 
     /// The largest difference relative to the largest value.
     fn difference(&self, key: &str, found: &[f32]) -> f32 {
-        let expected = self.tensor(key);
+        let expected = self.find(key).unwrap_or_else(|| panic!("{}: no {key}", self.name));
         assert_eq!(found.len(), expected.len(), "{}: {key}", self.name);
         let largest = expected.iter().fold(1e-30f32, |m, v| m.max(v.abs()));
         let difference = |(a, b): (&f32, &f32)| (a - b).abs() / largest;
@@ -100,9 +100,11 @@ fn step_0_keeps_every_bit(name: &str, backbone: &Backbone, images: &[f32], bare:
 fn gradients(golden: &Golden, backbone: &Backbone, images: &[f32], numbers: &mut Numbers) -> f32 {
     let sites = backbone.sites();
     let mut adapter = started(backbone, sites, golden.rank, Start::Aligned);
-    for (site, buffers) in sites.iter().zip(&mut adapter.sites) {
+    for (index, (site, buffers)) in sites.iter().zip(&mut adapter.sites).enumerate() {
         let a = numbers.scaled(golden.rank * site.in_dim, 0.5 / (site.in_dim as f32).sqrt());
-        buffers.values_mut().copy_from_slice(&[a, numbers.scaled(golden.rank * site.out_dim, 0.2)].concat());
+        let b = numbers.scaled(golden.rank * site.out_dim, 0.2);
+        let b = golden.find(&format!("{index}.drawn")).unwrap_or(b);
+        buffers.values_mut().copy_from_slice(&[a, b].concat());
     }
     let width = adapter.head.features();
     let w = numbers.scaled(CLASSES * width, 1.0 / (width as f32).sqrt());
@@ -167,11 +169,9 @@ fn check_all(golden: &Path, models: &Path) {
             }
             backward.push(gradients(&golden, &backbone, &images, &mut numbers));
         }
-        // A kink under an activation moves a gradient by a percent or so; the seeds are there so that one has none.
-        let best = backward.iter().copied().fold(f32::INFINITY, f32::min);
         println!("{name}: features within {forward:.1e} of onnxruntime, gradients within {backward:?} of PyTorch");
-        assert!(forward <= TOLERANCE && best <= TOLERANCE, "{name}: {forward:e}, {backward:?}");
-        assert!(backward.iter().all(|worst| *worst <= 0.1), "{name}: {backward:?}");
+        let worst = backward.iter().copied().fold(forward, f32::max);
+        assert!(worst <= TOLERANCE, "{name}: {forward:e}, {backward:?}");
     }
 }
 
