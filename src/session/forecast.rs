@@ -117,7 +117,6 @@ impl Work {
             let of_runs = peak.saturating_sub(before);
             let passing = (choice.threads as u64 * self.photo_bytes).max(self.generation_bytes);
             let added = passing.saturating_sub(of_runs) + self.kept(choice);
-            if std::env::var_os("DBG").is_some() { eprintln!("before {before} of_runs {of_runs} act {} passing {passing} kept {}", self.activation_bytes, self.kept(choice)); }
             peak + added + SMALL_BYTES + (SLACK * (of_runs + added) as f64) as u64
         });
         let cached = self.cache_bytes(choice) > 0;
