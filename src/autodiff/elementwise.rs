@@ -10,6 +10,7 @@ use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
+use tract_onnx::tract_core::tract_linalg::routines::Func;
 
 use super::{InputGradients, Tape};
 use crate::backbone::map_op::{floats, floats_mut};
@@ -27,6 +28,12 @@ pub(super) fn rule(
     let dx = tape.wire("elementwise", ElementwiseGradient(derivative), &inputs)?;
     Ok(Some(tvec!(Some(dx))))
 }
+
+/// Numbers that a vector kernel works on at a time.
+const BLOCK: usize = 512;
+
+/// Where a sigmoid has reached its ends in f32.
+const FAR: f32 = 20.0;
 
 /// Which f' to take. A parameter is kept as its bits, so that ops compare exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,7 +115,7 @@ impl Derivative {
             Derivative::Tanh => 1.0 - y * y,
             Derivative::Erf => FRAC_2_SQRT_PI * (-x * x).exp(),
             Derivative::Sigmoid => y * (1.0 - y),
-            // x s(x). Not from y: where x is large, 1 - s would have the rounding of y.
+            // x s(x)
             Derivative::Silu => {
                 let s = 1.0 / (1.0 + (-x).exp());
                 s * (1.0 + x * (1.0 - s))
@@ -149,6 +156,31 @@ impl Derivative {
     }
 }
 
+/// g f'(x) in place of g for x s(x), with tract's vector kernel: f'(x) = s(x) (1 + x s(-x)), where s(-x) has all the digits
+/// that 1 - s(x) would lose.
+fn silu_back(g: &mut [f32], x: &[f32]) -> TractResult<()> {
+    let sigmoid = Func::Sigmoid.ew_f32()?;
+    let mut blocks = [[0.0f32; BLOCK]; 2];
+    for (g, x) in g.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+        let [s, rest] = blocks.each_mut().map(|block| &mut block[..x.len()]);
+        s.copy_from_slice(x);
+        rest.iter_mut().zip(x).for_each(|(rest, x)| *rest = -x);
+        sigmoid.run(s)?;
+        sigmoid.run(rest)?;
+        for (((g, &x), s), rest) in g.iter_mut().zip(x).zip(s).zip(rest) {
+            // Far out the kernel's smallest values are not small enough.
+            *g *= if x > FAR {
+                1.0
+            } else if x < -FAR {
+                0.0
+            } else {
+                *s * (1.0 + x * *rest)
+            };
+        }
+    }
+    Ok(())
+}
+
 /// Inputs g, x, and y = f(x) where [`Derivative::reads_output`], of one shape; output g f'(x).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ElementwiseGradient(pub(super) Derivative);
@@ -173,6 +205,10 @@ impl EvalOp for ElementwiseGradient {
         let y = if self.0.reads_output() { next()? } else { x.clone() };
         let mut g = g.into_tensor();
         let (x, y) = (floats(&x)?, floats(&y)?);
+        if self.0 == Derivative::Silu {
+            silu_back(floats_mut(&mut g)?, x)?;
+            return Ok(tvec!(g.into_tvalue()));
+        }
         floats_mut(&mut g)?.iter_mut().zip(x).zip(y).for_each(|((g, &x), &y)| *g *= self.0.at(x, y));
         Ok(tvec!(g.into_tvalue()))
     }
@@ -188,6 +224,18 @@ impl TypedOp for ElementwiseGradient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_vector_form_of_silus_gradient_agrees_with_its_formula() {
+        let x: Vec<f32> = (-1200..1200).map(|n| n as f32 * 0.173).collect();
+        let mut slopes = vec![1.0; x.len()];
+        silu_back(&mut slopes, &x).unwrap();
+        for (x, slope) in x.iter().map(|&x| f64::from(x)).zip(slopes) {
+            let s = 1.0 / (1.0 + (-x).exp());
+            let expected = s * (1.0 + x / (1.0 + x.exp()));
+            assert!((f64::from(slope) - expected).abs() <= 1e-5, "{x}: {slope}, {expected}");
+        }
+    }
 
     #[test]
     fn every_derivative_agrees_with_finite_differences_of_its_function() {

@@ -2,6 +2,7 @@
 //!
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
 
+mod batch_product;
 mod constant;
 mod depthwise;
 mod encode;

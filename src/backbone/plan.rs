@@ -11,6 +11,8 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_core::runtime::RunOptions;
 
+use super::batch_product::use_products;
+
 /// An optimized graph in its order of evaluation; all who run it share its constants.
 #[derive(Clone)]
 pub(crate) struct Plan(Arc<TypedSimplePlan>);
@@ -36,6 +38,7 @@ pub struct NodeCost {
 impl Plan {
     /// Optimizes and plans `model`.
     pub(crate) fn optimized(mut model: TypedModel) -> TractResult<Self> {
+        use_products(&mut model)?;
         model.optimize()?;
         Self::as_is(model)
     }
