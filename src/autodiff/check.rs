@@ -7,7 +7,6 @@ use super::Network;
 use crate::adapter::Adapter;
 use crate::backbone::graph::{is_source, onnx_name};
 use crate::backbone::plan::{Plan, floats};
-use crate::backbone::tensor::tensor;
 use crate::backbone::{Backbone, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,7 +49,7 @@ pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32])
 
 fn run(plan: &Plan, backbone: &Backbone, batch: usize, images: &[f32]) -> TractResult<Vec<f32>> {
     let [height, width] = backbone.size();
-    let images = tensor(&[batch, 3, height, width], images)?;
+    let images = Tensor::from_shape(&[batch, 3, height, width], images)?;
     Ok(floats(&plan.start()?.run(tvec!(images.into_tvalue()))?[0])?.to_vec())
 }
 

@@ -4,7 +4,6 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use crate::backbone::map_op::{SharedAdapter, read};
-use crate::backbone::tensor::tensor;
 
 /// Inputs: features `[n, features]`, labels `[n]` (i64; negative: the row does not count).
 ///
@@ -43,11 +42,11 @@ impl EvalOp for HeadLoss {
         let out = head.loss(features.as_slice::<f32>()?, labels.as_slice::<i64>()?);
         let classes = head.classes();
         Ok(tvec!(
-            tensor(&[rows], &out.loss)?.into_tvalue(),
-            tensor(&[rows, classes], &out.logits)?.into_tvalue(),
-            tensor(&[rows, width], &out.dfeatures)?.into_tvalue(),
-            tensor(&[classes, width], &out.dw)?.into_tvalue(),
-            tensor(&[classes], &out.db)?.into_tvalue(),
+            Tensor::from_shape(&[rows], &out.loss)?.into_tvalue(),
+            Tensor::from_shape(&[rows, classes], &out.logits)?.into_tvalue(),
+            Tensor::from_shape(&[rows, width], &out.dfeatures)?.into_tvalue(),
+            Tensor::from_shape(&[classes, width], &out.dw)?.into_tvalue(),
+            Tensor::from_shape(&[classes], &out.db)?.into_tvalue(),
         ))
     }
 }

@@ -8,7 +8,6 @@ use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::read;
 use crate::backbone::plan::{Plan, Run, floats};
-use crate::backbone::tensor::tensor;
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -169,7 +168,7 @@ impl NetworkPlan {
             let len = shape.iter().product();
             let (own, behind) = rest.split_at_checked(len).context("too few values for the boundary")?;
             rest = behind;
-            Ok(tensor(shape, own)?.into_tvalue())
+            Ok(Tensor::from_shape(shape, own)?.into_tvalue())
         };
         let tensors: TractResult<TVec<TValue>> = self.boundary.iter().flatten().map(tensor).collect();
         let tensors = tensors.and_then(|tensors| {
@@ -263,7 +262,7 @@ impl Network {
         let shape = self.shape();
         let mut run = || -> TractResult<Boundary> {
             let prefix = self.prefix.as_mut().context("the prefix has been let go")?;
-            Ok(Boundary(prefix.run(tvec!(tensor(&shape, images)?.into_tvalue()))?))
+            Ok(Boundary(prefix.run(tvec!(Tensor::from_shape(&shape, images)?.into_tvalue()))?))
         };
         run().map_err(|e| failed(&self.plan.subject, &e))
     }
@@ -282,7 +281,7 @@ impl Network {
         let (shape, batch) = (self.shape(), self.batch());
         let [prefix, suffix] = costs;
         let mut run = || -> TractResult<()> {
-            let images = tensor(&shape, images)?.into_tvalue();
+            let images = Tensor::from_shape(&shape, images)?.into_tvalue();
             let run = self.prefix.as_mut().context("the prefix has been let go")?;
             let mut boundary = run.profile(tvec!(images), prefix)?;
             if let Some(step) = &mut self.step {
@@ -323,7 +322,7 @@ impl Network {
         let mut run = || -> TractResult<()> {
             let step = self.step.as_mut().context("planned for inference only")?;
             let mut inputs = boundary.0.clone();
-            inputs.push(tensor(&[labels.len()], labels)?.into_tvalue());
+            inputs.push(Tensor::from_shape(&[labels.len()], labels)?.into_tvalue());
             let values = step.run(inputs)?;
             ensure!(values.len() >= 4, "an output is missing");
             let StepOutput { loss, logits, dw, db, pairs } = output;

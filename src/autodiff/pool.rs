@@ -5,7 +5,6 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 
 use super::{InputGradients, Tape};
-use crate::backbone::tensor::zeros;
 
 pub(super) fn rule(
     tape: &mut Tape,
@@ -119,7 +118,7 @@ impl EvalOp for PoolGradient {
         let (to, x_starts) = self.plane(x.shape())?;
         let padding = self.spec.computed_padding(&[to.height, to.width]);
         let before = [padding[0].pad_before, padding[1].pad_before];
-        let mut dx = zeros(x.shape())?;
+        let mut dx = Tensor::zero::<f32>(x.shape())?;
         let (g, x) = (g.try_as_plain_ram()?, x.try_as_plain_ram()?);
         let (g, x) = (g.as_slice::<f32>()?, x.as_slice::<f32>()?);
         let mut plain = dx.try_as_plain_ram_mut()?;

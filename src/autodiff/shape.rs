@@ -7,7 +7,6 @@ use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode,
 use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::{InputGradients, Tape};
-use crate::backbone::tensor::zeros;
 
 pub(super) fn rule(
     tape: &mut Tape,
@@ -136,7 +135,7 @@ impl EvalOp for GatherGradient {
         let length = self.shape[self.axis];
         let block: usize = self.shape[self.axis + 1..].iter().product();
         let outer: usize = self.shape[..self.axis].iter().product();
-        let mut dx = zeros(&self.shape)?;
+        let mut dx = Tensor::zero::<f32>(&self.shape)?;
         let g = g.try_as_plain_ram()?;
         let g = g.as_slice::<f32>()?;
         let mut plain = dx.try_as_plain_ram_mut()?;

@@ -6,7 +6,6 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::map_op::{floats, floats_mut, fused_multiply_adds};
-use super::tensor::zeros;
 use crate::adapter::kernel::product;
 
 /// C = A B for every matrix of a batch: A `[m, k]`, B `[k, n]`, C `[m, n]`.
@@ -154,7 +153,7 @@ impl EvalOp for BatchProduct {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (a, b) = args_2!(inputs);
         let [m, k, n] = self.sizes;
-        let mut c = zeros(&self.shape)?;
+        let mut c = Tensor::zero::<f32>(&self.shape)?;
         let (a, b, to) = (floats(&a)?, floats(&b)?, floats_mut(&mut c)?);
         for [at_a, at_b, at_c] in self.places() {
             let (a, b) = (self.lie[0].matrix(&a[at_a..], m, k), self.lie[1].matrix(&b[at_b..], k, n));

@@ -9,7 +9,6 @@ use super::depthwise;
 use super::map_op::{MapOp, floats, floats_mut, fused_multiply_adds, image_size, images, images_mut};
 use super::maps::MapKind;
 use super::product::{Around, ImageSize};
-use super::tensor::zeros;
 use crate::adapter::scratch::Scratch;
 
 /// Floats of expanded channels that exist at a time: 1 MiB.
@@ -89,7 +88,7 @@ impl EvalOp for Expand {
         self.expand.check(&x)?;
         let shape = self.expand.output_shape(x.shape())?;
         let shape = self.depthwise.output_shape(&shape)?;
-        let mut y = zeros(&shape)?;
+        let mut y = Tensor::zero::<f32>(&shape)?;
         let (input, output) = (image_size(x.shape())?, image_size(&shape)?);
         for (x, y) in images(floats(&x)?, x.shape()).zip(images_mut(floats_mut(&mut y)?, &shape)) {
             self.convolve((input, x), (output, y))?;

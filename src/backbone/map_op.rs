@@ -14,7 +14,6 @@ use tract_onnx::tract_core::internal::*;
 use super::fuse::Clip;
 use super::maps::MapKind;
 use super::product::{Around, Frozen, ImageSize, convolve_site_back};
-use super::tensor::zeros;
 use crate::adapter::{Adapter, SiteBuffers};
 
 /// The adapter of a network, read by its plans and written between steps.
@@ -119,7 +118,7 @@ impl MapOp {
     fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<Tensor> {
         self.check(x)?;
         let (frozen, around) = (self.frozen()?, self.around(site));
-        let mut y = zeros(&self.output_shape(x.shape())?)?;
+        let mut y = Tensor::zero::<f32>(&self.output_shape(x.shape())?)?;
         let (from, to) = (x.shape(), TVec::<usize>::from(y.shape()));
         match &self.kind {
             MapKind::Linear => frozen.forward(around, columns(x)?, columns_mut(&mut y)?),
@@ -141,7 +140,7 @@ impl MapGradient {
             return Ok(None);
         }
         let frozen = self.map.frozen()?;
-        let mut dx = zeros(&self.input)?;
+        let mut dx = Tensor::zero::<f32>(&self.input)?;
         match &self.map.kind {
             MapKind::Linear => frozen.backward(site, columns(dy)?, columns_mut(&mut dx)?),
             MapKind::Conv(geometry) => {
@@ -162,7 +161,7 @@ impl MapGradient {
         x: &Tensor,
         mut dx: Option<&mut Tensor>,
     ) -> TractResult<Tensor> {
-        let mut plane = zeros(&[site.shape.plane_len()])?;
+        let mut plane = Tensor::zero::<f32>(&[site.shape.plane_len()])?;
         let sums = floats_mut(&mut plane)?;
         match &self.map.kind {
             MapKind::Linear => site.backward(columns(x)?, columns(dy)?, dx.map(columns_mut).transpose()?, sums),

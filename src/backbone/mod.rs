@@ -21,7 +21,6 @@ pub(crate) mod plan;
 mod product;
 mod quantized;
 mod sites;
-pub(crate) mod tensor;
 mod weight;
 
 use std::collections::HashSet;

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// depthwise convolution, packed factors.
 const SCRATCH_BYTES: u64 = 8 << 20;
 /// Trials per thread; the last one's time counts.
-const TRIALS: usize = 2;
+const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added.
 const SLACK: f64 = 0.05;
 /// Everything too small to count.
@@ -111,7 +111,7 @@ impl Work {
     /// Those of the trial.
     pub(super) fn forecast(&self, choice: Choice, mut trial: impl FnMut(usize) -> Result<Trial>) -> Result<Forecast> {
         let before = rss_bytes();
-        let tried = trial(choice.threads * TRIALS)?;
+        let tried = trial(TRIALS)?;
         let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
             // Photos are decoded, and generations written, into what a run has let go.
             let of_runs = peak.saturating_sub(before);

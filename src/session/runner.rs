@@ -1,7 +1,7 @@
 //! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Barrier, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::cache::{Cache, CachePlace};
@@ -304,11 +304,13 @@ impl Runner {
         })
     }
 
-    /// Runs `runs` micro-batches of empty images through the network, shared out over the threads; the time of one image, in
-    /// the last run.
-    pub(super) fn trial(&mut self, train: bool, runs: usize) -> Result<Trial> {
+    /// Runs `rounds` micro-batches of empty images through the network on every thread; the time of one image, in the last run.
+    pub(super) fn trial(&mut self, train: bool, rounds: usize) -> Result<Trial> {
         let mut last = Trial::default();
+        // Side by side, so that all threads take most at the same time, as they will some time in a lesson.
+        let start = Barrier::new(self.crew.threads());
         let work = move |network: &mut Network, ()| -> Result<Trial> {
+            start.wait();
             let images = vec![0.0; network.batch() * network.image_len()];
             let (boundary, prefix_ms) = timed(|| network.prefix(&images))?;
             let (_, forward_ms) = timed(|| network.forward(&boundary))?;
@@ -316,7 +318,9 @@ impl Runner {
             let step_ms = if train { timed(|| network.step(&boundary, &labels))?.1 } else { 0.0 };
             Ok(Trial { prefix_ms, forward_ms, step_ms })
         };
-        self.crew.each(std::iter::repeat_n((), runs), work, |trial| trial.map(|trial| last = trial))?;
+        self.crew.each(std::iter::repeat_n((), rounds * self.crew.threads()), work, |trial| {
+            trial.map(|trial| last = trial)
+        })?;
         let each = 1.0 / self.micro as f64;
         Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
     }

@@ -130,7 +130,7 @@ fn runner(
         }
         let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: data.samples.len() };
         let mut runner = Runner::start(&network, adapter.clone(), bundle, &means)?;
-        let forecast = work.forecast(choice, |runs| runner.trial(trains, runs))?;
+        let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds))?;
         smallest = forecast.peak_rss_bytes.unwrap_or(0);
         if smallest <= limit {
             return Ok((runner, forecast));
