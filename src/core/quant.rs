@@ -1,6 +1,7 @@
 //! Codes: symmetric int8 with a scale, and f16; and a frozen weight kept in them.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::error::{Buffer, CoreError};
 use super::math::{abs, axpy, dot, round_half_even};
@@ -193,7 +194,10 @@ impl Weight<'_> {
         match self {
             Weight::F32(w) => out.iter_mut().zip(w.get(span).unwrap_or_default()).for_each(|(out, w)| *out = *w),
             Weight::F16(w) => {
-                out.iter_mut().zip(w.get(span).unwrap_or_default()).for_each(|(out, w)| *out = w.to_f32());
+                // The processor's own conversion where it has one; the lengths must agree.
+                if let Some(w) = w.get(span) {
+                    w.convert_to_f32_slice(out);
+                }
             }
             Weight::Int8 { codes, .. } => {
                 let (scale, zero) = self.row_code(row);
