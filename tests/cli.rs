@@ -163,6 +163,41 @@ fn the_same_command_twice_writes_the_same_bytes() {
 }
 
 #[test]
+fn neither_threads_nor_the_place_of_the_cache_change_a_lesson() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    let train = |name: &str, more: &[&str]| {
+        let store = place.path(name);
+        let args = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "12", "--batch", "5", "--json"];
+        let trained = json(&[&args, more].concat());
+        assert!(trained["planned_peak_bytes"].as_u64() >= trained["peak_rss_bytes"].as_u64(), "{trained}");
+        (fs::read(format!("{store}/generation-000002.safetensors")).unwrap(), trained)
+    };
+    let (alone, report) = train("alone", &[]);
+    assert_eq!((report["threads"].as_u64(), report["planned"]["cache"].as_str()), (Some(1), Some("disk")));
+    assert!(report["cache_bytes"].as_u64() > Some(0));
+    for (name, more) in [("two", &["--threads", "2"][..]), ("ram", &["--threads", "3", "--cache", "ram"])] {
+        assert!(train(name, more).0 == alone, "{more:?}");
+    }
+    let (_, report) = train("off", &["--cache", "off"]);
+    assert_eq!(report["cache_bytes"], 0);
+    assert!(!place.contents().iter().any(|(path, _)| path.to_string_lossy().contains("cache")));
+}
+
+#[test]
+fn a_memory_limit_chooses_threads_and_cache_or_refuses_before_anything_is_written() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let train = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "2", "--ram-limit"];
+    place.refuses(&[&train[..], &["1MiB"]].concat(), 1, &["--ram-limit", "1.0 MiB", "this lesson takes"]);
+    for size in ["64", "MiB", "0MiB", "lots"] {
+        place.refuses(&[&train[..], &[size]].concat(), 2, &["64MiB"]);
+    }
+    let roomy = json(&[&train[..], &["1.5GiB", "--threads", "2", "--cache", "ram", "--json"]].concat());
+    assert_eq!((roomy["threads"].as_u64(), roomy["planned"]["cache"].as_str()), (Some(2), Some("ram")));
+}
+
+#[test]
 fn models_that_cannot_be_packed_are_refused_with_the_reason() {
     let place = Place::new();
     let out = place.path("x.bundle");

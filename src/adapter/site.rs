@@ -169,10 +169,12 @@ impl SiteBuffers {
         let (width, blocks) = (self.shape.in_dim, self.shape.row_blocks());
         let codes = self.codes[row * width..(row + 1) * width].chunks(self.shape.block);
         let scales = &self.scales[row * blocks..(row + 1) * blocks];
-        for ((codes, scale), out) in codes.zip(scales).zip(out.chunks_mut(self.shape.block)) {
-            let scale = scale.to_f32();
-            out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
-        }
+        pulp::Arch::new().dispatch(|| {
+            for ((codes, scale), out) in codes.zip(scales).zip(out.chunks_mut(self.shape.block)) {
+                let scale = scale.to_f32();
+                out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
+            }
+        });
     }
 
     /// y += scale (B A x - B0 A0 x) + the staged part of D x.

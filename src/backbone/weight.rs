@@ -5,6 +5,7 @@ use std::sync::Arc;
 use faer::MatRef;
 use half::f16;
 use ndarray::Array2;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::adapter::scratch::Scratch;
 use crate::core::Weight;
@@ -34,6 +35,25 @@ pub(crate) enum Codes {
         scales: Vec<f32>,
         zeros: Vec<i8>,
     },
+}
+
+/// Rows of `weight` from `first` on, `width` floats each, into `tile`.
+struct Decode<'d> {
+    weight: Weight<'d>,
+    first: usize,
+    width: usize,
+    tile: &'d mut [f32],
+}
+
+impl WithSimd for Decode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for (row, out) in self.tile.chunks_exact_mut(self.width).enumerate() {
+            self.weight.row_into(self.first + row, out);
+        }
+    }
 }
 
 impl Codes {
@@ -112,11 +132,13 @@ impl FrozenWeight {
         let mut tile = Scratch::of(height * width);
         for start in (0..count).step_by(height) {
             let rows = height.min(count - start);
-            for (row, out) in tile.chunks_exact_mut(width).take(rows).enumerate() {
-                self.view().row_into(first + start + row, out);
-                if let Some(add) = delta {
-                    add(first + start + row, out);
-                }
+            let (weight, tile_rows) = (self.view(), &mut tile[..rows * width]);
+            Arch::new().dispatch(Decode { weight, first: first + start, width, tile: tile_rows });
+            if let Some(add) = delta {
+                tile.chunks_exact_mut(width)
+                    .take(rows)
+                    .enumerate()
+                    .for_each(|(row, out)| add(first + start + row, out));
             }
             visit(start, MatRef::from_row_major_slice(&tile[..rows * width], rows, width));
         }

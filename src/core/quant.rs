@@ -63,6 +63,7 @@ pub fn int8_code(x: f32, scale: f32) -> i8 {
 }
 
 /// (code - zero) * scale.
+#[inline(always)]
 fn decode(code: i8, zero: i8, scale: f32) -> f32 {
     f32::from(i16::from(code) - i16::from(zero)) * scale
 }
@@ -189,6 +190,7 @@ impl Weight<'_> {
     }
 
     /// Row `row` in f32; what lies outside the weight is left as it is.
+    #[inline(always)]
     pub fn row_into(&self, row: usize, out: &mut [f32]) {
         let span = row * out.len()..(row + 1) * out.len();
         match self {
