@@ -9,6 +9,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use faer::{MatMut, MatRef};
+use pulp::{Arch, Simd, WithSimd};
 use tract_onnx::tract_core::internal::*;
 
 use super::fuse::Clip;
@@ -130,6 +131,23 @@ impl MapOp {
             }
         }
         Ok(y)
+    }
+}
+
+/// dy = 0 where y lies on an end of the clip.
+struct Mask<'m> {
+    dy: &'m mut [f32],
+    y: &'m [f32],
+    clip: Clip,
+}
+
+impl WithSimd for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let [low, high] = self.clip;
+        self.dy.iter_mut().zip(self.y).for_each(|(dy, &y)| *dy = if low < y && y < high { *dy } else { 0.0 });
     }
 }
 
@@ -264,13 +282,10 @@ impl EvalOp for MapGradient {
     not_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        if let Some([low, high]) = self.map.clip {
+        if let Some(clip) = self.map.clip {
             let y = inputs.pop().context("a clipped map without its output")?;
             let mut dy = inputs.remove(0).into_tensor();
-            let pairs = floats_mut(&mut dy)?.iter_mut().zip(floats(&y)?);
-            pulp::Arch::new().dispatch(|| {
-                pairs.for_each(|(dy, &y)| *dy = if low < y && y < high { *dy } else { 0.0 });
-            });
+            Arch::new().dispatch(Mask { dy: floats_mut(&mut dy)?, y: floats(&y)?, clip });
             inputs.insert(0, dy.into_tvalue());
         }
         let adapter = self.map.site.as_ref().map(|site| (read(&site.adapter), site.index));

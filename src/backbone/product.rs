@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::depthwise;
 use super::fuse::{Clip, cut};
@@ -169,8 +170,24 @@ fn finish(y: MatMut<f32>, bias: &[f32], clip: Option<Clip>) {
     let clip = clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
     // A line is contiguous: a row of y with one bias, or a column with all of them.
     let by_column = y.row_stride() == 1;
-    let mut lines = if by_column { y } else { y.transpose_mut() };
-    pulp::Arch::new().dispatch(|| {
+    let lines = if by_column { y } else { y.transpose_mut() };
+    Arch::new().dispatch(Finish { lines, by_column, bias, clip });
+}
+
+/// A struct and not a closure, so that its loops are compiled for the processor's vectors.
+struct Finish<'f> {
+    lines: MatMut<'f, f32>,
+    by_column: bool,
+    bias: &'f [f32],
+    clip: Clip,
+}
+
+impl WithSimd for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Finish { mut lines, by_column, bias, clip } = self;
         for at in 0..lines.ncols() {
             let Some(line) = lines.rb_mut().col_mut(at).try_as_col_major_mut() else { continue };
             let line = line.as_slice_mut();
@@ -180,7 +197,7 @@ fn finish(y: MatMut<f32>, bias: &[f32], clip: Option<Clip>) {
                 _ => line.iter_mut().for_each(|y| *y = cut(*y + bias[at], clip)),
             }
         }
-    });
+    }
 }
 
 /// The gradients that a site's low-rank terms add to those of its frozen map, for one image: of its pairs into `plane`, and
