@@ -2,6 +2,7 @@
 
 use faer::{MatMut, MatRef};
 use half::f16;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::kernel::{Factors, Terms};
 use super::{Directions, SiteSeed, Update};
@@ -58,6 +59,27 @@ pub struct SiteBuffers {
     stage_f32: Vec<f32>,
     /// Whether the delta's blocks hold anything; until then they cost nothing.
     merged: bool,
+}
+
+/// out += code * scale, a scale per `block` codes.
+struct AddBlocks<'b> {
+    codes: &'b [i8],
+    scales: &'b [f16],
+    out: &'b mut [f32],
+    block: usize,
+}
+
+impl WithSimd for AddBlocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let blocks = self.codes.chunks(self.block).zip(self.scales).zip(self.out.chunks_mut(self.block));
+        for ((codes, scale), out) in blocks {
+            let scale = scale.to_f32();
+            out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
+        }
+    }
 }
 
 fn told(name: &str) -> impl Fn(CoreError) -> Error + '_ {
@@ -167,14 +189,9 @@ impl SiteBuffers {
     /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them.
     pub fn add_merged_row(&self, row: usize, out: &mut [f32]) {
         let (width, blocks) = (self.shape.in_dim, self.shape.row_blocks());
-        let codes = self.codes[row * width..(row + 1) * width].chunks(self.shape.block);
+        let codes = &self.codes[row * width..(row + 1) * width];
         let scales = &self.scales[row * blocks..(row + 1) * blocks];
-        pulp::Arch::new().dispatch(|| {
-            for ((codes, scale), out) in codes.zip(scales).zip(out.chunks_mut(self.shape.block)) {
-                let scale = scale.to_f32();
-                out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
-            }
-        });
+        Arch::new().dispatch(AddBlocks { codes, scales, out, block: self.shape.block });
     }
 
     /// y += scale (B A x - B0 A0 x) + the staged part of D x.
