@@ -220,6 +220,7 @@ fn models_that_cannot_be_packed_are_refused_with_the_reason() {
         (model("quantized_axis"), &["node decode", "axis 7"][..]),
         (model("quantized_input_channels"), &["node conv2", "per input channel", "per output channel"][..]),
         (model("quantized_blocked"), &["node decode", "blocked quantization"][..]),
+        (model("mixed_half"), &["node conv2", "mixed precisions"][..]),
         (model("quantized_mixed"), &["node conv1", "mixed precisions"][..]),
         (model("quantized_integer_relu"), &["node integer_relu (Relu)", "quantized numbers"][..]),
         (truncated, &["truncated"][..]),

@@ -21,6 +21,7 @@ pub(crate) mod plan;
 mod product;
 mod quantized;
 mod sites;
+mod types;
 mod weight;
 
 use std::collections::HashSet;

@@ -12,6 +12,7 @@ use super::constant::Constants;
 use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
 use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
 use super::quantized::to_float;
+use super::types::check_types;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
@@ -74,6 +75,7 @@ impl OnnxFile {
         };
         name_nodes(graph);
         check_tensors(graph).map_err(fault)?;
+        check_types(graph).map_err(fault)?;
         single_precision(graph);
         let input = image_input(graph).map_err(fault)?;
         // Old files list their weights among the inputs.
