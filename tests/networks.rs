@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use safetensors::SafeTensors;
 use srlora::adapter::{Adapter, SiteSettings};
-use srlora::autodiff::Network;
+use srlora::autodiff::{Activations, Network, NetworkPlan};
 use srlora::backbone::{Backbone, Site};
 use srlora::bundle::directions;
 use srlora::core::Start;
@@ -113,11 +113,16 @@ fn gradients(golden: &Golden, backbone: &Backbone, images: &[f32], numbers: &mut
     let mut sum = adapter.zero_gradients();
     let (mut loss, mut adapted) = (0.0, Vec::new());
     let adapter = Arc::new(RwLock::new(adapter));
-    let mut network = Network::training(backbone, sites, &adapter).unwrap();
-    each_batch(&mut network, images, |network, images, labels| {
+    let plan = |activations| NetworkPlan::training(backbone, sites, &adapter, activations).unwrap();
+    let (kept, recomputed) = (plan(Activations::Kept), plan(Activations::Recomputed));
+    let bytes = [&kept, &recomputed].map(|plan| plan.activation_bytes().unwrap());
+    assert!(bytes[1] <= bytes[0], "{}: {bytes:?} bytes of activations, kept and recomputed", golden.name);
+    let mut again = recomputed.start().unwrap();
+    each_batch(&mut kept.start().unwrap(), images, |network, images, labels| {
         let boundary = network.prefix(images).unwrap();
         adapted.extend(network.forward(&boundary).unwrap());
         let step = network.step(&boundary, labels).unwrap();
+        assert_eq!(step, again.step(&boundary, labels).unwrap(), "{}: activations computed again", golden.name);
         loss += step.loss.iter().sum::<f32>();
         let add = |sum: &mut [f32], part: &[f32]| sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
         add(&mut sum.head, &[step.dw, step.db].concat());

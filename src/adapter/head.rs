@@ -1,21 +1,22 @@
 //! The trainable classifier, owned.
 
 use super::Update;
+use super::scratch::Scratch;
 use crate::core::{IMPRINT_SCALE, Imprint, cross_entropy, head_backward, head_forward};
 
-/// What the head makes of a micro-batch; gradients are of the sum of the losses.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HeadLoss {
+/// Room for what the head makes of a micro-batch, zeros at first; gradients are of the sum of the losses.
+#[derive(Debug)]
+pub(crate) struct HeadLoss<'b> {
     /// Cross-entropy of each row, 0 where its label is negative.
-    pub loss: Vec<f32>,
+    pub(crate) loss: &'b mut [f32],
     /// rows x classes.
-    pub logits: Vec<f32>,
+    pub(crate) logits: &'b mut [f32],
     /// rows x features.
-    pub dfeatures: Vec<f32>,
+    pub(crate) dfeatures: &'b mut [f32],
     /// classes x features.
-    pub dw: Vec<f32>,
+    pub(crate) dw: &'b mut [f32],
     /// classes.
-    pub db: Vec<f32>,
+    pub(crate) db: &'b mut [f32],
 }
 
 /// logits = W x + b with its optimizer state.
@@ -95,32 +96,29 @@ impl HeadBuffers {
         imprint.finish(IMPRINT_SCALE);
     }
 
-    /// Loss and gradients of rows of features; a negative label marks a row that does not count.
+    /// Cross-entropy of one feature vector, in nats; NaN where there is no such class.
     #[must_use]
-    pub fn loss(&self, features: &[f32], labels: &[i64]) -> HeadLoss {
-        let rows = labels.len();
-        let mut out = HeadLoss {
-            loss: vec![0.0; rows],
-            logits: vec![0.0; rows * self.classes],
-            dfeatures: vec![0.0; rows * self.features],
-            dw: vec![0.0; self.classes * self.features],
-            db: vec![0.0; self.classes],
-        };
+    pub fn loss(&self, features: &[f32], label: usize) -> f32 {
+        let logits = self.logits(features);
+        cross_entropy(&logits, label, &mut Scratch::of(self.classes)).unwrap_or(f32::NAN)
+    }
+
+    /// Loss and gradients of rows of features; a negative label marks a row that does not count.
+    pub(crate) fn backward(&self, features: &[f32], labels: &[i64], out: HeadLoss) {
         let (w, b) = self.weights();
-        let mut dlogits = vec![0.0; self.classes];
+        let mut dlogits = Scratch::of(self.classes);
         let width = self.features.max(1);
         let inputs = features.chunks_exact(width).zip(out.dfeatures.chunks_exact_mut(width)).zip(labels);
-        let outputs = out.logits.chunks_exact_mut(self.classes.max(1)).zip(&mut out.loss);
+        let outputs = out.logits.chunks_exact_mut(self.classes.max(1)).zip(out.loss);
         for (((x, dx), &label), (logits, loss)) in inputs.zip(outputs) {
             let row = head_forward(w, b, x, logits).and_then(|()| {
                 let Ok(label) = usize::try_from(label) else { return Ok(0.0) };
                 let value = cross_entropy(logits, label, &mut dlogits)?;
-                head_backward(w, x, &dlogits, &mut out.dw, &mut out.db, dx)?;
+                head_backward(w, x, &dlogits, out.dw, out.db, dx)?;
                 Ok(value)
             });
             *loss = row.unwrap_or(f32::NAN);
         }
-        out
     }
 
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) {

@@ -9,7 +9,8 @@ mod site;
 
 pub use directions::Directions;
 pub use gradients::Gradients;
-pub use head::{HeadBuffers, HeadLoss};
+pub use head::HeadBuffers;
+pub(crate) use head::HeadLoss;
 pub use site::{HostLedger, MOST_DIRECTIONS, MOST_PAIRS, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Recompose, Recomposition};

@@ -3,7 +3,8 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use crate::backbone::map_op::{SharedAdapter, read};
+use crate::adapter;
+use crate::backbone::map_op::{SharedAdapter, floats_mut, read};
 
 /// Inputs: features `[n, features]`, labels `[n]` (i64; negative: the row does not count).
 ///
@@ -36,18 +37,17 @@ impl EvalOp for HeadLoss {
         let (features, labels) = args_2!(inputs);
         let (rows, width) = (features.shape()[0], features.shape()[1]);
         let (features, labels) = (features.try_as_plain_ram()?, labels.try_as_plain_ram()?);
-        let adapter = read(&self.adapter);
-        let head = &adapter.head;
+        let shared = read(&self.adapter);
+        let head = &shared.head;
         ensure!(head.features() == width, "a head of {} features on {width}", head.features());
-        let out = head.loss(features.as_slice::<f32>()?, labels.as_slice::<i64>()?);
         let classes = head.classes();
-        Ok(tvec!(
-            Tensor::from_shape(&[rows], &out.loss)?.into_tvalue(),
-            Tensor::from_shape(&[rows, classes], &out.logits)?.into_tvalue(),
-            Tensor::from_shape(&[rows, width], &out.dfeatures)?.into_tvalue(),
-            Tensor::from_shape(&[classes, width], &out.dw)?.into_tvalue(),
-            Tensor::from_shape(&[classes], &out.db)?.into_tvalue(),
-        ))
+        let zeros = |shape: &[usize]| Tensor::zero::<f32>(shape);
+        let mut outputs =
+            [zeros(&[rows])?, zeros(&[rows, classes])?, zeros(&[rows, width])?, zeros(&[classes, width])?, zeros(&[classes])?];
+        let [loss, logits, dfeatures, dw, db] = outputs.each_mut().map(floats_mut);
+        let out = adapter::HeadLoss { loss: loss?, logits: logits?, dfeatures: dfeatures?, dw: dw?, db: db? };
+        head.backward(features.as_slice::<f32>()?, labels.as_slice::<i64>()?, out);
+        Ok(outputs.map(IntoTValue::into_tvalue).into_iter().collect())
     }
 }
 

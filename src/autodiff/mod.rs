@@ -11,6 +11,7 @@ mod head;
 mod linear;
 mod network;
 mod pool;
+mod recompute;
 mod reduce;
 mod shape;
 mod step;
@@ -28,7 +29,7 @@ use crate::backbone::graph::concrete;
 use crate::backbone::map_op::{MapGradient, MapOp};
 
 pub use check::{FORWARD_TOLERANCE, GRADIENT_TOLERANCE, check_forward, check_gradients};
-pub use network::{Boundary, Network, NetworkPlan, StepOutput};
+pub use network::{Activations, Boundary, Network, NetworkPlan, StepOutput};
 pub(crate) use step::{StepGraph, step_graph};
 
 /// The gradient of each input of a node; `None` where it is not needed.
@@ -61,6 +62,8 @@ pub(crate) struct Unsupported {
 pub(crate) struct Backward {
     pub(crate) pairs: Vec<PairOutlets>,
     pub(crate) unsupported: Vec<Unsupported>,
+    /// The gradient of every value that has one.
+    pub(crate) gradients: HashMap<OutletId, OutletId>,
 }
 
 /// Writes backward nodes into a graph.
@@ -80,7 +83,7 @@ impl<'m> Tape<'m> {
         let reach = self.sites_upstream(&order);
         let behind_site = |outlet: &OutletId| reach.get(&outlet.node).is_some_and(|sites| !sites.is_empty());
         let mut gradients = HashMap::from([(output, seed)]);
-        let mut found = Backward { pairs: Vec::new(), unsupported: Vec::new() };
+        let mut found = Backward { pairs: Vec::new(), unsupported: Vec::new(), gradients: HashMap::new() };
         for &id in order.iter().rev() {
             let node = self.model.node(id).clone();
             let Some(&gradient) = gradients.get(&OutletId::new(id, 0)) else { continue };
@@ -110,6 +113,7 @@ impl<'m> Tape<'m> {
             }
         }
         found.pairs.sort_by_key(|pairs| pairs.index);
+        found.gradients = gradients;
         Ok(found)
     }
 

@@ -7,9 +7,22 @@ use super::{StepGraph, Unsupported, step_graph};
 use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::read;
-use crate::backbone::plan::{Plan, Run, floats};
+use crate::backbone::plan::{Plan, Run, floats, live_bytes};
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The most segments that a forward pass is cut into, to compute its activations again.
+const SEGMENTS: usize = 8;
+
+/// What happens between forward and backward pass to the activations that both need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activations {
+    /// They wait in memory.
+    Kept,
+    /// Those of all but the last part of the network are let go and computed again: less memory, the same numbers, and up to
+    /// one more forward pass a step.
+    Recomputed,
+}
 
 /// What the prefix hands to the suffix for one micro-batch.
 #[derive(Debug, Clone)]
@@ -34,7 +47,7 @@ impl Boundary {
 }
 
 /// The result of one micro-batch; gradients are of the sum of its losses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepOutput {
     /// Cross-entropy of each image, in nats; 0 where the label is negative.
     pub loss: Vec<f32>,
@@ -79,15 +92,20 @@ impl NetworkPlan {
     /// # Errors
     /// Kind `Model` where the graph cannot be prepared.
     pub fn inference(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
-        Self::build(backbone, sites, adapter, false)
+        Self::build(backbone, sites, adapter, None)
     }
 
     /// Plans the forward pass and the training step.
     ///
     /// # Errors
     /// Kind `Model` as above; `UnsupportedOp` names the op, its node and the `--sites` that would avoid it.
-    pub fn training(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
-        Self::build(backbone, sites, adapter, true)
+    pub fn training(
+        backbone: &Backbone,
+        sites: &[Site],
+        adapter: &SharedAdapter,
+        activations: Activations,
+    ) -> Result<Self> {
+        Self::build(backbone, sites, adapter, Some(activations))
     }
 
     /// Plans the model up to its own output, which takes the place of the features.
@@ -100,15 +118,24 @@ impl NetworkPlan {
         Self::plan(backbone, &model, None)
     }
 
-    fn build(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter, train: bool) -> Result<Self> {
+    fn build(
+        backbone: &Backbone,
+        sites: &[Site],
+        adapter: &SharedAdapter,
+        train: Option<Activations>,
+    ) -> Result<Self> {
         let attached = !read(adapter).sites.is_empty();
         let mut model = backbone.features_graph(sites, attached.then_some(adapter))?;
         backbone.told(model.declutter())?;
         let sites = if attached { sites } else { &[] };
-        Self::plan(backbone, &model, train.then_some((sites, adapter)))
+        Self::plan(backbone, &model, train.map(|activations| (sites, adapter, activations)))
     }
 
-    fn plan(backbone: &Backbone, model: &TypedModel, train: Option<(&[Site], &SharedAdapter)>) -> Result<Self> {
+    fn plan(
+        backbone: &Backbone,
+        model: &TypedModel,
+        train: Option<(&[Site], &SharedAdapter, Activations)>,
+    ) -> Result<Self> {
         let shape = backbone.told(model.output_fact(0).and_then(concrete))?;
         let [batch, features] = shape[..] else {
             let message = format!("the output has the shape {shape:?}, not one vector per image");
@@ -116,10 +143,14 @@ impl NetworkPlan {
         };
         let mut cut = backbone.told(split(model))?;
         backbone.told(fuse_expansions(&mut cut.prefix))?;
-        let step = train.map(|(sites, adapter)| {
-            let graph = backbone.told(step_graph(cut.suffix.clone(), adapter))?;
+        let step = train.map(|(sites, adapter, activations)| {
+            let graph = backbone.told(step_graph(cut.suffix.clone(), adapter, 1))?;
             refuse_unsupported(backbone, sites, &graph)?;
-            backbone.told(Plan::optimized(graph.model))
+            let model = match activations {
+                Activations::Kept => graph.model,
+                Activations::Recomputed => backbone.told(smallest(graph.model, &cut.suffix, adapter))?,
+            };
+            backbone.told(Plan::optimized(model))
         });
         let [height, width] = backbone.size();
         let boundary = cut.suffix.input_outlets().map(|inputs| inputs.to_vec());
@@ -219,7 +250,7 @@ impl Network {
     /// # Errors
     /// As there.
     pub fn training(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter) -> Result<Self> {
-        NetworkPlan::training(backbone, sites, adapter)?.start()
+        NetworkPlan::training(backbone, sites, adapter, Activations::Kept)?.start()
     }
 
     /// [`NetworkPlan::own_classifier`], on this thread.
@@ -344,6 +375,19 @@ impl Network {
 
 fn failed(subject: &str, error: &TractError) -> Error {
     Error::new(ErrorKind::Internal, subject, format!("a run failed: {}", error.root_cause()))
+}
+
+/// Of `plain` and the steps of `suffix` that compute activations again, the one that needs the least memory at a time.
+fn smallest(plain: TypedModel, suffix: &TypedModel, adapter: &SharedAdapter) -> TractResult<TypedModel> {
+    let mut best = (live_bytes(&plain)?, plain);
+    for segments in 2..=SEGMENTS {
+        let model = step_graph(suffix.clone(), adapter, segments)?.model;
+        let bytes = live_bytes(&model)?;
+        if bytes < best.0 {
+            best = (bytes, model);
+        }
+    }
+    Ok(best.1)
 }
 
 /// Refuses a graph whose backward pass met an op without a rule, or in which a site does not reach the features.

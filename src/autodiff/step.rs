@@ -4,6 +4,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::head::HeadLoss;
+use super::recompute::recompute;
 use super::{Tape, Unsupported};
 use crate::backbone::graph::concrete;
 use crate::backbone::map_op::SharedAdapter;
@@ -18,8 +19,14 @@ pub(crate) struct StepGraph {
     pub(crate) unsupported: Vec<Unsupported>,
 }
 
-/// Builds the training step of `suffix` (one output, features `[n, features]`).
-pub(crate) fn step_graph(mut suffix: TypedModel, adapter: &SharedAdapter) -> TractResult<StepGraph> {
+/// Builds the training step of `suffix` (one output, features `[n, features]`). With more than one of `segments`, activations
+/// are computed again where the backward pass needs them.
+pub(crate) fn step_graph(
+    mut suffix: TypedModel,
+    adapter: &SharedAdapter,
+    segments: usize,
+) -> TractResult<StepGraph> {
+    let forward = suffix.nodes().len();
     let features = *suffix.output_outlets()?.first().context("no features")?;
     let rows = concrete(suffix.outlet_fact(features)?)?[0];
     let mut inputs: TVec<OutletId> = suffix.input_outlets()?.into();
@@ -32,6 +39,9 @@ pub(crate) fn step_graph(mut suffix: TypedModel, adapter: &SharedAdapter) -> Tra
     let mut outputs = vec![loss, logits, dw, db];
     outputs.extend(backward.pairs.iter().map(|pairs| pairs.plane));
     suffix.select_output_outlets(&outputs)?;
+    if segments > 1 && backward.unsupported.is_empty() {
+        recompute(&mut suffix, forward, &backward.gradients, segments)?;
+    }
     let sites = backward.pairs.iter().map(|pairs| pairs.index).collect();
     Ok(StepGraph { model: suffix, sites, unsupported: backward.unsupported })
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::fuse::{Clip, cut};
@@ -56,17 +57,17 @@ impl WithSimd for Forward<'_> {
         let per_channel = frozen.weight.out_dim / group;
         let mut planes = Scratch::zeros(lattice.phases() * lattice.plane);
         let mut sums = Scratch::of(lattice.sums());
-        let mut taps = lattice.taps(|plane, offset| plane * lattice.plane + offset);
-        let mut weights = Scratch::of(taps.len());
+        let (mut taps, mut weights) = (Scratch::of(lattice.tap_floats()), Scratch::of(lattice.taps()));
+        let taps = lattice.lay_taps(&mut taps, |plane, offset| plane * lattice.plane + offset);
         let mut y = y.chunks_exact_mut(output.max(1));
         for (channel, x) in channels.zip(x.chunks_exact(input.max(1))) {
             let entry = Offset::of(before, channel);
             lattice.each_run(|run| run.take(x, &mut planes, entry));
             for (o, y) in (channel * per_channel..(channel + 1) * per_channel).zip(y.by_ref()) {
                 frozen.weight.view().row_into(o, &mut weights);
-                taps.iter_mut().zip(weights.iter()).for_each(|(tap, w)| tap.weight = *w);
+                taps.iter_mut().for_each(|tap| tap.weight = weights[tap.at as usize]);
                 let Offset { bias, clip } = Offset::of(around, o);
-                correlate(simd, &mut sums, &planes, &taps, bias);
+                correlate(simd, &mut sums, &planes, taps, bias);
                 for (y, sums) in y.chunks_exact_mut(lattice.output[1].max(1)).zip(sums.chunks_exact(lattice.pitch)) {
                     y.iter_mut().zip(sums).for_each(|(y, sum)| *y = cut(*sum, clip));
                 }
@@ -106,14 +107,9 @@ impl WithSimd for Backward<'_> {
         let before = lattice.reach;
         let mut sources = Scratch::zeros((before + lattice.plane).next_multiple_of(LINE));
         let mut plane = Scratch::of(lattice.plane);
-        let mut taps: Vec<Vec<Tap>> = vec![Vec::new(); lattice.phases()];
-        let mut places = Vec::new();
-        lattice.taps(|plane, offset| {
-            places.push((plane, taps[plane].len()));
-            taps[plane].push(Tap { offset: before - offset, weight: 0.0 });
-            0
-        });
-        let mut weights = Scratch::of(places.len());
+        let (mut taps, mut weights) = (Scratch::of(lattice.tap_floats()), Scratch::of(lattice.taps()));
+        let taps = lattice.lay_taps(&mut taps, |_, offset| before - offset);
+        taps.sort_unstable_by_key(|tap| (tap.plane, tap.at));
         let mut dy = dy.chunks_exact(output.max(1));
         for (channel, dx) in dx.chunks_exact_mut(input.max(1)).enumerate() {
             for (o, dy) in (channel * per_channel..(channel + 1) * per_channel).zip(dy.by_ref()) {
@@ -122,10 +118,10 @@ impl WithSimd for Backward<'_> {
                     source[..row.len()].copy_from_slice(row);
                 }
                 frozen.weight.view().row_into(o, &mut weights);
-                places.iter().zip(weights.iter()).for_each(|(&(plane, at), w)| taps[plane][at].weight = *w);
-                for (phase, taps) in taps.iter().enumerate() {
+                taps.iter_mut().for_each(|tap| tap.weight = weights[tap.at as usize]);
+                for taps in taps.chunk_by(|a, b| a.plane == b.plane) {
                     correlate(simd, &mut plane, &sources, taps, 0.0);
-                    lattice.each_run_of(phase, |run| run.add_to_image(&plane, dx));
+                    lattice.each_run_of(taps[0].plane as usize, |run| run.add_to_image(&plane, dx));
                 }
             }
         }
@@ -146,10 +142,16 @@ impl Offset {
     }
 }
 
-/// One tap of a kernel: how far from the output's place it reads, and its weight.
-#[derive(Debug, Clone, Copy)]
+/// One tap of a kernel, in as many bytes as four floats, so that a scratch buffer holds it.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Tap {
-    offset: usize,
+    /// Its place in the kernel.
+    at: u32,
+    /// The plane that it reads.
+    plane: u32,
+    /// How far from the output's place it reads.
+    offset: u32,
     weight: f32,
 }
 
@@ -164,7 +166,7 @@ fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: 
         let mut sums = [start; 4];
         for tap in taps {
             let weight = simd.splat_f32s(tap.weight);
-            let x = x.get(at * 4 * S::F32_LANES + tap.offset..).unwrap_or_default();
+            let x = x.get(at * 4 * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
             if let Some(x) = S::as_simd_f32s(x).0.first_chunk::<4>() {
                 for (sum, &x) in sums.iter_mut().zip(x) {
                     *sum = simd.mul_add_e_f32s(weight, x, *sum);
@@ -176,7 +178,7 @@ fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: 
     for (at, out) in rest.iter_mut().enumerate() {
         *out = start;
         for tap in taps {
-            let x = x.get(done + at * S::F32_LANES + tap.offset..).unwrap_or_default();
+            let x = x.get(done + at * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
             if let Some(&x) = S::as_simd_f32s(x).0.first() {
                 *out = simd.mul_add_e_f32s(simd.splat_f32s(tap.weight), x, *out);
             }
@@ -246,16 +248,25 @@ impl Lattice {
         (self.output[0] * self.pitch).next_multiple_of(LINE)
     }
 
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Floats of a buffer that holds the taps.
+    fn tap_floats(&self) -> usize {
+        self.taps() * (size_of::<Tap>() / size_of::<f32>())
+    }
+
     /// A tap for every kernel position, row by row, at the offset that `offset_of` makes of its plane and its offset there.
-    fn taps(&self, mut offset_of: impl FnMut(usize, usize) -> usize) -> Vec<Tap> {
-        let [rows, columns] = self.kernel;
-        let mut tap = |at: usize| {
-            let [y, z] = [at / columns * self.dilation[0], at % columns * self.dilation[1]];
+    fn lay_taps<'b>(&self, buffer: &'b mut [f32], offset_of: impl Fn(usize, usize) -> usize) -> &'b mut [Tap] {
+        let taps: &mut [Tap] = bytemuck::cast_slice_mut(buffer);
+        for (at, tap) in taps.iter_mut().enumerate() {
+            let [y, z] = [at / self.kernel[1] * self.dilation[0], at % self.kernel[1] * self.dilation[1]];
             let plane = y % self.stride[0] * self.stride[1] + z % self.stride[1];
-            let offset = y / self.stride[0] * self.pitch + z / self.stride[1];
-            Tap { offset: offset_of(plane, offset), weight: 0.0 }
-        };
-        (0..rows * columns).map(&mut tap).collect()
+            let offset = offset_of(plane, y / self.stride[0] * self.pitch + z / self.stride[1]);
+            *tap = Tap { at: at as u32, plane: plane as u32, offset: offset as u32, weight: 0.0 };
+        }
+        taps
     }
 
     /// Calls `visit` with every run of pixels that some tap reads, and its place in all planes.

@@ -50,33 +50,7 @@ impl Plan {
 
     /// Bytes of all values that live at the same time, at most: constants are not among them.
     pub(crate) fn live_bytes(&self) -> TractResult<usize> {
-        let model = self.0.model();
-        let order = model.eval_order()?;
-        let mut last_use: HashMap<usize, usize> = HashMap::new();
-        for (at, &id) in order.iter().enumerate() {
-            last_use.extend(model.node(id).inputs.iter().map(|input| (input.node, at)));
-        }
-        last_use.extend(model.output_outlets()?.iter().map(|output| (output.node, order.len())));
-        let bytes = |id: usize| -> TractResult<usize> {
-            let node = model.node(id);
-            if node.op_is::<Const>() {
-                return Ok(0);
-            }
-            let sizes = node.outputs.iter().map(|outlet| Ok(outlet.fact.mem_size().to_usize()?));
-            sizes.sum()
-        };
-        let (mut live, mut most) = (0, 0);
-        for (at, &id) in order.iter().enumerate() {
-            live += bytes(id)?;
-            most = most.max(live);
-            let mut inputs: Vec<usize> = model.node(id).inputs.iter().map(|input| input.node).collect();
-            inputs.sort_unstable();
-            inputs.dedup();
-            for input in inputs.into_iter().filter(|input| last_use.get(input) == Some(&at)) {
-                live -= bytes(input)?;
-            }
-        }
-        Ok(most)
+        live_bytes_in(self.0.model(), self.0.order_without_consts())
     }
 
     /// A place to run it.
@@ -110,6 +84,40 @@ impl Run {
             Ok(outputs)
         })
     }
+}
+
+/// Bytes of all values of `model` that will live at the same time, at most.
+pub(crate) fn live_bytes(model: &TypedModel) -> TractResult<usize> {
+    let mut order = model.eval_order_opt_ram()?;
+    order.retain(|&id| !model.node(id).op_is::<Const>());
+    live_bytes_in(model, &order)
+}
+
+fn live_bytes_in(model: &TypedModel, order: &[usize]) -> TractResult<usize> {
+    let mut last_use: HashMap<usize, usize> = HashMap::new();
+    for (at, &id) in order.iter().enumerate() {
+        last_use.extend(model.node(id).inputs.iter().map(|input| (input.node, at)));
+    }
+    last_use.extend(model.output_outlets()?.iter().map(|output| (output.node, order.len())));
+    let bytes = |id: usize| -> TractResult<usize> {
+        let node = model.node(id);
+        if node.op_is::<Const>() {
+            return Ok(0);
+        }
+        node.outputs.iter().map(|outlet| Ok(outlet.fact.mem_size().to_usize()?)).sum()
+    };
+    let (mut live, mut most) = (0, 0);
+    for (at, &id) in order.iter().enumerate() {
+        live += bytes(id)?;
+        most = most.max(live);
+        let mut inputs: Vec<usize> = model.node(id).inputs.iter().map(|input| input.node).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        for input in inputs.into_iter().filter(|input| last_use.get(input) == Some(&at)) {
+            live -= bytes(input)?;
+        }
+    }
+    Ok(most)
 }
 
 /// Floating-point operations of a node.

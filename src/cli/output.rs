@@ -168,10 +168,11 @@ fn planned(forecast: &Forecast) -> String {
         CachePlace::Ram => format!("a cache of {} in memory", size(forecast.cache_bytes)),
         CachePlace::Disk => format!("a cache of {} on disk", size(forecast.cache_bytes)),
     };
+    let again = if forecast.recompute { ", activations computed again" } else { "" };
     let (threads, writes) = (count(forecast.threads, "thread"), size(forecast.write_bytes));
     let (step, seconds) = (forecast.step_ms, forecast.seconds);
     format!(
-        "plan: {memory}{threads}, {cache}, {writes} to write, {step:.0} ms a step, about {seconds:.0} s and decoding"
+        "plan: {memory}{threads}{again}, {cache}, {writes} to write, {step:.0} ms a step, about {seconds:.0} s and decoding"
     )
 }
 

@@ -12,7 +12,7 @@ use super::profile::{Profile, profile};
 use super::store::Store;
 use super::train::{fresh_adapter, median};
 use crate::adapter::{Adapter, SiteSettings, Update};
-use crate::autodiff::{Network, NetworkPlan, StepOutput};
+use crate::autodiff::{Activations, Network, NetworkPlan, StepOutput};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::AdamW;
@@ -70,7 +70,7 @@ pub fn bench(
     let images: Vec<f32> = (0..micro * bare.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect();
     let forward_ms = timed(micro, || bare.prefix(&images).and_then(|b| bare.forward(&b)).map(drop))?;
     drop(bare);
-    let plan = NetworkPlan::training(&backbone, &sites, &shared)?;
+    let plan = NetworkPlan::training(&backbone, &sites, &shared, Activations::Kept)?;
     drop(backbone);
     let mut network = plan.start()?;
     let adapted_forward_ms = timed(micro, || network.prefix(&images).and_then(|b| network.forward(&b)).map(drop))?;

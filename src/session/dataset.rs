@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -20,7 +21,7 @@ const LISTED: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The file.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// Index into [`Dataset::classes`].
     pub class: usize,
 }
@@ -61,7 +62,7 @@ impl Dataset {
             }
             let class = dataset.classes.len();
             dataset.classes.push(name);
-            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path, class }));
+            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class }));
         }
         if dataset.classes.is_empty() {
             return refuse(root, "has no class folders; put the photos of each class into a folder with its name");

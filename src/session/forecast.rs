@@ -3,7 +3,7 @@
 //! What is loaded is measured, what a run of the network adds is tried out once per thread on an empty image, and the rest is
 //! counted. Before the trial, sizes are counted from above, so that a limit is not passed by trying.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::cache::CachePlace;
 use super::image::footprint;
 use super::memory::{peak_rss_bytes, rss_bytes};
 use super::runner::Trial;
+use crate::autodiff::Activations;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Buffers of one thread's products, from above: a tile of W, two bands of columns, a block of expanded channels, planes of a
@@ -31,6 +32,8 @@ pub struct Forecast {
     pub peak_rss_bytes: Option<u64>,
     /// Threads that photos are run on.
     pub threads: usize,
+    /// Whether activations are let go after the forward pass and computed again.
+    pub recompute: bool,
     /// Where the prefix's outputs are kept.
     pub cache: CachePlace,
     /// Bytes of them.
@@ -46,8 +49,6 @@ pub struct Forecast {
 /// The sizes and counts that a forecast is made from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Work {
-    /// Bytes of the activations of one run, at most.
-    pub(super) activation_bytes: u64,
     /// Bytes of one photo's outputs of the prefix in the cache; 0 where they cannot be kept.
     pub(super) boundary_bytes: u64,
     /// Bytes of a gradient of everything that is trained.
@@ -68,27 +69,32 @@ pub(super) struct Work {
     pub(super) trains: bool,
 }
 
-/// Threads and cache of a lesson.
+/// How a lesson is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) threads: usize,
+    pub(super) activations: Activations,
     pub(super) cache: CachePlace,
 }
 
 impl Choice {
-    /// This one, and those that take less memory, in order.
+    /// This one, and those that take less memory, in order of the time that they cost: nothing in memory is kept but the
+    /// present photo, then activations are computed again, then photos run by fewer at a time.
     pub(super) fn and_smaller(self) -> impl Iterator<Item = Choice> {
-        let smaller = if self.cache == CachePlace::Ram { CachePlace::Disk } else { self.cache };
-        let fewer = (1..self.threads).rev().map(move |threads| Choice { threads, cache: smaller });
-        let in_ram = (smaller != self.cache).then_some(Choice { cache: smaller, ..self });
-        [self].into_iter().chain(in_ram).chain(fewer)
+        let cache = if self.cache == CachePlace::Ram { CachePlace::Disk } else { self.cache };
+        let in_ram = (cache != self.cache).then_some(self);
+        let threads = (1..=self.threads).rev();
+        let both = [Activations::Kept, Activations::Recomputed];
+        let rest = threads.flat_map(move |threads| both.map(|activations| Choice { threads, activations, cache }));
+        in_ram.into_iter().chain(rest)
     }
 }
 
 impl Work {
-    /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
-    pub(super) fn ceiling(&self, choice: Choice) -> Option<u64> {
-        let per_thread = (self.activation_bytes + SCRATCH_BYTES).max(self.photo_bytes);
+    /// The largest resident size from above, before anything has been tried, where a run has so many bytes of activations at a
+    /// time; `None` where the present one is not known.
+    pub(super) fn ceiling(&self, choice: Choice, activation_bytes: u64) -> Option<u64> {
+        let per_thread = (activation_bytes + SCRATCH_BYTES).max(self.photo_bytes);
         let sum = rss_bytes()? + choice.threads as u64 * per_thread + self.kept(choice) + SMALL_BYTES;
         Some(sum.max(peak_rss_bytes()?))
     }
@@ -130,6 +136,7 @@ impl Work {
         Ok(Forecast {
             peak_rss_bytes: peak,
             threads: choice.threads,
+            recompute: choice.activations == Activations::Recomputed,
             cache: choice.cache,
             cache_bytes: self.cache_bytes(choice),
             write_bytes: generations * self.generation_bytes + on_disk,
@@ -140,8 +147,8 @@ impl Work {
 }
 
 /// The largest number of bytes that decoding one of `photos` takes for a moment.
-pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p PathBuf>) -> u64 {
-    photos.into_iter().filter_map(|path| footprint(path)).max().unwrap_or(0)
+pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Path>) -> u64 {
+    photos.into_iter().filter_map(footprint).max().unwrap_or(0)
 }
 
 /// # Errors
@@ -149,7 +156,7 @@ pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p PathBuf>) -
 pub(super) fn does_not_fit(limit: u64, smallest: u64) -> Error {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
-        "{:.1} MiB are too few: with one thread and nothing kept in memory this lesson takes {:.1} MiB; raise the limit, or \
+        "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes {:.1} MiB; raise the limit, or \
          pack the bundle in int8 or with fewer --sites",
         mib(limit),
         mib(smallest)
@@ -170,9 +177,16 @@ mod tests {
 
     #[test]
     fn what_takes_less_memory_comes_after_what_takes_more() {
-        let choices: Vec<Choice> = Choice { threads: 3, cache: CachePlace::Ram }.and_smaller().collect();
-        let expected = [(3, CachePlace::Ram), (3, CachePlace::Disk), (2, CachePlace::Disk), (1, CachePlace::Disk)];
-        assert_eq!(choices, expected.map(|(threads, cache)| Choice { threads, cache }));
-        assert_eq!(Choice { threads: 1, cache: CachePlace::Off }.and_smaller().count(), 1);
+        let first = Choice { threads: 2, activations: Activations::Kept, cache: CachePlace::Ram };
+        let choices: Vec<_> = first.and_smaller().map(|c| (c.threads, c.activations, c.cache)).collect();
+        let expected = [
+            (2, Activations::Kept, CachePlace::Ram),
+            (2, Activations::Kept, CachePlace::Disk),
+            (2, Activations::Recomputed, CachePlace::Disk),
+            (1, Activations::Kept, CachePlace::Disk),
+            (1, Activations::Recomputed, CachePlace::Disk),
+        ];
+        assert_eq!(choices, expected);
+        assert_eq!(Choice { threads: 1, cache: CachePlace::Off, ..first }.and_smaller().count(), 2);
     }
 }

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde::Serialize;
+
 use crate::adapter::Gradients;
 use crate::error::{Error, Result};
 
@@ -17,29 +19,50 @@ pub(super) struct Journal {
     file: File,
     path: PathBuf,
     begin: Instant,
+    line: Vec<u8>,
+}
+
+/// What a step showed.
+#[derive(Serialize)]
+struct StepLine {
+    step: u64,
+    epoch: u64,
+    loss: f32,
+    accuracy: f64,
+    lr: f32,
+    head_lr: f32,
+    seconds: f64,
+}
+
+/// What an evaluation showed.
+#[derive(Serialize)]
+struct EvaluationLine {
+    step: u64,
+    val_accuracy: f64,
+    seconds: f64,
 }
 
 impl Journal {
     pub(super) fn create(store: &Path) -> Result<Self> {
         let path = store.join(JOURNAL);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Journal { file, path, begin: Instant::now() })
+        Ok(Journal { file, path, begin: Instant::now(), line: Vec::new() })
     }
 
     pub(super) fn step(&mut self, step: u64, epoch: u64, gradients: &Gradients, [lr, head_lr]: [f32; 2]) -> Result<()> {
         let (loss, accuracy, seconds) = (gradients.loss, gradients.accuracy(), self.begin.elapsed().as_secs_f64());
-        self.line(&serde_json::json!({
-            "step": step, "epoch": epoch, "loss": loss, "accuracy": accuracy,
-            "lr": lr, "head_lr": head_lr, "seconds": seconds,
-        }))
+        self.append(&StepLine { step, epoch, loss, accuracy, lr, head_lr, seconds })
     }
 
     pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
         let seconds = self.begin.elapsed().as_secs_f64();
-        self.line(&serde_json::json!({ "step": step, "val_accuracy": accuracy, "seconds": seconds }))
+        self.append(&EvaluationLine { step, val_accuracy: accuracy, seconds })
     }
 
-    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
-        self.file.write_all(format!("{value}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
+    fn append(&mut self, values: &impl Serialize) -> Result<()> {
+        self.line.clear();
+        let written = serde_json::to_writer(&mut self.line, values).map_err(std::io::Error::from);
+        self.line.push(b'\n');
+        written.and_then(|()| self.file.write_all(&self.line)).map_err(|e| Error::io(&self.path, e))
     }
 }

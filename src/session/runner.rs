@@ -1,6 +1,6 @@
 //! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Barrier, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::Augment;
 use super::lesson::{Event, Observer, Progress};
-use super::source::{Photo, Source};
+use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
-use crate::autodiff::{Network, NetworkPlan};
+use crate::autodiff::{Activations, Network, NetworkPlan};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::{AdamW, Recompose, Recomposition};
@@ -62,26 +62,21 @@ impl Means<'static> {
 impl Runner {
     /// Ready to classify.
     pub(super) fn inference(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
-        Self::build(bundle, adapter, false, &Means::plain())
+        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+        let plan = Self::plan(bundle, &adapter, None)?;
+        Self::around(&plan, adapter, bundle, false, &Means::plain())
     }
 
-    fn build(bundle: &Bundle, adapter: Adapter, train: bool, means: &Means) -> Result<Self> {
-        let (plan, adapter) = Self::plan(bundle, adapter, train)?;
-        Self::around(&plan, adapter, bundle, false, means)
-    }
-
-    /// The network of a bundle with an adapter, planned to classify, and to train where `train` says so.
-    pub(super) fn plan(bundle: &Bundle, adapter: Adapter, train: bool) -> Result<(NetworkPlan, SharedAdapter)> {
+    /// The network of a bundle with an adapter, planned to classify, and to train where `train` says how.
+    pub(super) fn plan(bundle: &Bundle, adapter: &SharedAdapter, train: Option<Activations>) -> Result<NetworkPlan> {
         let backbone = bundle.backbone()?;
         let sites = bundle.sites_in(&backbone)?;
-        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
-        let plan = if train {
-            NetworkPlan::training(&backbone, &sites, &adapter)?
-        } else {
-            NetworkPlan::inference(&backbone, &sites, &adapter)?
+        let plan = match train {
+            Some(activations) => NetworkPlan::training(&backbone, &sites, adapter, activations)?,
+            None => NetworkPlan::inference(&backbone, &sites, adapter)?,
         };
         bundle.check_features(plan.features())?;
-        Ok((plan, adapter))
+        Ok(plan)
     }
 
     /// Ready to run a plan.
@@ -146,12 +141,12 @@ impl Runner {
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
         let work = move |network: &mut Network, photo: Photo| {
             let width = network.features();
-            source.features(network, vec![photo]).map(|done| (done, width))
+            source.features(network, Micro { photos: vec![photo], ..Micro::default() }).map(|done| (done, width))
         };
         self.crew.each(photos, work, |done| {
             let (done, width) = done?;
             set_aside(quarantine, done.unreadable, observer);
-            visit(done.output.as_ref().and_then(|rows| rows.get(..width)), observer);
+            visit(done.output.get(..width), observer);
             Ok(())
         })
     }
@@ -201,17 +196,17 @@ impl Runner {
         let mut clock = 0.0;
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
         let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index), self.slots.get(index).copied());
-        let micro = indices.chunks(self.micro).map(|indices| indices.iter().map(photo).collect());
-        let work = move |network: &mut Network, photos: Vec<Photo>| source.step(network, photos);
+        let micro = indices.chunks(self.micro).map(|indices| self.source.micro(indices.iter().map(photo)));
+        let work = move |network: &mut Network, micro| source.step(network, micro);
         self.crew.each(micro, work, |done| {
-            let done = done?;
-            set_aside(quarantine, done.unreadable, observer);
-            if let Some(output) = done.output {
-                total.add(&output.pairs, &output.dw, &output.db);
-                total.count(&output.loss, &output.logits, &done.labels);
-                self.source.recycle(output);
+            let mut done = done?;
+            set_aside(quarantine, done.unreadable.drain(..), observer);
+            if !done.labels.is_empty() {
+                total.add(&done.output.pairs, &done.output.dw, &done.output.db);
+                total.count(&done.output.loss, &done.output.logits, &done.labels);
             }
             clock += done.ms;
+            self.source.recycle(done);
             Ok(())
         })?;
         total.average();
@@ -256,9 +251,9 @@ impl Runner {
         let adapter = self.adapter.clone();
         let (mut at, mut losses) = (0, Vec::with_capacity(indices.len()));
         self.features(photos, observer, |row, _| {
-            let label = data.samples[indices[at]].class as i64;
+            let class = data.samples[indices[at]].class;
             at += 1;
-            losses.extend(row.map(|row| read(&adapter).head.loss(row, &[label]).loss).into_iter().flatten());
+            losses.extend(row.map(|row| read(&adapter).head.loss(row, class)));
         })?;
         Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
     }
@@ -294,7 +289,7 @@ impl Runner {
     /// # Errors
     /// Kind `Image` where it cannot be read.
     pub(super) fn scores(&mut self, path: &Path) -> Result<Vec<f32>> {
-        let photo = Photo { path: path.to_owned(), label: -1, augment: None, slot: None };
+        let photo = Photo { path: path.into(), label: -1, augment: None, slot: None };
         let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
         let mut scores = None;
         self.features([photo], &mut |_| (), |row, _| scores = row.map(|row| logits(&adapter, own_classifier, row)))?;
@@ -347,7 +342,11 @@ fn read(adapter: &SharedAdapter) -> RwLockReadGuard<'_, Adapter> {
     adapter.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn set_aside(quarantine: &mut Quarantine, unreadable: Vec<(PathBuf, String)>, observer: &mut Observer) {
+fn set_aside(
+    quarantine: &mut Quarantine,
+    unreadable: impl IntoIterator<Item = (Arc<Path>, String)>,
+    observer: &mut Observer,
+) {
     for (path, reason) in unreadable {
         if quarantine.add(&path, &reason) {
             observer(Progress::Warning(&format!("set aside {}: {reason}", path.display())));

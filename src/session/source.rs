@@ -1,7 +1,7 @@
 //! From photos to what the prefix makes of them, on whichever thread: decoded and run, or remembered.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::cache::Cache;
@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// A photo to be run.
 pub(super) struct Photo {
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     /// Its class; negative where that does not matter.
     pub(super) label: i64,
     pub(super) augment: Option<Augment>,
@@ -20,14 +20,16 @@ pub(super) struct Photo {
     pub(super) slot: Option<usize>,
 }
 
-/// A micro-batch that has been through the network.
-pub(super) struct Done<T> {
-    /// What the network said; `None` where no photo could be read.
-    pub(super) output: Option<T>,
-    /// The label of each row; negative for rows that only fill the batch.
+/// A micro-batch on its way through the network.
+#[derive(Default)]
+pub(super) struct Micro<T> {
+    pub(super) photos: Vec<Photo>,
+    /// What the network said, unless it was not run.
+    pub(super) output: T,
+    /// The label of each row; negative for rows that only fill the batch. None where no photo could be read.
     pub(super) labels: Vec<i64>,
     /// Photos that could not be read, and why.
-    pub(super) unreadable: Vec<(PathBuf, String)>,
+    pub(super) unreadable: Vec<(Arc<Path>, String)>,
     /// Time that the network took; decoding is not in it.
     pub(super) ms: f64,
 }
@@ -36,8 +38,8 @@ pub(super) struct Done<T> {
 pub(super) struct Source {
     pub(super) preprocess: Preprocess,
     pub(super) cache: Option<Cache>,
-    /// Outputs that have been read and can be written again.
-    spare: Mutex<Vec<StepOutput>>,
+    /// Micro-batches that have been read, whose memory is used again.
+    spare: Mutex<Vec<Micro<StepOutput>>>,
 }
 
 impl Source {
@@ -45,78 +47,75 @@ impl Source {
         Source { preprocess, cache, spare: Mutex::default() }
     }
 
+    /// A micro-batch of `photos` to be trained on.
+    pub(super) fn micro(&self, photos: impl Iterator<Item = Photo>) -> Micro<StepOutput> {
+        let mut micro = self.spare().pop().unwrap_or_default();
+        micro.photos.extend(photos);
+        micro
+    }
+
+    /// Takes one back.
+    pub(super) fn recycle(&self, mut micro: Micro<StepOutput>) {
+        micro.photos.clear();
+        micro.labels.clear();
+        micro.unreadable.clear();
+        micro.ms = 0.0;
+        self.spare().push(micro);
+    }
+
     /// The features of every photo, row by row.
     ///
     /// # Errors
     /// Kind `Internal` where a run fails.
-    pub(super) fn features(&self, network: &mut Network, photos: Vec<Photo>) -> Result<Done<Vec<f32>>> {
-        self.run(network, photos, |network, boundary, _| network.forward(boundary))
+    pub(super) fn features(&self, network: &mut Network, micro: Micro<Vec<f32>>) -> Result<Micro<Vec<f32>>> {
+        self.run(network, micro, |network, boundary, _, output| {
+            *output = network.forward(boundary)?;
+            Ok(())
+        })
     }
 
     /// Loss and gradients of the photos.
     ///
     /// # Errors
     /// Kind `Internal` where a run fails.
-    pub(super) fn step(&self, network: &mut Network, photos: Vec<Photo>) -> Result<Done<StepOutput>> {
-        self.run(network, photos, |network, boundary, labels| {
-            let mut output = self.spare().pop().unwrap_or_default();
-            network.step_into(boundary, labels, &mut output)?;
-            Ok(output)
-        })
+    pub(super) fn step(&self, network: &mut Network, micro: Micro<StepOutput>) -> Result<Micro<StepOutput>> {
+        self.run(network, micro, Network::step_into)
     }
 
-    /// Takes an output back.
-    pub(super) fn recycle(&self, output: StepOutput) {
-        self.spare().push(output);
-    }
-
-    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<StepOutput>> {
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Micro<StepOutput>>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run<T>(
         &self,
         network: &mut Network,
-        photos: Vec<Photo>,
-        act: impl FnOnce(&mut Network, &Boundary, &[i64]) -> Result<T>,
-    ) -> Result<Done<T>> {
-        let mut done = Done { output: None, labels: Vec::new(), unreadable: Vec::new(), ms: 0.0 };
-        if let Some(boundary) = self.remembered(network, &photos, &mut done)? {
-            done.timed(|labels| act(network, &boundary, labels))?;
-            return Ok(done);
+        mut micro: Micro<T>,
+        act: impl FnOnce(&mut Network, &Boundary, &[i64], &mut T) -> Result<()>,
+    ) -> Result<Micro<T>> {
+        let begin = Instant::now();
+        if let Some(boundary) = self.remembered(network, &micro.photos)? {
+            micro.labels.extend(micro.photos.iter().map(|photo| photo.label));
+            act(network, &boundary, &micro.labels, &mut micro.output)?;
+            micro.ms = begin.elapsed().as_secs_f64() * 1e3;
+            return Ok(micro);
         }
-        let mut images: Vec<f32> = Vec::new();
-        for photo in &photos {
-            match load(&photo.path, &self.preprocess, photo.augment) {
-                Ok(pixels) => {
-                    images.extend(pixels);
-                    done.labels.push(photo.label);
-                }
-                Err(error) => done.unreadable.push((photo.path.clone(), error.message().to_owned())),
-            }
+        let mut images = micro.load(&self.preprocess);
+        if micro.labels.is_empty() {
+            return Ok(micro);
         }
-        if done.labels.is_empty() {
-            return Ok(done);
-        }
-        fill(&mut images, &mut done.labels, network.batch());
-        done.timed(|labels| {
-            let boundary = network.prefix(&images)?;
-            let boundary = self.remember(network, &photos, boundary)?;
-            act(network, &boundary, labels)
-        })?;
-        Ok(done)
+        fill(&mut images, &mut micro.labels, network.batch());
+        let begin = Instant::now();
+        let boundary = network.prefix(&images)?;
+        let boundary = self.remember(network, &micro.photos, boundary)?;
+        act(network, &boundary, &micro.labels, &mut micro.output)?;
+        micro.ms = begin.elapsed().as_secs_f64() * 1e3;
+        Ok(micro)
     }
 
     /// What the cache holds for a micro-batch of one photo.
-    fn remembered<T>(&self, network: &Network, photos: &[Photo], done: &mut Done<T>) -> Result<Option<Boundary>> {
-        let ([Photo { slot: Some(slot), label, .. }], Some(cache)) = (photos, &self.cache) else { return Ok(None) };
-        let begin = Instant::now();
-        let Some(boundary) = cache.read(*slot, |values| network.plan().boundary(values)).transpose()? else {
-            return Ok(None);
-        };
-        done.labels.push(*label);
-        done.ms += begin.elapsed().as_secs_f64() * 1e3;
-        Ok(Some(boundary))
+    fn remembered(&self, network: &Network, photos: &[Photo]) -> Result<Option<Boundary>> {
+        let ([Photo { slot: Some(slot), .. }], Some(cache)) = (photos, &self.cache) else { return Ok(None) };
+        cache.read(*slot, |values| network.plan().boundary(values)).transpose()
     }
 
     /// Keeps a boundary, and gives it back as the cache will.
@@ -126,12 +125,20 @@ impl Source {
     }
 }
 
-impl<T> Done<T> {
-    fn timed(&mut self, act: impl FnOnce(&[i64]) -> Result<T>) -> Result<()> {
-        let begin = Instant::now();
-        self.output = Some(act(&self.labels)?);
-        self.ms += begin.elapsed().as_secs_f64() * 1e3;
-        Ok(())
+impl<T> Micro<T> {
+    /// The pixels of its photos that can be read, and their labels.
+    fn load(&mut self, preprocess: &Preprocess) -> Vec<f32> {
+        let mut images: Vec<f32> = Vec::new();
+        for photo in &self.photos {
+            match load(&photo.path, preprocess, photo.augment) {
+                Ok(pixels) => {
+                    images.extend(pixels);
+                    self.labels.push(photo.label);
+                }
+                Err(error) => self.unreadable.push((photo.path.clone(), error.message().to_owned())),
+            }
+        }
+        images
     }
 }
 

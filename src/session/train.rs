@@ -1,6 +1,7 @@
 //! One lesson: imprint the head, train pairs and head, recompose on the way, keep the result as a generation.
 
 use std::path::Path;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use super::cache::CachePlace;
@@ -13,6 +14,8 @@ use super::plan::{Plan, plan};
 use super::runner::{Means, Runner};
 use super::store::{Record, Store, diverged};
 use crate::adapter::{Adapter, Gradients, SiteSettings};
+use crate::autodiff::Activations;
+use crate::backbone::SharedAdapter;
 use crate::bundle::{Bundle, check_output};
 use crate::core::Schedule;
 use crate::error::{Error, ErrorKind, Result};
@@ -105,14 +108,15 @@ fn runner(
 ) -> Result<(Runner, Forecast)> {
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
-    let (network, adapter) = Runner::plan(bundle, adapter, trains)?;
+    let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+    let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
+    let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
     let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
     let work = Work {
-        activation_bytes: network.activation_bytes()? as u64,
-        boundary_bytes: network.boundary_len().map_or(0, |len| 2 * len as u64),
+        boundary_bytes: network.1.boundary_len().map_or(0, |len| 2 * len as u64),
         gradient_bytes,
         generation_bytes,
-        photo_bytes: largest_photo(photos.map(|sample| &sample.path)),
+        photo_bytes: largest_photo(photos.map(|sample| &*sample.path)),
         photos: data.samples.len(),
         measured: validation.map_or(0, |v| v.samples.len()),
         steps: if trains { plan.steps } else { 0 },
@@ -127,13 +131,20 @@ fn runner(
         return Err(Error::new(ErrorKind::Memory, "--ram-limit", message));
     }
     let mut smallest = 0;
-    for choice in (Choice { threads: lesson.threads, cache }).and_smaller() {
-        smallest = work.ceiling(choice).unwrap_or(0);
+    let first = Choice { threads: lesson.threads, activations: Activations::Kept, cache };
+    for choice in first.and_smaller() {
+        if network.0 != choice.activations {
+            // The other plan is let go first.
+            drop(network);
+            network = (choice.activations, plan_with(choice.activations)?);
+        }
+        let network = &network.1;
+        smallest = work.ceiling(choice, network.activation_bytes()? as u64).unwrap_or(0);
         if smallest > limit {
             continue;
         }
         let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: data.samples.len() };
-        let mut runner = Runner::start(&network, adapter.clone(), bundle, &means)?;
+        let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
         let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds))?;
         smallest = forecast.peak_rss_bytes.unwrap_or(0);
         if smallest <= limit {
@@ -190,6 +201,9 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
     Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)
 }
 
+/// Steps whose times have room from the start.
+const STEPS_AHEAD: usize = 1 << 16;
+
 /// What the steps leave behind.
 struct Outcome {
     last_epoch_loss: Option<f32>,
@@ -205,28 +219,28 @@ fn run_steps(
     journal: &mut Journal,
     observer: &mut Observer,
 ) -> Result<Outcome> {
-    let mut outcome = Outcome { last_epoch_loss: None, step_ms: Vec::new() };
+    let expected = usize::try_from(plan.steps).unwrap_or(0).min(STEPS_AHEAD);
+    let mut outcome = Outcome { last_epoch_loss: None, step_ms: Vec::with_capacity(expected) };
     if plan.steps == 0 {
         return Ok(outcome);
     }
     let [pairs_schedule, head_schedule] =
         [lesson.lr, lesson.head_lr].map(|lr| Schedule::linear(lr, plan.warmup, plan.steps));
     observer(Progress::Begin { phase: "train", total: plan.steps });
-    let (mut epoch, mut queue) = (0, Vec::new());
+    let (mut epoch, mut photos, mut at) = (0, Vec::new(), 0..0);
     let mut epoch_loss = Mean::default();
-    let (mut batch, mut augment) = (Vec::new(), None);
+    let mut augment = None;
     let mut gradients = runner.adapter().zero_gradients();
     for step in 0..plan.steps {
-        if queue.is_empty() {
-            queue = order(lesson.seed, epoch, data.samples.len());
-            queue.reverse();
+        if at.end == photos.len() {
+            photos = order(lesson.seed, epoch, data.samples.len());
+            at = 0..0;
             epoch += 1;
             epoch_loss = Mean::default();
         }
-        batch = queue.split_off(queue.len().saturating_sub(lesson.batch));
-        batch.reverse();
+        at = at.end..photos.len().min(at.end + lesson.batch);
         augment = lesson.augment.then_some((lesson.seed, epoch - 1));
-        let clock = runner.gradients(data, &batch, augment, &mut gradients, observer)?;
+        let clock = runner.gradients(data, &photos[at.clone()], augment, &mut gradients, observer)?;
         if gradients.images == 0 {
             continue;
         }
@@ -244,7 +258,7 @@ fn run_steps(
         observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
     }
     observer(Progress::End);
-    judge(runner, data, &batch, augment, plan.steps, observer)?;
+    judge(runner, data, &photos[at], augment, plan.steps, observer)?;
     outcome.last_epoch_loss = epoch_loss.value();
     Ok(outcome)
 }
