@@ -1,10 +1,10 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
-use faer::{MatMut, MatRef};
+use faer::{Accum, MatMut, MatRef};
 use half::f16;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
-use super::kernel::{Factors, Terms};
+use super::kernel::{Factors, Terms, product};
 use super::{Directions, SiteSeed, Update};
 use crate::core::{Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,29 +57,9 @@ pub struct SiteBuffers {
     start: Vec<f32>,
     /// The staged terms in f32: a (staged x in_dim), then b (staged x out_dim).
     stage_f32: Vec<f32>,
-    /// Whether the delta's blocks hold anything; until then they cost nothing.
-    merged: bool,
-}
-
-/// out += code * scale, a scale per `block` codes.
-struct AddBlocks<'b> {
-    codes: &'b [i8],
-    scales: &'b [f16],
-    out: &'b mut [f32],
-    block: usize,
-}
-
-impl WithSimd for AddBlocks<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let blocks = self.codes.chunks(self.block).zip(self.scales).zip(self.out.chunks_mut(self.block));
-        for ((codes, scale), out) in blocks {
-            let scale = scale.to_f32();
-            out.iter_mut().zip(codes).for_each(|(out, &code)| *out += f32::from(code) * scale);
-        }
-    }
+    /// The scales of the delta's blocks in f32: a conversion for every block would take as long as the block. Empty while the
+    /// blocks hold nothing; until then they cost nothing.
+    scales_f32: Vec<f32>,
 }
 
 fn told(name: &str) -> impl Fn(CoreError) -> Error + '_ {
@@ -106,7 +86,7 @@ impl SiteBuffers {
             staged: 0,
             start: Vec::new(),
             stage_f32: Vec::new(),
-            merged: false,
+            scales_f32: Vec::new(),
             name,
         };
         let mut view = site.view_mut();
@@ -143,7 +123,8 @@ impl SiteBuffers {
     /// What is cached in f32, and whether the blocks hold anything, follows from ledger, stage and scales.
     fn refresh(&mut self) {
         let SiteShape { out_dim, in_dim, stage, .. } = self.shape;
-        self.merged = self.scales.iter().any(|scale| *scale != f16::ZERO);
+        let merged = self.scales.iter().any(|scale| *scale != f16::ZERO);
+        self.scales_f32 = if merged { self.scales.iter().map(|scale| scale.to_f32()).collect() } else { Vec::new() };
         let (b, a) = self.stage.split_at(stage * out_dim);
         let staged = a.iter().take(self.staged * in_dim).chain(b.iter().take(self.staged * out_dim));
         self.stage_f32 = staged.map(|v| v.to_f32()).collect();
@@ -183,15 +164,41 @@ impl SiteBuffers {
     /// Whether [`SiteBuffers::add_merged_row`] adds anything.
     #[must_use]
     pub fn has_merged(&self) -> bool {
-        self.merged
+        !self.scales_f32.is_empty()
     }
 
-    /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them.
-    pub fn add_merged_row(&self, row: usize, out: &mut [f32]) {
+    /// Whether D is more than zeros.
+    pub(crate) fn has_fused(&self) -> bool {
+        self.has_merged() || self.staged > 0
+    }
+
+    /// Adds the delta's staged terms to `weight`, out_dim x in_dim.
+    pub(crate) fn add_staged(&self, weight: MatMut<f32>) {
+        if let Some(Factors { a, b_t }) = self.terms().staged {
+            product(weight, Accum::Add, 1.0, b_t.transpose(), a);
+        }
+    }
+
+    /// Lets go of D, which W has taken over.
+    pub(crate) fn forget_delta(&mut self) {
+        (self.codes, self.scales, self.scales_f32) = (Vec::new(), Vec::new(), Vec::new());
+        (self.stage_f32, self.staged) = (Vec::new(), 0);
+    }
+
+    /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them. `codes` has room for
+    /// a row in f32.
+    #[inline(always)]
+    pub(crate) fn add_merged_row<S: Simd>(&self, simd: S, row: usize, out: &mut [f32], codes: &mut [f32]) {
         let (width, blocks) = (self.shape.in_dim, self.shape.row_blocks());
-        let codes = &self.codes[row * width..(row + 1) * width];
-        let scales = &self.scales[row * blocks..(row + 1) * blocks];
-        Arch::new().dispatch(AddBlocks { codes, scales, out, block: self.shape.block });
+        let scales = self.scales_f32.get(row * blocks..(row + 1) * blocks).unwrap_or_default();
+        // Converted first and all at once, which is one long loop.
+        codes.iter_mut().zip(&self.codes[row * width..]).for_each(|(to, &code)| *to = f32::from(code));
+        for ((out, codes), scale) in out.chunks_mut(DELTA_BLOCK).zip(codes.chunks(DELTA_BLOCK)).zip(scales) {
+            let ((out, end), (codes, last)) = (S::as_mut_simd_f32s(out), S::as_simd_f32s(codes));
+            let factor = simd.splat_f32s(*scale);
+            out.iter_mut().zip(codes).for_each(|(out, &code)| *out = simd.mul_add_f32s(factor, code, *out));
+            end.iter_mut().zip(last).for_each(|(out, code)| *out = scale.mul_add(*code, *out));
+        }
     }
 
     /// y += scale (B A x - B0 A0 x) + the staged part of D x.
@@ -275,7 +282,7 @@ mod tests {
                 let mut row = [0.0; 41];
                 for (i, out) in merged.row_iter_mut().enumerate() {
                     row.fill(0.0);
-                    site.add_merged_row(i, &mut row);
+                    site.add_merged_row(pulp::Scalar::new(), i, &mut row, &mut [0.0; 41]);
                     out.iter_mut().zip(row).for_each(|(out, v)| *out = v);
                 }
                 assert_eq!(site.has_merged(), fused && merged.norm_max() > 0.0);

@@ -147,7 +147,9 @@ impl WithSimd for Mask<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
         let [low, high] = self.clip;
-        self.dy.iter_mut().zip(self.y).for_each(|(dy, &y)| *dy = if low < y && y < high { *dy } else { 0.0 });
+        // A choice of values would become a masked store, which some processors are slow at.
+        let keep = |y: f32| u32::from(low < y && y < high).wrapping_neg();
+        self.dy.iter_mut().zip(self.y).for_each(|(dy, &y)| *dy = f32::from_bits(dy.to_bits() & keep(y)));
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use faer::MatRef;
+use faer::{MatMut, MatRef};
 use half::f16;
 use ndarray::Array2;
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::adapter::SiteBuffers;
 use crate::adapter::scratch::Scratch;
 use crate::core::Weight;
 
 /// Floats of a weight that are made f32 at a time: 256 KiB, which stays in a level-2 cache.
 const TILE: usize = 1 << 16;
-
-/// Adds to row `0..out_dim` of a weight what has been fused.
-pub(crate) type AddToRow<'a> = &'a dyn Fn(usize, &mut [f32]);
 
 /// `out_dim` x `in_dim`, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +35,11 @@ pub(crate) enum Codes {
     },
 }
 
-/// Rows of `weight` from `first` on, `width` floats each, into `tile`.
+/// Rows of `weight` from `first` on, `width` floats each, into `tile`, with what the site's delta has merged.
 struct Decode<'d> {
     weight: Weight<'d>,
+    /// The site, and room for a row of its codes.
+    merged: Option<(&'d SiteBuffers, &'d mut [f32])>,
     first: usize,
     width: usize,
     tile: &'d mut [f32],
@@ -49,9 +49,12 @@ impl WithSimd for Decode<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         for (row, out) in self.tile.chunks_exact_mut(self.width).enumerate() {
             self.weight.row_into(self.first + row, out);
+            if let Some((site, codes)) = &mut self.merged {
+                site.add_merged_row(simd, self.first + row, out, codes);
+            }
         }
     }
 }
@@ -109,8 +112,18 @@ impl FrozenWeight {
         dense
     }
 
-    /// Calls `visit` with f32 tiles of `count` rows from `first` on, and the number of each tile's first row (from 0);
-    /// `delta`, if there is one, adds to a row what has been fused.
+    /// W + D.
+    pub(crate) fn with_delta(&self, site: &SiteBuffers) -> FrozenWeight {
+        let mut values = Vec::with_capacity(self.len());
+        self.each_tile(0, self.out_dim, Some(site), |_, tile| {
+            tile.row_iter().for_each(|row| values.extend(row.iter()));
+        });
+        site.add_staged(MatMut::from_row_major_slice_mut(&mut values, self.out_dim, self.in_dim));
+        FrozenWeight { codes: Codes::F32(values.into()), ..*self }
+    }
+
+    /// Calls `visit` with f32 tiles of `count` rows from `first` on, and the number of each tile's first row (from 0). What the
+    /// site's delta has merged is added.
     ///
     /// A weight that ships in f32 and has no delta is one tile and is not copied; any other is made f32 tile by tile, in
     /// scratch.
@@ -118,29 +131,24 @@ impl FrozenWeight {
         &self,
         first: usize,
         count: usize,
-        delta: Option<AddToRow>,
+        site: Option<&SiteBuffers>,
         mut visit: impl FnMut(usize, MatRef<f32>),
     ) {
-        let width = self.in_dim;
-        if let (Codes::F32(values), None) = (&self.codes, delta) {
+        let (width, merged) = (self.in_dim, site.filter(|site| site.has_merged()));
+        if let (Codes::F32(values), None) = (&self.codes, merged) {
             return visit(
                 0,
                 MatRef::from_row_major_slice(&values[first * width..(first + count) * width], count, width),
             );
         }
         let height = (TILE / width.max(1)).clamp(1, count.max(1));
-        let mut tile = Scratch::of(height * width);
+        let (mut tile, mut row) = (Scratch::of(height * width), Scratch::of(width));
         for start in (0..count).step_by(height) {
             let rows = height.min(count - start);
-            let (weight, tile_rows) = (self.view(), &mut tile[..rows * width]);
-            Arch::new().dispatch(Decode { weight, first: first + start, width, tile: tile_rows });
-            if let Some(add) = delta {
-                tile.chunks_exact_mut(width)
-                    .take(rows)
-                    .enumerate()
-                    .for_each(|(row, out)| add(first + start + row, out));
-            }
-            visit(start, MatRef::from_row_major_slice(&tile[..rows * width], rows, width));
+            let tile = &mut tile[..rows * width];
+            let merged = merged.map(|site| (site, &mut *row));
+            Arch::new().dispatch(Decode { weight: self.view(), merged, first: first + start, width, tile });
+            visit(start, MatRef::from_row_major_slice(tile, rows, width));
         }
     }
 }

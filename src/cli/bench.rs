@@ -22,6 +22,7 @@ fn describe(report: &BenchReport) -> String {
     if let Some(ms) = report.cached_step_ms {
         text += &format!("  prefix cached  {ms:8.1} ms\n");
     }
+    text += &format!("start-up         {:8.0} ms\n", report.startup_ms);
     if let Some(bytes) = report.peak_rss_bytes {
         text += &format!("peak memory      {:>8}\n", size(bytes));
     }

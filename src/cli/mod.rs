@@ -17,13 +17,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::Store;
+use crate::session::{Store, clock};
 use args::{Cli, Command};
 use output::{Output, tell};
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    clock::begin();
     let cli = Cli::parse();
     let output = Output::new(cli.json);
     match run(&cli.command, &output) {

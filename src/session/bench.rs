@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::clock::since_begin_ms;
 use super::crew::Crew;
 use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
@@ -18,8 +19,10 @@ use crate::bundle::Bundle;
 use crate::core::AdamW;
 use crate::error::Result;
 
-/// Runs of each figure; the median counts.
-const RUNS: usize = 7;
+/// Runs of a step; the median counts.
+const STEPS: usize = 7;
+/// Runs of a forward pass.
+const FORWARDS: usize = 31;
 /// Classes of the made-up task where no store gives some.
 const CLASSES: usize = 10;
 
@@ -34,6 +37,8 @@ pub struct BenchReport {
     pub step_ms: f64,
     /// The same with the prefix's output at hand; null where it cannot be kept.
     pub cached_step_ms: Option<f64>,
+    /// From the start of the process until the first photo could be trained on.
+    pub startup_ms: f64,
     /// Photos per step.
     pub batch: usize,
     /// Threads used.
@@ -56,38 +61,40 @@ pub fn bench(
     threads: usize,
     profiled: bool,
 ) -> Result<BenchReport> {
-    let backbone = bundle.backbone()?;
+    let mut backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
     let adapter = match store {
         Some(store) => store.load(bundle)?.1,
         None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES)?,
     };
     let mut gradients = adapter.zero_gradients();
+    let mut settled = adapter.clone();
     let shared: SharedAdapter = Arc::new(RwLock::new(adapter));
-    let none = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
-    let mut bare = Network::inference(&backbone, &sites, &Arc::new(RwLock::new(none)))?;
-    let micro = bare.batch();
-    let images: Vec<f32> = (0..micro * bare.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect();
-    let forward_ms = timed(micro, || bare.prefix(&images).and_then(|b| bare.forward(&b)).map(drop))?;
-    drop(bare);
     let plan = NetworkPlan::training(&backbone, &sites, &shared, Activations::Kept)?;
-    drop(backbone);
     let mut network = plan.start()?;
-    let adapted_forward_ms = timed(micro, || network.prefix(&images).and_then(|b| network.forward(&b)).map(drop))?;
+    let startup_ms = since_begin_ms();
+    let none = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
+    let bare = NetworkPlan::inference(&backbone, &sites, &Arc::new(RwLock::new(none)))?;
+    backbone.absorb(&sites, &mut settled);
+    let adapted = NetworkPlan::inference(&backbone, &sites, &Arc::new(RwLock::new(settled)))?;
+    drop(backbone);
+    let (micro, images) = (plan.batch(), made_up(&network));
+    let [forward_ms, adapted_forward_ms] = forwards([bare, adapted], &images)?;
+    let can_keep = plan.boundary_len().is_some();
     let mut boundary = vec![0.0; plan.boundary_len().unwrap_or(0)];
-    if plan.boundary_len().is_some() {
+    if can_keep {
         network.prefix(&images)?.copy_to(&mut boundary)?;
     }
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);
     let mut crew = Crew::start(&plan, threads)?;
     let update = Update { lr: 0.0, head_lr: 0.0, optimizer: AdamW::default() };
-    let made_up = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
+    let inputs = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
-        let made_up = made_up.clone();
-        let spare = made_up.clone();
+        let inputs = inputs.clone();
+        let spare = inputs.clone();
         let work = move |network: &mut Network, ()| -> Result<StepOutput> {
-            let (images, boundary, spare) = &*made_up;
+            let (images, boundary, spare) = &*inputs;
             let boundary = if cached { network.plan().boundary(boundary) } else { network.prefix(images) }?;
             let mut output = lock(spare).pop().unwrap_or_default();
             network.step_into(&boundary, &vec![0; network.batch()], &mut output)?;
@@ -102,24 +109,52 @@ pub fn bench(
         })?;
         shared.write().unwrap_or_else(PoisonError::into_inner).update(&gradients, &update)
     };
-    let step_ms = timed(1, || step(false))?;
-    let cached_step_ms = plan.boundary_len().map(|_| timed(1, || step(true))).transpose()?;
+    let [step_ms, cached_step_ms] = in_turn(STEPS, |cached| step(cached && can_keep))?;
+    let cached_step_ms = can_keep.then_some(cached_step_ms);
     let peak_rss_bytes = peak_rss_bytes();
-    Ok(BenchReport { forward_ms, adapted_forward_ms, step_ms, cached_step_ms, batch, threads, peak_rss_bytes, profile })
+    Ok(BenchReport {
+        forward_ms,
+        adapted_forward_ms,
+        step_ms,
+        cached_step_ms,
+        startup_ms,
+        batch,
+        threads,
+        peak_rss_bytes,
+        profile,
+    })
+}
+
+/// The times in ms of a photo's forward pass through two networks.
+fn forwards(plans: [NetworkPlan; 2], images: &[f32]) -> Result<[f64; 2]> {
+    let [mut bare, mut adapted] = [plans[0].start()?, plans[1].start()?];
+    let times = in_turn(FORWARDS, |which| {
+        let network = if which { &mut adapted } else { &mut bare };
+        network.prefix(images).and_then(|boundary| network.forward(&boundary)).map(drop)
+    })?;
+    Ok(times.map(|ms| ms / plans[0].batch() as f64))
+}
+
+/// A micro-batch of pixels.
+fn made_up(network: &Network) -> Vec<f32> {
+    (0..network.batch() * network.image_len()).map(|n| ((n % 509) as f32 / 254.0) - 1.0).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The median time in ms of one of the `parts` of `work`, after one run that does not count.
-fn timed(parts: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    work()?;
-    let mut times = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
-        let begin = Instant::now();
-        work()?;
-        times.push(begin.elapsed().as_secs_f64() * 1e3 / parts as f64);
+/// The median times in ms of `work(false)` and `work(true)`, done in turn, after a run of each that does not count.
+fn in_turn(runs: usize, mut work: impl FnMut(bool) -> Result<()>) -> Result<[f64; 2]> {
+    let mut times = [Vec::with_capacity(runs), Vec::with_capacity(runs)];
+    for run in 0..=runs {
+        for which in [false, true] {
+            let begin = Instant::now();
+            work(which)?;
+            if run > 0 {
+                times[usize::from(which)].push(begin.elapsed().as_secs_f64() * 1e3);
+            }
+        }
     }
-    Ok(median(times).unwrap_or(0.0))
+    Ok(times.map(|times| median(times).unwrap_or(0.0)))
 }

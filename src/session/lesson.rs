@@ -128,6 +128,8 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// From the first file read to the last written.
     pub seconds: f64,
+    /// From the start of the process until the first photo could be run: reading, planning, and trying the plan out.
+    pub startup_ms: f64,
     /// Median time of one batch: prefix, forward, backward, optimizer; no image decoding.
     pub step_ms_median: Option<f64>,
     /// Threads that photos were run on.

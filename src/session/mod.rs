@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+pub(crate) mod clock;
 mod crew;
 mod dataset;
 mod evaluate;

@@ -61,9 +61,13 @@ impl Means<'static> {
 
 impl Runner {
     /// Ready to classify.
-    pub(super) fn inference(bundle: &Bundle, adapter: Adapter) -> Result<Self> {
+    pub(super) fn inference(bundle: &Bundle, mut adapter: Adapter) -> Result<Self> {
+        let mut backbone = bundle.backbone()?;
+        let sites = bundle.sites_in(&backbone)?;
+        backbone.absorb(&sites, &mut adapter);
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
-        let plan = Self::plan(bundle, &adapter, None)?;
+        let plan = NetworkPlan::inference(&backbone, &sites, &adapter)?;
+        bundle.check_features(plan.features())?;
         Self::around(&plan, adapter, bundle, false, &Means::plain())
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use super::cache::CachePlace;
+use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::lesson::{Event, Lesson, Observer, Progress, TrainReport, Validation};
@@ -39,6 +40,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
     let plan = plan(bundle, lesson, data.samples.len());
     let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan, (&data, validation.as_ref()), output)?;
+    let startup_ms = since_begin_ms();
     observer(Progress::Planned(&forecast));
 
     observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
@@ -85,6 +87,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         val_accuracy_before: before.map(|e| e.accuracy),
         recompositions: record.events.len(),
         seconds: begin.elapsed().as_secs_f64(),
+        startup_ms,
         step_ms_median: median(outcome.step_ms),
         threads: forecast.threads,
         cache_bytes: runner.cache_bytes(),
