@@ -8,6 +8,13 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::scratch::Scratch;
 
+/// Lets the products' library take its buffers for packing while the memory is fresh. On some processors it asks for as much as
+/// their cache holds and touches little of it: taken later, from memory that has been used, all of it would count.
+pub(crate) fn reserve() {
+    let [a, mut b] = [(); 2].map(|()| faer::Mat::<f32>::zeros(64, 64));
+    product(b.as_mut(), Accum::Replace, 1.0, a.as_ref(), a.as_ref());
+}
+
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs; on the calling thread.
 pub(crate) fn product(dst: MatMut<'_, f32>, keep: Accum, factor: f32, lhs: MatRef<'_, f32>, rhs: MatRef<'_, f32>) {
     matmul(dst, keep, lhs, rhs, factor, Par::Seq);

@@ -1,5 +1,6 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
+use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef};
 use half::f16;
 use pulp::Simd;
@@ -167,22 +168,13 @@ impl SiteBuffers {
         !self.scales_f32.is_empty()
     }
 
-    /// Whether D is more than zeros.
-    pub(crate) fn has_fused(&self) -> bool {
-        self.has_merged() || self.staged > 0
-    }
-
-    /// Adds the delta's staged terms to `weight`, out_dim x in_dim.
-    pub(crate) fn add_staged(&self, weight: MatMut<f32>) {
-        if let Some(Factors { a, b_t }) = self.terms().staged {
-            product(weight, Accum::Add, 1.0, b_t.transpose(), a);
+    /// weight += scale (B A - B0 A0) + the staged part of D. Shape: `[out_dim, in_dim]`.
+    pub(crate) fn add_terms(&self, mut weight: MatMut<f32>) {
+        let Terms { scale, pairs, start, staged } = self.terms();
+        let terms = [Some((scale, pairs)), start.map(|start| (-scale, start)), staged.map(|staged| (1.0, staged))];
+        for (factor, Factors { a, b_t }) in terms.into_iter().flatten() {
+            product(weight.rb_mut(), Accum::Add, factor, b_t.transpose(), a);
         }
-    }
-
-    /// Lets go of D, which W has taken over.
-    pub(crate) fn forget_delta(&mut self) {
-        (self.codes, self.scales, self.scales_f32) = (Vec::new(), Vec::new(), Vec::new());
-        (self.stage_f32, self.staged) = (Vec::new(), 0);
     }
 
     /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them. `codes` has room for

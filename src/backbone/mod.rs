@@ -218,14 +218,14 @@ impl Backbone {
         sites::weight(&self.file, site)
     }
 
-    /// Takes the deltas over from the adapter into the weights of its sites, W + D in f32: for classifying only, where D would be
-    /// added anew for every photo. The map is the same up to rounding; a site's weight then takes 4 bytes a value, its delta none.
+    /// Takes the pairs and deltas over from the adapter into the weights of its sites, W + D + scale (B A - B0 A0) in f32: for
+    /// classifying, where they would be added anew for every photo. The map is the same up to rounding; a site's weight then takes
+    /// 4 bytes a value, its pairs and delta none.
     pub(crate) fn absorb(&mut self, sites: &[Site], adapter: &mut Adapter) {
-        for (site, buffers) in sites.iter().zip(&mut adapter.sites).filter(|(_, buffers)| buffers.has_fused()) {
+        for (site, buffers) in sites.iter().zip(adapter.sites.drain(..)) {
             if let Some(map) = self.file.maps.iter_mut().find(|map| map.name == site.name) {
-                let weight = map.frozen.weight.with_delta(buffers);
+                let weight = map.frozen.weight.adapted(&buffers);
                 map.frozen = Arc::new(Frozen { weight, bias: map.frozen.bias.clone() });
-                buffers.forget_delta();
             }
         }
     }

@@ -112,13 +112,13 @@ impl FrozenWeight {
         dense
     }
 
-    /// W + D.
-    pub(crate) fn with_delta(&self, site: &SiteBuffers) -> FrozenWeight {
+    /// W + D + scale (B A - B0 A0).
+    pub(crate) fn adapted(&self, site: &SiteBuffers) -> FrozenWeight {
         let mut values = Vec::with_capacity(self.len());
         self.each_tile(0, self.out_dim, Some(site), |_, tile| {
             tile.row_iter().for_each(|row| values.extend(row.iter()));
         });
-        site.add_staged(MatMut::from_row_major_slice_mut(&mut values, self.out_dim, self.in_dim));
+        site.add_terms(MatMut::from_row_major_slice_mut(&mut values, self.out_dim, self.in_dim));
         FrozenWeight { codes: Codes::F32(values.into()), ..*self }
     }
 

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::adapter::kernel::reserve;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Store, clock};
 use args::{Cli, Command};
@@ -25,6 +26,7 @@ use output::{Output, tell};
 #[must_use]
 pub fn main() -> ExitCode {
     clock::begin();
+    reserve();
     let cli = Cli::parse();
     let output = Output::new(cli.json);
     match run(&cli.command, &output) {

@@ -10,10 +10,11 @@ use super::crew::Crew;
 use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
 use super::profile::{Profile, profile};
+use super::runner::Runner;
 use super::store::Store;
 use super::train::{fresh_adapter, median};
 use crate::adapter::{Adapter, SiteSettings, Update};
-use crate::autodiff::{Activations, Network, NetworkPlan, StepOutput};
+use crate::autodiff::{Activations, Network, StepOutput};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::AdamW;
@@ -31,7 +32,7 @@ const CLASSES: usize = 10;
 pub struct BenchReport {
     /// The bare backbone, one photo.
     pub forward_ms: f64,
-    /// With pairs, one photo.
+    /// With what has been learned, one photo, as `predict` runs it.
     pub adapted_forward_ms: f64,
     /// One batch: prefix, forward, backward, optimizer.
     pub step_ms: f64,
@@ -61,25 +62,16 @@ pub fn bench(
     threads: usize,
     profiled: bool,
 ) -> Result<BenchReport> {
-    let mut backbone = bundle.backbone()?;
-    let sites = bundle.sites_in(&backbone)?;
-    let adapter = match store {
-        Some(store) => store.load(bundle)?.1,
-        None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES)?,
-    };
+    let opened_ms = since_begin_ms();
+    let [forward_ms, adapted_forward_ms] = forwards(bundle, store)?;
+    let begin = Instant::now();
+    let adapter = learned(bundle, store)?;
     let mut gradients = adapter.zero_gradients();
-    let mut settled = adapter.clone();
     let shared: SharedAdapter = Arc::new(RwLock::new(adapter));
-    let plan = NetworkPlan::training(&backbone, &sites, &shared, Activations::Kept)?;
+    let plan = Runner::plan(bundle, &shared, Some(Activations::Kept))?;
     let mut network = plan.start()?;
-    let startup_ms = since_begin_ms();
-    let none = Adapter::start([], bundle.rank, SiteSettings::default(), 0, 0)?;
-    let bare = NetworkPlan::inference(&backbone, &sites, &Arc::new(RwLock::new(none)))?;
-    backbone.absorb(&sites, &mut settled);
-    let adapted = NetworkPlan::inference(&backbone, &sites, &Arc::new(RwLock::new(settled)))?;
-    drop(backbone);
+    let startup_ms = opened_ms + begin.elapsed().as_secs_f64() * 1e3;
     let (micro, images) = (plan.batch(), made_up(&network));
-    let [forward_ms, adapted_forward_ms] = forwards([bare, adapted], &images)?;
     let can_keep = plan.boundary_len().is_some();
     let mut boundary = vec![0.0; plan.boundary_len().unwrap_or(0)];
     if can_keep {
@@ -125,14 +117,29 @@ pub fn bench(
     })
 }
 
-/// The times in ms of a photo's forward pass through two networks.
-fn forwards(plans: [NetworkPlan; 2], images: &[f32]) -> Result<[f64; 2]> {
-    let [mut bare, mut adapted] = [plans[0].start()?, plans[1].start()?];
+/// What `store` has learned; without one, the start of a lesson.
+fn learned(bundle: &Bundle, store: Option<&Store>) -> Result<Adapter> {
+    match store {
+        Some(store) => Ok(store.load(bundle)?.1),
+        None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES),
+    }
+}
+
+/// The times in ms of a photo's forward pass through the bare backbone, and with what has been learned.
+fn forwards(bundle: &Bundle, store: Option<&Store>) -> Result<[f64; 2]> {
+    let mut backbone = bundle.backbone()?;
+    let sites = bundle.sites_in(&backbone)?;
+    let none: SharedAdapter = Arc::new(RwLock::new(Adapter::start([], 0, SiteSettings::default(), 0, 0)?));
+    let mut bare = Network::inference(&backbone, &sites, &none)?;
+    backbone.absorb(&sites, &mut learned(bundle, store)?);
+    let mut adapted = Network::inference(&backbone, &sites, &none)?;
+    drop(backbone);
+    let images = made_up(&bare);
     let times = in_turn(FORWARDS, |which| {
         let network = if which { &mut adapted } else { &mut bare };
-        network.prefix(images).and_then(|boundary| network.forward(&boundary)).map(drop)
+        network.prefix(&images).and_then(|boundary| network.forward(&boundary)).map(drop)
     })?;
-    Ok(times.map(|ms| ms / plans[0].batch() as f64))
+    Ok(times.map(|ms| ms / bare.batch() as f64))
 }
 
 /// A micro-batch of pixels.
