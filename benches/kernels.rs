@@ -14,7 +14,8 @@ use srlora::core::{AdamW, Recompose, Weight, int8_blocks, int8_rows};
 static COUNTED: divan::AllocProfiler = divan::AllocProfiler::system();
 
 /// The last expansion of MobileNetV2.
-const [OUT_DIM, IN_DIM]: [usize; 2] = [960, 160];
+const OUT_DIM: usize = 960;
+const IN_DIM: usize = 160;
 const RANK: usize = 8;
 const RESERVE: usize = 32;
 const CLASSES: usize = 10;
@@ -89,9 +90,11 @@ fn handwriting() -> (Network, Vec<f32>) {
     let bundle = Bundle::open(&path).unwrap();
     let backbone = bundle.backbone().unwrap();
     let sites = bundle.sites_in(&backbone).unwrap();
-    let seeds = bundle.sites.iter().enumerate().map(|(at, site)| {
-        (site.name.clone(), site.out_dim, site.in_dim, bundle.directions(at).unwrap())
-    });
+    let seeds = bundle
+        .sites
+        .iter()
+        .enumerate()
+        .map(|(at, site)| (site.name.clone(), site.out_dim, site.in_dim, bundle.directions(at).clone()));
     let adapter = Adapter::start(seeds, bundle.rank, SiteSettings::default(), CLASSES, bundle.feature_dim).unwrap();
     let adapter = Arc::new(RwLock::new(adapter));
     let network = NetworkPlan::training(&backbone, &sites, &adapter, Activations::Kept).unwrap().start().unwrap();

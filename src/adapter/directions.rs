@@ -1,18 +1,21 @@
 //! A site's shipped directions, owned.
 
+use std::sync::Arc;
+
 use half::f16;
 
 use crate::core;
 
-/// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive. Bundle and adapter
+/// share them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Directions {
     /// K singular values.
-    pub sigma: Vec<f32>,
+    pub sigma: Arc<[f32]>,
     /// K x out_dim, row-major.
-    pub u: Vec<f16>,
+    pub u: Arc<[f16]>,
     /// K x in_dim, row-major.
-    pub v: Vec<f16>,
+    pub v: Arc<[f16]>,
 }
 
 impl Directions {

@@ -2,7 +2,8 @@
 
 use super::Update;
 use super::scratch::Scratch;
-use crate::core::{IMPRINT_SCALE, Imprint, cross_entropy, head_backward, head_forward};
+use crate::core::{Imprint, cross_entropy, head_backward, head_forward};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Room for what the head makes of a micro-batch, zeros at first; gradients are of the sum of the losses.
 #[derive(Debug)]
@@ -83,17 +84,14 @@ impl HeadBuffers {
         logits
     }
 
-    /// W becomes the class means of the normalized rows of `features`, b becomes 0; the optimizer starts anew.
-    pub fn imprint(&mut self, features: &[f32], labels: &[usize]) {
+    /// Starts anew: W will be the class means of normalized feature vectors, b is 0. `counts` has a place for every class.
+    ///
+    /// # Errors
+    /// Kind `Internal` where it has not.
+    pub fn imprint<'h>(&'h mut self, counts: &'h mut [u32]) -> Result<Imprint<'h>> {
         *self = HeadBuffers::new(self.classes, self.features);
-        let mut counts = vec![0; self.classes];
         let w = &mut self.values[..self.classes * self.features];
-        let Ok(mut imprint) = Imprint::new(w, &mut counts) else { return };
-        for (row, &class) in features.chunks_exact(self.features.max(1)).zip(labels) {
-            // Labels come from the dataset that made this head.
-            let _ = imprint.add(row, class);
-        }
-        imprint.finish(IMPRINT_SCALE);
+        Imprint::new(w, counts).map_err(|e| Error::new(ErrorKind::Internal, "head", e))
     }
 
     /// Cross-entropy of one feature vector, in nats; NaN where there is no such class.

@@ -308,8 +308,8 @@ mod tests {
     #[test]
     fn many_pairs_and_directions_have_room() {
         let start = |rank, reserve| {
-            let halves = vec![f16::ZERO; reserve * MOST_DIRECTIONS];
-            let directions = Directions { sigma: vec![0.0; reserve], u: halves.clone(), v: halves };
+            let halves: std::sync::Arc<[f16]> = vec![f16::ZERO; reserve * MOST_DIRECTIONS].into();
+            let directions = Directions { sigma: vec![0.0; reserve].into(), u: halves.clone(), v: halves };
             let seed = ("site".into(), MOST_DIRECTIONS, MOST_DIRECTIONS, directions);
             SiteBuffers::start(0, seed, rank, SiteSettings::default())
         };

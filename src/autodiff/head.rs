@@ -42,8 +42,13 @@ impl EvalOp for HeadLoss {
         ensure!(head.features() == width, "a head of {} features on {width}", head.features());
         let classes = head.classes();
         let zeros = |shape: &[usize]| Tensor::zero::<f32>(shape);
-        let mut outputs =
-            [zeros(&[rows])?, zeros(&[rows, classes])?, zeros(&[rows, width])?, zeros(&[classes, width])?, zeros(&[classes])?];
+        let mut outputs = [
+            zeros(&[rows])?,
+            zeros(&[rows, classes])?,
+            zeros(&[rows, width])?,
+            zeros(&[classes, width])?,
+            zeros(&[classes])?,
+        ];
         let [loss, logits, dfeatures, dw, db] = outputs.each_mut().map(floats_mut);
         let out = adapter::HeadLoss { loss: loss?, logits: logits?, dfeatures: dfeatures?, dw: dw?, db: db? };
         head.backward(features.as_slice::<f32>()?, labels.as_slice::<i64>()?, out);

@@ -1,12 +1,14 @@
 //! A backbone with an adapter, planned and ready: prefix, suffix, and the training step.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::{StepGraph, Unsupported, step_graph};
 use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
-use crate::backbone::map_op::read;
+use crate::backbone::map_op::{floats_mut, read};
 use crate::backbone::plan::{Plan, Run, floats, live_bytes};
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,20 +31,22 @@ pub enum Activations {
 pub struct Boundary(TVec<TValue>);
 
 impl Boundary {
-    /// Copies its values, tensor by tensor, to `values`, which has room for [`NetworkPlan::boundary_len`] of them.
+    /// Rounds its values to f16, tensor by tensor, into `values`, which has room for [`NetworkPlan::boundary_len`] of them; what
+    /// is larger than any f16 becomes the largest.
     ///
     /// # Errors
     /// Kind `Internal` where it has not.
-    pub fn copy_to(&self, values: &mut [f32]) -> Result<()> {
+    pub fn round_to(&self, values: &mut [f16]) -> Result<()> {
         let mut rest = values;
-        let mut copy = |tensor: &TValue| -> TractResult<()> {
+        let mut round = |tensor: &TValue| -> TractResult<()> {
             let own = floats(tensor)?;
             let (to, behind) = std::mem::take(&mut rest).split_at_mut_checked(own.len()).context("too few places")?;
-            to.copy_from_slice(own);
+            to.convert_from_f32_slice(own);
+            to.iter_mut().for_each(|v| *v = v.clamp(f16::MIN, f16::MAX));
             rest = behind;
             Ok(())
         };
-        self.0.iter().try_for_each(&mut copy).map_err(|e| failed("boundary", &e))
+        self.0.iter().try_for_each(&mut round).map_err(|e| failed("boundary", &e))
     }
 }
 
@@ -118,12 +122,7 @@ impl NetworkPlan {
         Self::plan(backbone, &model, None)
     }
 
-    fn build(
-        backbone: &Backbone,
-        sites: &[Site],
-        adapter: &SharedAdapter,
-        train: Option<Activations>,
-    ) -> Result<Self> {
+    fn build(backbone: &Backbone, sites: &[Site], adapter: &SharedAdapter, train: Option<Activations>) -> Result<Self> {
         let attached = !read(adapter).sites.is_empty();
         let mut model = backbone.features_graph(sites, attached.then_some(adapter))?;
         backbone.told(model.declutter())?;
@@ -193,13 +192,15 @@ impl NetworkPlan {
     ///
     /// # Errors
     /// Kind `Internal` where there are too few or too many.
-    pub fn boundary(&self, values: &[f32]) -> Result<Boundary> {
+    pub fn boundary(&self, values: &[f16]) -> Result<Boundary> {
         let mut rest = values;
         let tensor = |shape: &TVec<usize>| -> TractResult<TValue> {
-            let len = shape.iter().product();
-            let (own, behind) = rest.split_at_checked(len).context("too few values for the boundary")?;
+            let (own, behind) =
+                rest.split_at_checked(shape.iter().product()).context("too few values for the boundary")?;
             rest = behind;
-            Ok(Tensor::from_shape(shape, own)?.into_tvalue())
+            let mut tensor = Tensor::zero::<f32>(shape)?;
+            own.convert_to_f32_slice(floats_mut(&mut tensor)?);
+            Ok(tensor.into_tvalue())
         };
         let tensors: TractResult<TVec<TValue>> = self.boundary.iter().flatten().map(tensor).collect();
         let tensors = tensors.and_then(|tensors| {

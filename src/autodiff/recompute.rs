@@ -63,8 +63,7 @@ pub(super) fn recompute(
 ) -> TractResult<()> {
     let order = model.eval_order()?;
     let backward: Vec<usize> = order.iter().copied().filter(|&id| id >= forward).collect();
-    let order: Vec<usize> =
-        order.into_iter().filter(|&id| id < forward && !model.node(id).inputs.is_empty()).collect();
+    let order: Vec<usize> = order.into_iter().filter(|&id| id < forward && !model.node(id).inputs.is_empty()).collect();
     let segment = cut(model, &order, forward, segments)?;
     let mut ends = HashMap::new();
     for id in &order {

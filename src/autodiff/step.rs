@@ -21,11 +21,7 @@ pub(crate) struct StepGraph {
 
 /// Builds the training step of `suffix` (one output, features `[n, features]`). With more than one of `segments`, activations
 /// are computed again where the backward pass needs them.
-pub(crate) fn step_graph(
-    mut suffix: TypedModel,
-    adapter: &SharedAdapter,
-    segments: usize,
-) -> TractResult<StepGraph> {
+pub(crate) fn step_graph(mut suffix: TypedModel, adapter: &SharedAdapter, segments: usize) -> TractResult<StepGraph> {
     let forward = suffix.nodes().len();
     let features = *suffix.output_outlets()?.first().context("no features")?;
     let rows = concrete(suffix.outlet_fact(features)?)?[0];

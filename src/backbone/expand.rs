@@ -11,8 +11,8 @@ use super::maps::MapKind;
 use super::product::{Around, ImageSize};
 use crate::adapter::scratch::Scratch;
 
-/// Floats of expanded channels that exist at a time: 1 MiB.
-const BLOCK: usize = 1 << 18;
+/// Floats of expanded channels that exist at a time: 256 KiB, or the fewest channels.
+const BLOCK: usize = 1 << 16;
 /// Channels are expanded by multiples of this.
 const CHANNELS: usize = 8;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue};
-use tract_onnx::prelude::*;
 
 use super::constant::Constants;
 use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
@@ -190,9 +190,9 @@ impl OnnxFile {
 
 /// Decodes the protobuf alone.
 pub(crate) fn decode_proto(bytes: &[u8], subject: &str) -> Result<ModelProto> {
-    tract_onnx::onnx().proto_model_for_read(&mut &bytes[..]).map_err(|e| {
+    ModelProto::decode(bytes).map_err(|e| {
         let message = "not an ONNX file, or a truncated one; export it again";
-        Error::new(ErrorKind::Model, subject, message).because(e.root_cause().to_string())
+        Error::new(ErrorKind::Model, subject, message).because(e.to_string())
     })
 }
 

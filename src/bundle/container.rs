@@ -11,6 +11,7 @@
 //! The `safetensors` crate writes its metadata in the order of a `HashMap`, a new one in every process; hence the header
 //! is serialized here, from the crate's own [`TensorInfo`]. Reading and all checks of offsets are the crate's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -75,12 +76,12 @@ impl Kind {
     }
 }
 
-/// Named tensors and text entries, in memory; one safetensors file on disk.
+/// Named tensors and text entries, in memory, borrowed where they only pass through; one safetensors file on disk.
 #[derive(Debug, Clone)]
-pub struct Container {
+pub struct Container<'d> {
     /// Text entries. `format`, `version` and, once read from a file, `content_sha256` are among them.
     pub metadata: BTreeMap<String, String>,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Tensor<'d>>,
     kind: Kind,
     /// Where it was read from, for messages.
     path: PathBuf,
@@ -88,10 +89,10 @@ pub struct Container {
 
 /// Row-major, little-endian.
 #[derive(Debug, Clone)]
-struct Tensor {
+struct Tensor<'d> {
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: Cow<'d, [u8]>,
 }
 
 /// The file's JSON header.
@@ -103,7 +104,7 @@ struct Header<'a> {
     tensors: BTreeMap<&'a str, TensorInfo>,
 }
 
-impl Container {
+impl<'d> Container<'d> {
     /// An empty one, with `format` and `version` set.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
@@ -147,7 +148,12 @@ impl Container {
     /// The tensor is missing or something else.
     pub fn remove(&mut self, name: &str) -> Result<Vec<u8>> {
         self.bytes(name)?;
-        Ok(self.tensors.remove(name).map(|tensor| tensor.bytes).unwrap_or_default())
+        Ok(self.tensors.remove(name).map(|tensor| tensor.bytes.into_owned()).unwrap_or_default())
+    }
+
+    /// Lets go of a tensor that has been read.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
     }
 
     /// A metadata entry.
@@ -235,7 +241,7 @@ impl Container {
             let Some(info) = header.info(&name).cloned() else { continue };
             let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
             file.read_exact(&mut bytes).map_err(|e| Error::io(path, e))?;
-            container.tensors.insert(name, Tensor { dtype: info.dtype, shape: info.shape, bytes });
+            container.tensors.insert(name, Tensor { dtype: info.dtype, shape: info.shape, bytes: bytes.into() });
         }
         if container.text(CONTENT_SHA256)? != container.content_sha256()? {
             return Err(refuse(&"its contents do not match its `content_sha256`: it was damaged or edited"));
@@ -261,11 +267,11 @@ impl Container {
         }
     }
 
-    fn tensor(&self, name: &str) -> Result<&Tensor> {
+    fn tensor(&self, name: &str) -> Result<&Tensor<'d>> {
         self.tensors.get(name).ok_or_else(|| self.fault(format_args!("tensor `{name}` is missing")))
     }
 
-    fn typed(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&Tensor> {
+    fn typed(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&Tensor<'d>> {
         let tensor = self.tensor(name)?;
         if (tensor.dtype, tensor.shape.as_slice()) == (dtype, shape) {
             return Ok(tensor);
@@ -274,7 +280,7 @@ impl Container {
         Err(self.fault(format_args!("{found}, where {dtype} {shape:?} is expected")))
     }
 
-    fn insert(&mut self, name: &str, shape: &[usize], len: usize, tensor: Tensor) -> Result<()> {
+    fn insert(&mut self, name: &str, shape: &[usize], len: usize, tensor: Tensor<'d>) -> Result<()> {
         let fault = |what: &str| Err(Error::new(ErrorKind::Internal, format_args!("tensor `{name}`"), what));
         if shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)) != Some(len) {
             return fault(&format!("shape {shape:?} does not hold {len} values"));
@@ -287,7 +293,7 @@ impl Container {
     }
 
     /// Widest dtype first, so that all data is aligned, then by name: the order of the `safetensors` crate.
-    fn in_file_order(&self) -> Vec<(&str, &Tensor)> {
+    fn in_file_order(&self) -> Vec<(&str, &Tensor<'d>)> {
         let mut tensors: Vec<_> = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype));
         tensors
@@ -328,16 +334,19 @@ impl Container {
 /// A typed insert and a typed reader per dtype.
 macro_rules! typed {
     ($($insert:ident, $read:ident: $t:ty as $dtype:ident;)*) => {
-        impl Container {$(
+        impl<'d> Container<'d> {$(
             #[doc = concat!("Adds a tensor of ", stringify!($dtype), ", row-major.")]
             ///
             /// # Errors
             /// `Internal`: the name is taken, or `shape` does not hold as many values as `data`.
-            pub fn $insert(&mut self, name: &str, shape: &[usize], data: &[$t]) -> Result<()> {
-                // Sized beforehand: a vector that grows would hold the data twice on the way.
-                let mut bytes = Vec::with_capacity(size_of_val(data));
-                data.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
-                self.insert(name, shape, data.len(), Tensor { dtype: Dtype::$dtype, shape: shape.to_vec(), bytes })
+            pub fn $insert(&mut self, name: &str, shape: &[usize], data: impl Into<Cow<'d, [$t]>>) -> Result<()> {
+                let data = data.into();
+                let len = data.len();
+                let bytes = match data {
+                    Cow::Borrowed(values) if cfg!(target_endian = "little") => bytemuck::cast_slice(values).into(),
+                    values => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                };
+                self.insert(name, shape, len, Tensor { dtype: Dtype::$dtype, shape: shape.to_vec(), bytes })
             }
 
             #[doc = concat!("Copies a tensor of ", stringify!($dtype), " out, row-major.")]

@@ -40,16 +40,19 @@ pub fn directions(weight: ArrayView2<f32>, count: usize) -> Result<Directions> {
         subspace(w.as_ref(), count)
     }
     .map_err(|e| fault(&format!("its singular values do not converge ({e:?})")))?;
-    let mut out = Directions::default();
-    for k in 0..count {
-        let largest =
-            (0..columns).map(|j| v[(j, k)]).fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
-        let sign = if largest < 0.0 { -1.0 } else { 1.0 };
-        out.sigma.push(sigma[k] as f32);
-        out.u.extend((0..rows).map(|i| f16::from_f64(sign * u[(i, k)])));
-        out.v.extend((0..columns).map(|j| f16::from_f64(sign * v[(j, k)])));
-    }
-    Ok(out)
+    let sign = |k: usize| {
+        let larger = |best: f64, x: f64| if x.abs() > best.abs() { x } else { best };
+        if (0..columns).map(|j| v[(j, k)]).fold(0.0, larger) < 0.0 { -1.0 } else { 1.0 }
+    };
+    let column = |m: &Mat<f64>, k: usize| -> Vec<f16> {
+        let sign = sign(k);
+        m.col(k).iter().map(|x| f16::from_f64(sign * x)).collect()
+    };
+    Ok(Directions {
+        sigma: sigma.iter().take(count).map(|&s| s as f32).collect(),
+        u: (0..count).flat_map(|k| column(&u, k)).collect(),
+        v: (0..count).flat_map(|k| column(&v, k)).collect(),
+    })
 }
 
 type Triplets = core::result::Result<(Mat<f64>, Vec<f64>, Mat<f64>), faer::linalg::solvers::SvdError>;
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn a_weight_that_is_not_finite_is_refused_and_zeros_are_not() {
         let mut w = Array2::zeros((4, 5));
-        assert_eq!(directions(w.view(), 3).unwrap().sigma, [0.0; 3]);
+        assert_eq!(*directions(w.view(), 3).unwrap().sigma, [0.0; 3]);
         w[[1, 2]] = f32::NAN;
         assert_eq!(directions(w.view(), 3).unwrap_err().kind(), ErrorKind::Check);
     }

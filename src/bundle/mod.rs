@@ -64,7 +64,9 @@ pub struct Bundle {
     pub backbone_sha256: String,
     /// sha256 over all tensors and metadata, lowercase hex.
     pub content_sha256: String,
-    container: Container,
+    /// Of each site.
+    directions: Vec<Directions>,
+    container: Container<'static>,
 }
 
 impl Bundle {
@@ -81,7 +83,7 @@ impl Bundle {
         let sites: Vec<BundleSite> = serde_json::from_str(&json("sites")?).map_err(|e| bad("sites", e))?;
         let preprocess: Preprocess = serde_json::from_str(&json("preprocess")?).map_err(|e| bad("preprocess", e))?;
         let labels = serde_json::from_str(&json("labels")?).map_err(|e| bad("labels", e))?;
-        let bundle = Bundle {
+        let mut bundle = Bundle {
             path: path.to_path_buf(),
             sites,
             rank: container.parse("rank")?,
@@ -92,12 +94,15 @@ impl Bundle {
             precision: json("precision")?,
             backbone_sha256: json("backbone_sha256")?,
             content_sha256: json("content_sha256")?,
+            directions: Vec::new(),
             container,
         };
         if sha256(&backbone) != bundle.backbone_sha256 {
             return Err(bundle.container.fault("its backbone is not the one that its hash names"));
         }
         bundle.check().map_err(|what| bundle.container.fault(what))?;
+        bundle.directions =
+            bundle.sites.iter().map(|site| take_directions(&mut bundle.container, site)).collect::<Result<_>>()?;
         Ok(bundle)
     }
 
@@ -179,17 +184,24 @@ impl Bundle {
     }
 
     /// The shipped directions of the site `index`.
-    ///
-    /// # Errors
-    /// Kind `Bundle` where a tensor is missing or has another size.
-    pub fn directions(&self, index: usize) -> Result<Directions> {
-        let BundleSite { name, out_dim, in_dim, reserve } = &self.sites[index];
-        Ok(Directions {
-            sigma: self.container.f32(&format!("directions/{name}/sigma"), &[*reserve])?,
-            u: self.container.f16(&format!("directions/{name}/u"), &[*reserve, *out_dim])?,
-            v: self.container.f16(&format!("directions/{name}/v"), &[*reserve, *in_dim])?,
-        })
+    #[must_use]
+    pub fn directions(&self, index: usize) -> &Directions {
+        &self.directions[index]
     }
+}
+
+/// # Errors
+/// Kind `Bundle` where a tensor is missing or has another size.
+fn take_directions(container: &mut Container, site: &BundleSite) -> Result<Directions> {
+    let BundleSite { name, out_dim, in_dim, reserve } = site;
+    let [sigma, u, v] = ["sigma", "u", "v"].map(|part| format!("directions/{name}/{part}"));
+    let directions = Directions {
+        sigma: container.f32(&sigma, &[*reserve])?.into(),
+        u: container.f16(&u, &[*reserve, *out_dim])?.into(),
+        v: container.f16(&v, &[*reserve, *in_dim])?.into(),
+    };
+    [sigma, u, v].iter().for_each(|name| container.forget(name));
+    Ok(directions)
 }
 
 /// # Errors

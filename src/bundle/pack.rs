@@ -349,24 +349,24 @@ fn start_away(adapter: &Adapter, shipped: &[Directions], random: &mut ChaCha8Rng
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one file, put together in one place")]
-fn fill(
+fn fill<'d>(
     request: &PackRequest,
     backbone: &Backbone,
-    bytes: &[u8],
+    bytes: &'d [u8],
     sites: &[Site],
-    shipped: &[Directions],
+    shipped: &'d [Directions],
     preprocess: &Preprocess,
     labels: Option<&[String]>,
     feature_dim: usize,
-) -> Result<Container> {
+) -> Result<Container<'d>> {
     let mut container = Container::new(Kind::Bundle);
     container.insert_u8(BACKBONE, &[bytes.len()], bytes)?;
     let mut listed = Vec::new();
     for (site, d) in sites.iter().zip(shipped) {
         let reserve = d.sigma.len();
-        container.insert_f32(&format!("directions/{}/sigma", site.name), &[reserve], &d.sigma)?;
-        container.insert_f16(&format!("directions/{}/u", site.name), &[reserve, site.out_dim], &d.u)?;
-        container.insert_f16(&format!("directions/{}/v", site.name), &[reserve, site.in_dim], &d.v)?;
+        container.insert_f32(&format!("directions/{}/sigma", site.name), &[reserve], &*d.sigma)?;
+        container.insert_f16(&format!("directions/{}/u", site.name), &[reserve, site.out_dim], &*d.u)?;
+        container.insert_f16(&format!("directions/{}/v", site.name), &[reserve, site.in_dim], &*d.v)?;
         let Site { name, out_dim, in_dim, .. } = site.clone();
         listed.push(BundleSite { name, out_dim, in_dim, reserve });
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use half::f16;
 use serde::Serialize;
 
 use super::clock::since_begin_ms;
@@ -73,9 +74,9 @@ pub fn bench(
     let startup_ms = opened_ms + begin.elapsed().as_secs_f64() * 1e3;
     let (micro, images) = (plan.batch(), made_up(&network));
     let can_keep = plan.boundary_len().is_some();
-    let mut boundary = vec![0.0; plan.boundary_len().unwrap_or(0)];
+    let mut boundary = vec![f16::ZERO; plan.boundary_len().unwrap_or(0)];
     if can_keep {
-        network.prefix(&images)?.copy_to(&mut boundary)?;
+        network.prefix(&images)?.round_to(&mut boundary)?;
     }
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);

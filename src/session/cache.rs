@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use serde::Serialize;
 
 use crate::adapter::scratch::Scratch;
@@ -62,48 +61,43 @@ impl Cache {
     }
 
     /// Lets `act` see what is kept for a photo; `None` where nothing is.
-    pub(super) fn read<T>(&self, photo: usize, act: impl FnOnce(&[f32]) -> T) -> Option<T> {
-        let mut values = Scratch::of(self.len);
+    pub(super) fn read<T>(&self, photo: usize, act: impl FnOnce(&[f16]) -> T) -> Option<T> {
         match &self.slots {
-            Slots::Ram(slots) => slots.get(photo)?.get()?.convert_to_f32_slice(&mut values),
+            Slots::Ram(slots) => Some(act(slots.get(photo)?.get()?)),
             Slots::Disk { file, filled } => {
                 filled.get(photo)?.load(Ordering::Acquire).then_some(())?;
-                let mut kept = Scratch::of(self.len.div_ceil(2));
-                let kept: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut kept)[..self.len];
-                self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(kept))).ok()?;
-                kept.convert_to_f32_slice(&mut values);
+                let mut buffer = Scratch::of(self.len.div_ceil(2));
+                let values: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+                self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(values))).ok()?;
+                Some(act(values))
             }
         }
-        Some(act(&values))
     }
 
-    /// Keeps what `fill` writes for a photo, and lets `act` see it rounded as [`Cache::read`] will. A full disk is no fault:
-    /// the photo's prefix will then run again.
+    /// Keeps what `fill` writes for a photo, and lets `act` see it. A full disk is no fault: the photo's prefix will then run
+    /// again.
     ///
     /// # Errors
     /// Those of `fill` and `act`.
     pub(super) fn write<T>(
         &self,
         photo: usize,
-        fill: impl FnOnce(&mut [f32]) -> Result<()>,
-        act: impl FnOnce(&[f32]) -> Result<T>,
+        fill: impl FnOnce(&mut [f16]) -> Result<()>,
+        act: impl FnOnce(&[f16]) -> Result<T>,
     ) -> Result<T> {
-        let (mut values, mut kept) = (Scratch::of(self.len), vec![f16::ZERO; self.len]);
-        fill(&mut values)?;
-        let largest = f16::MAX.to_f32();
-        values.iter_mut().for_each(|v| *v = v.clamp(-largest, largest));
-        kept.convert_from_f32_slice(&values);
-        kept.convert_to_f32_slice(&mut values);
+        let mut buffer = Scratch::of(self.len.div_ceil(2));
+        let values: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+        fill(values)?;
         match &self.slots {
-            Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set(kept.into()))),
+            Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
             Slots::Disk { file, filled } => {
-                let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(&kept)));
+                let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(values)));
                 if let (Ok(()), Some(filled)) = (written, filled.get(photo)) {
                     filled.store(true, Ordering::Release);
                 }
             }
         }
-        act(&values)
+        act(values)
     }
 
     /// Whether every photo is kept.
@@ -131,20 +125,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_comes_back_rounded_to_f16_from_the_first_time_on() {
-        let values = [0.0, 1.0, -0.333_333_34, 6.0, 1e-3, 1e6, -70_000.0];
-        let expected = values.map(|v: f32| f16::from_f32(v.clamp(-65_504.0, 65_504.0)).to_f32());
+    fn what_is_kept_comes_back_from_memory_and_from_disk() {
+        let values = [0.0, 1.0, -0.333, 6.0, 1e-3].map(f16::from_f32);
         let folder = tempfile::tempdir().unwrap();
         for place in [CachePlace::Disk, CachePlace::Ram] {
             let cache = Cache::new(place, folder.path(), 3, values.len()).unwrap().unwrap();
             for photo in [2, 0, 1] {
                 assert!(cache.read(photo, |_| ()).is_none() && !cache.is_full());
-                let fill = |to: &mut [f32]| {
+                let fill = |to: &mut [f16]| {
                     to.copy_from_slice(&values);
                     Ok(())
                 };
-                assert_eq!(cache.write(photo, fill, |v| Ok(v.to_vec())).unwrap(), expected);
-                assert_eq!(cache.read(photo, <[f32]>::to_vec).unwrap(), expected);
+                assert_eq!(cache.write(photo, fill, |v| Ok(v.to_vec())).unwrap(), values);
+                assert_eq!(cache.read(photo, <[f16]>::to_vec).unwrap(), values);
             }
             assert!(cache.is_full());
         }

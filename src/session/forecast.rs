@@ -1,9 +1,11 @@
 //! What a lesson will take, said before it starts: memory, cache, writes to the medium, time.
 //!
-//! What is loaded is measured, what a run of the network adds is tried out once per thread on an empty image, and the rest is
-//! counted. Before the trial, sizes are counted from above, so that a limit is not passed by trying.
+//! What is loaded is measured, what decoding and a run of the network add is tried out on every thread, with the largest photo
+//! and an empty image, and the rest is counted. Before the trial, sizes are counted from above, so that a limit is not passed by
+//! trying.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -17,11 +19,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Buffers of one thread's products, from above: a tile of W, two bands of columns, a block of expanded channels, planes of a
 /// depthwise convolution, packed factors.
-const SCRATCH_BYTES: u64 = 8 << 20;
+const SCRATCH_BYTES: u64 = 4 << 20;
 /// Trials per thread; the last one's time counts.
 const TRIALS: usize = 3;
-/// What stays in pieces that cannot be used again: a share of what is added.
-const SLACK: f64 = 0.05;
+/// What stays in pieces that cannot be used again: a share of what is added, on one thread and on several, which reach their
+/// peaks together only by chance.
+const SLACK: [f64; 2] = [0.05, 0.12];
 /// Everything too small to count.
 const SMALL_BYTES: u64 = 1 << 20;
 
@@ -94,7 +97,7 @@ impl Work {
     /// The largest resident size from above, before anything has been tried, where a run has so many bytes of activations at a
     /// time; `None` where the present one is not known.
     pub(super) fn ceiling(&self, choice: Choice, activation_bytes: u64) -> Option<u64> {
-        let per_thread = (activation_bytes + SCRATCH_BYTES).max(self.photo_bytes);
+        let per_thread = activation_bytes + SCRATCH_BYTES + self.photo_bytes;
         let sum = rss_bytes()? + choice.threads as u64 * per_thread + self.kept(choice) + SMALL_BYTES;
         Some(sum.max(peak_rss_bytes()?))
     }
@@ -119,11 +122,8 @@ impl Work {
         let before = rss_bytes();
         let tried = trial(TRIALS)?;
         let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
-            // Photos are decoded, and generations written, into what a run has let go.
-            let of_runs = peak.saturating_sub(before);
-            let passing = (choice.threads as u64 * self.photo_bytes).max(self.generation_bytes);
-            let added = passing.saturating_sub(of_runs) + self.kept(choice);
-            peak + added + SMALL_BYTES + (SLACK * (of_runs + added) as f64) as u64
+            let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
+            peak + added + SMALL_BYTES + (SLACK[usize::from(choice.threads > 1)] * (of_runs + added) as f64) as u64
         });
         let cached = self.cache_bytes(choice) > 0;
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
@@ -146,9 +146,10 @@ impl Work {
     }
 }
 
-/// The largest number of bytes that decoding one of `photos` takes for a moment.
-pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Path>) -> u64 {
-    photos.into_iter().filter_map(footprint).max().unwrap_or(0)
+/// The photo of `photos` that takes most for a moment to decode, and how many bytes.
+pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Arc<Path>>) -> Option<(u64, Arc<Path>)> {
+    let sizes = photos.into_iter().filter_map(|path| Some((footprint(path)?, path)));
+    sizes.max_by_key(|(bytes, _)| *bytes).map(|(bytes, path)| (bytes, path.clone()))
 }
 
 /// # Errors

@@ -9,14 +9,14 @@ use super::crew::Crew;
 use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
-use super::image::Augment;
+use super::image::{Augment, load};
 use super::lesson::{Event, Observer, Progress};
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, Recompose, Recomposition};
+use crate::core::{AdamW, IMPRINT_SCALE, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
@@ -160,30 +160,32 @@ impl Runner {
     /// # Errors
     /// Kind `Data` where a class is left without a readable photo.
     pub(super) fn imprint(&mut self, data: &mut Dataset, observer: &mut Observer) -> Result<()> {
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
+        let mut head = self.adapter().head.clone();
+        let mut counts = vec![0; data.classes.len()];
+        let mut imprint = head.imprint(&mut counts)?;
         let samples = core::mem::take(&mut data.samples);
         let mut rest = samples.iter().enumerate();
         let (kept, slots) = (&mut data.samples, &mut Vec::new());
-        let photos: Vec<Photo> =
-            samples.iter().enumerate().map(|(slot, sample)| photo(sample, None, Some(slot))).collect();
+        let photos = samples.iter().enumerate().map(|(slot, sample)| photo(sample, None, Some(slot)));
         self.features(photos, observer, |row, observer| {
             if let (Some((slot, sample)), Some(row)) = (rest.next(), row) {
-                features.extend_from_slice(row);
-                labels.push(sample.class);
+                // Rows and classes are those of this head.
+                let _ = imprint.add(row, sample.class);
                 kept.push(sample.clone());
                 slots.push(slot);
             }
             observer(Progress::Advance);
         })?;
+        imprint.finish(IMPRINT_SCALE);
         self.slots = core::mem::take(slots);
-        if let Some((_, name)) = data.classes.iter().enumerate().find(|(class, _)| !labels.contains(class)) {
+        if let Some((name, _)) = data.classes.iter().zip(&counts).find(|(_, count)| **count == 0) {
             let folder = data.root.join(name);
             let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
             let list = own.take(3).map(|q| format!("{} ({})", q.path, q.reason)).collect::<Vec<_>>().join("; ");
             let message = format!("has no readable photo: {list}; add some, or remove the folder");
             return Err(Error::new(ErrorKind::Data, folder.display(), message));
         }
-        self.adapter_mut().head.imprint(&features, &labels);
+        self.adapter_mut().head = head;
         Ok(())
     }
 
@@ -303,17 +305,22 @@ impl Runner {
         })
     }
 
-    /// Runs `rounds` micro-batches of empty images through the network on every thread; the time of one image, in the last run.
-    pub(super) fn trial(&mut self, train: bool, rounds: usize) -> Result<Trial> {
-        let mut last = Trial::default();
+    /// Decodes `photo` and runs an empty micro-batch through the network, `rounds` times on every thread; the time of one image,
+    /// decoding not included, in the last round.
+    pub(super) fn trial(&mut self, train: bool, rounds: usize, photo: Option<Arc<Path>>) -> Result<Trial> {
+        let (source, mut last) = (self.source.clone(), Trial::default());
         // Side by side, so that all threads take most at the same time, as they will some time in a lesson.
-        let start = Barrier::new(self.crew.threads());
+        let together = Barrier::new(self.crew.threads());
         let work = move |network: &mut Network, ()| -> Result<Trial> {
-            start.wait();
+            together.wait();
+            // One that cannot be read is set aside when its turn comes.
+            drop(photo.as_ref().map(|photo| load(photo, &source.preprocess, None)));
             let images = vec![0.0; network.batch() * network.image_len()];
+            together.wait();
             let (boundary, prefix_ms) = timed(|| network.prefix(&images))?;
             let (_, forward_ms) = timed(|| network.forward(&boundary))?;
             let labels = vec![0; network.batch()];
+            together.wait();
             let step_ms = if train { timed(|| network.step(&boundary, &labels))?.1 } else { 0.0 };
             Ok(Trial { prefix_ms, forward_ms, step_ms })
         };

@@ -121,7 +121,7 @@ impl Source {
     /// Keeps a boundary, and gives it back as the cache will.
     fn remember(&self, network: &Network, photos: &[Photo], boundary: Boundary) -> Result<Boundary> {
         let ([Photo { slot: Some(slot), .. }], Some(cache)) = (photos, &self.cache) else { return Ok(boundary) };
-        cache.write(*slot, |values| boundary.copy_to(values), |values| network.plan().boundary(values))
+        cache.write(*slot, |values| boundary.round_to(values), |values| network.plan().boundary(values))
     }
 }
 

@@ -88,7 +88,7 @@ pub struct Store {
     path: PathBuf,
     current: u64,
     /// The generation that was opened; a store that is being written does not read.
-    container: Option<Container>,
+    container: Option<Container<'static>>,
     /// What is wrong with the newest generation, where an earlier one was opened.
     newest_fault: Option<Error>,
 }
@@ -160,7 +160,7 @@ impl Store {
         self.container()?.dims(&format!("site/{site}/reserve")).map(|[unused]| unused)
     }
 
-    fn container(&self) -> Result<&Container> {
+    fn container(&self) -> Result<&Container<'static>> {
         let empty = || Error::new(ErrorKind::Store, self.path.display(), "holds no generation yet");
         self.container.as_ref().ok_or_else(empty)
     }
@@ -200,7 +200,7 @@ impl Store {
         let has_pairs = container.names().any(|name| name.starts_with("site/"));
         let mut seeds = Vec::new();
         for (index, site) in bundle.sites.iter().enumerate().filter(|_| has_pairs) {
-            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index)?));
+            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index).clone()));
         }
         let settings = SiteSettings { start, ..SiteSettings::default() };
         let mut adapter = Adapter::start(seeds, bundle.rank, settings, classes, features)?;
@@ -225,11 +225,11 @@ fn write(path: &Path, adapter: &Adapter, record: &Record) -> Result<()> {
     }
     let HeadBuffers { values, first, second, age, .. } = &adapter.head;
     let [classes, features] = [adapter.head.classes(), adapter.head.features()];
-    container.insert_u64("head/shape", &[2], &[classes as u64, features as u64])?;
+    container.insert_u64("head/shape", &[2], vec![classes as u64, features as u64])?;
     for (name, plane) in [("head/values", values), ("head/first", first), ("head/second", second)] {
         container.insert_f32(name, &[plane.len()], plane)?;
     }
-    container.insert_u32("head/age", &[1], &[*age])?;
+    container.insert_u32("head/age", &[1], vec![*age])?;
     match container.not_finite() {
         Some(tensor) => Err(diverged(record.steps, format_args!("`{tensor}` holds values that are not finite"))),
         None => container.write_new(path),
@@ -246,7 +246,7 @@ pub(super) fn diverged(step: u64, what: impl std::fmt::Display) -> Error {
 }
 
 /// A generation whose values are all finite.
-fn read(path: &Path) -> Result<Container> {
+fn read(path: &Path) -> Result<Container<'static>> {
     let container = Container::open(path, Kind::Store)?;
     match container.not_finite() {
         Some(tensor) => Err(container.fault(format_args!("tensor `{tensor}` holds values that are not finite"))),
@@ -268,18 +268,18 @@ fn generations(store: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn put_site(container: &mut Container, site: &SiteBuffers) -> Result<()> {
+fn put_site<'s>(container: &mut Container<'s>, site: &'s SiteBuffers) -> Result<()> {
     let name = |what: &str| format!("site/{}/{what}", site.name);
     let shape = &site.shape;
     container.insert_f32(&name("state"), &[site.state.len()], &site.state)?;
     container.insert_i8(&name("delta"), &[shape.out_dim, shape.in_dim], &site.codes)?;
     container.insert_f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()], &site.scales)?;
     container.insert_f16(&name("delta_stage"), &[site.stage.len()], &site.stage)?;
-    container.insert_u32(&name("delta_staged"), &[1], &[u32::try_from(site.staged).unwrap_or(u32::MAX)])?;
+    container.insert_u32(&name("delta_staged"), &[1], vec![u32::try_from(site.staged).unwrap_or(u32::MAX)])?;
     container.insert_u32(&name("ages"), &[shape.rank], site.ledger.ages())?;
     container.insert_u16(&name("directions"), &[shape.rank], site.ledger.directions())?;
     let reserve: Vec<u16> = site.ledger.reserve().collect();
-    container.insert_u16(&name("reserve"), &[reserve.len()], &reserve)
+    container.insert_u16(&name("reserve"), &[reserve.len()], reserve)
 }
 
 fn restore_site(container: &Container, mut site: SiteBuffers) -> Result<SiteBuffers> {

@@ -115,11 +115,12 @@ fn runner(
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
     let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
+    let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
     let work = Work {
         boundary_bytes: network.1.boundary_len().map_or(0, |len| 2 * len as u64),
         gradient_bytes,
         generation_bytes,
-        photo_bytes: largest_photo(photos.map(|sample| &*sample.path)),
+        photo_bytes: photo_bytes.unwrap_or(0),
         photos: data.samples.len(),
         measured: validation.map_or(0, |v| v.samples.len()),
         steps: if trains { plan.steps } else { 0 },
@@ -148,7 +149,7 @@ fn runner(
         }
         let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: data.samples.len() };
         let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
-        let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds))?;
+        let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds, largest.clone()))?;
         smallest = forecast.peak_rss_bytes.unwrap_or(0);
         if smallest <= limit {
             return Ok((runner, forecast));
@@ -197,7 +198,7 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
     let mut seeds = Vec::new();
     if settings.trains_pairs {
         for (index, site) in bundle.sites.iter().enumerate() {
-            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index)?));
+            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index).clone()));
         }
     }
     let site_settings = SiteSettings { start, ..SiteSettings::default() };
