@@ -317,10 +317,12 @@ impl Runner {
             drop(photo.as_ref().map(|photo| load(photo, &source.preprocess, None)));
             let images = vec![0.0; network.batch() * network.image_len()];
             together.wait();
-            let (boundary, prefix_ms) = timed(|| network.prefix(&images))?;
-            let (_, forward_ms) = timed(|| network.forward(&boundary))?;
+            let before = timed(|| network.prefix(&images))
+                .and_then(|(boundary, prefix_ms)| Ok((prefix_ms, timed(|| network.forward(&boundary))?.1, boundary)));
             let labels = vec![0; network.batch()];
+            // Whatever has failed, the others wait for this one.
             together.wait();
+            let (prefix_ms, forward_ms, boundary) = before?;
             let step_ms = if train { timed(|| network.step(&boundary, &labels))?.1 } else { 0.0 };
             Ok(Trial { prefix_ms, forward_ms, step_ms })
         };
