@@ -14,6 +14,12 @@ pub struct Ledger<const RANK: usize, const RESERVE: usize> {
 }
 
 impl<const RANK: usize, const RESERVE: usize> Ledger<RANK, RESERVE> {
+    /// Of no site: what a static holds until there is one.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Ledger { ages: Vec::new(), directions: Vec::new(), reserve: Deque::new() }
+    }
+
     /// Pairs on the first `rank` directions, age 0; the rest in reserve.
     ///
     /// # Errors
@@ -36,7 +42,7 @@ impl<const RANK: usize, const RESERVE: usize> Ledger<RANK, RESERVE> {
         directions: impl IntoIterator<Item = u16>,
         reserve: impl IntoIterator<Item = u16>,
     ) -> Result<Self, CoreError> {
-        let mut ledger = Ledger { ages: Vec::new(), directions: Vec::new(), reserve: Deque::new() };
+        let mut ledger = Ledger::empty();
         for age in ages {
             ledger.ages.push(age).map_err(|_| CoreError::Rank { most: RANK, given: shape.rank })?;
         }

@@ -455,3 +455,120 @@ fn a_scale_beyond_f16_clips_instead_of_making_nan() {
     int8_blocks(&[1e9, -1.0], 2, 32, &mut codes, &mut scales).unwrap();
     assert_eq!((codes[0], scales[0]), (127, f16::MAX));
 }
+
+/// A record in memory: a header for network 7, then the site.
+fn recorded(lent: &mut Lent) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut record = RecordWriter::new(|piece: &[u8]| Ok::<_, ()>(bytes.extend_from_slice(piece)), 7).unwrap();
+    record.site(&lent.site()).unwrap();
+    record.finish().unwrap();
+    bytes
+}
+
+/// Reads what [`recorded`] wrote; the medium ends where the bytes do.
+fn read_back(lent: &mut Lent, bytes: &[u8], binding: u32) -> Result<u32, RecordError<()>> {
+    let mut rest = bytes;
+    let medium = |piece: &mut [u8]| {
+        let (now, later) = rest.split_at_checked(piece.len()).ok_or(())?;
+        piece.copy_from_slice(now);
+        rest = later;
+        Ok(())
+    };
+    let mut record = RecordReader::new(medium, binding)?;
+    record.site(&mut lent.site())?;
+    record.finish()
+}
+
+/// A site that has lived: staged terms and merged ones, a reserve in another order.
+fn lived() -> Lent {
+    let mut lent = Lent::new(SiteShape { stage: 3, ..SHAPE }, Start::Random { seed: 0x0123_4567_89ab_cdef });
+    for event in 0..3 {
+        lent.train(300 + 2 * event);
+        lent.site().recompose(&Recompose { wrap: true, ..ANY_AGE });
+    }
+    assert!(lent.staged > 0 && lent.codes.iter().any(|code| *code != 0));
+    lent
+}
+
+#[test]
+fn a_site_comes_back_from_its_record_bit_for_bit() {
+    let mut lent = lived();
+    let bytes = recorded(&mut lent);
+    let mut other = Lent::new(lent.shape, lent.config.start);
+    read_back(&mut other, &bytes, 7).unwrap();
+    assert_eq!(recorded(&mut other), bytes);
+    let bits = |state: &[f32]| state.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&other.state), bits(&lent.state));
+    assert_eq!((&other.codes, &other.scales, &other.stage), (&lent.codes, &lent.scales, &lent.stage));
+    assert_eq!(other.staged, lent.staged);
+    assert_eq!((other.ledger.ages(), other.ledger.directions()), (lent.ledger.ages(), lent.ledger.directions()));
+    assert!(other.ledger.reserve().eq(lent.ledger.reserve()));
+}
+
+#[test]
+fn a_record_is_little_endian_and_without_padding_on_every_machine() {
+    let mut lent = lived();
+    let mut expected = b"srlr\x01\0\0\0\x07\0\0\0".to_vec();
+    for n in [7u32, 10, 3, 6, 4, 3, 0x102, 0x89ab_cdef, 0x0123_4567, 0, 0x3fc0_0000] {
+        expected.extend(n.to_le_bytes());
+    }
+    expected.extend(lent.ledger.ages().iter().flat_map(|n| n.to_le_bytes()));
+    expected.extend(lent.ledger.directions().iter().flat_map(|n| n.to_le_bytes()));
+    expected.extend((lent.ledger.reserve().len() as u32).to_le_bytes());
+    expected.extend(lent.ledger.reserve().flat_map(u16::to_le_bytes));
+    expected.extend(lent.state.iter().flat_map(|x| x.to_bits().to_le_bytes()));
+    expected.extend(lent.codes.iter().map(|code| *code as u8));
+    expected.extend(lent.scales.iter().flat_map(|x| x.to_bits().to_le_bytes()));
+    expected.extend((lent.staged as u32).to_le_bytes());
+    expected.extend(lent.stage.iter().flat_map(|x| x.to_bits().to_le_bytes()));
+    let bytes = recorded(&mut lent);
+    assert_eq!(bytes[..bytes.len() - 4], expected);
+}
+
+#[test]
+fn the_checksum_is_that_of_zip() {
+    // An empty record: its checksum is zlib's crc32(b"srlr\1\0\0\0\7\0\0\0").
+    let record = RecordWriter::new(|_: &[u8]| Ok::<_, ()>(()), 7).unwrap();
+    assert_eq!(record.finish(), Ok(0xcabc_49d3));
+}
+
+#[test]
+fn no_single_bit_of_a_record_changes_unnoticed() {
+    let bytes = recorded(&mut lived());
+    let step = if cfg!(miri) { 97 } else { 1 };
+    for bit in (0..8 * bytes.len()).step_by(step) {
+        let mut spoiled = bytes.clone();
+        spoiled[bit / 8] ^= 1 << (bit % 8);
+        let mut lent = Lent::new(SiteShape { stage: 3, ..SHAPE }, Start::Random { seed: 0x0123_4567_89ab_cdef });
+        assert!(read_back(&mut lent, &spoiled, 7).is_err(), "bit {bit}");
+        // Whatever was read, the site can be used again.
+        lent.site().start();
+    }
+}
+
+#[test]
+fn a_record_of_something_else_is_refused_with_the_reason() {
+    let bytes = recorded(&mut lived());
+    let fresh = |shape| Lent::new(shape, Start::Random { seed: 0x0123_4567_89ab_cdef });
+    let shape = SiteShape { stage: 3, ..SHAPE };
+    for length in (0..bytes.len()).step_by(if cfg!(miri) { 61 } else { 1 }) {
+        assert_eq!(read_back(&mut fresh(shape), &bytes[..length], 7), Err(RecordError::Medium(())), "{length} bytes");
+    }
+    assert_eq!(read_back(&mut fresh(shape), &bytes, 8), Err(RecordError::Binding { needed: 8, given: 7 }));
+    assert_eq!(read_back(&mut fresh(SiteShape { rank: 2, ..shape }), &bytes, 7), Err(RecordError::Site));
+    assert_eq!(read_back(&mut Lent::new(shape, Start::Aligned), &bytes, 7), Err(RecordError::Site));
+    let mut newer = bytes.clone();
+    newer[4] = 2;
+    assert_eq!(read_back(&mut fresh(shape), &newer, 7), Err(RecordError::Version { given: 2 }));
+    // Numbers that no site has: more directions than the ledger has room for, more staged terms than the stage.
+    let reserve = 12 + 44 + 3 * 4 + 3 * 2;
+    let mut endless = bytes.clone();
+    endless[reserve..reserve + 4].fill(0xff);
+    assert_eq!(read_back(&mut fresh(shape), &endless, 7), Err(RecordError::Core(CoreError::Ledger)));
+    let staged = bytes.len() - 4 - 2 * shape.delta_stage_len() - 4;
+    let mut full = bytes.clone();
+    full[staged..staged + 4].fill(0xff);
+    let mut lent = fresh(shape);
+    assert!(matches!(read_back(&mut lent, &full, 7), Err(RecordError::Core(CoreError::Length { .. }))));
+    lent.site().check().unwrap();
+}
