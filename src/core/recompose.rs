@@ -126,8 +126,16 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
                 let _ = old_enough.push((self.importance(pair), pair as u16, direction));
             }
         }
-        old_enough.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let most = if rule.wrap { rule.pairs } else { rule.pairs.min(self.ledger.reserve().len()) };
-        old_enough.iter().take(most).map(|&(_, pair, direction)| (pair, direction)).collect()
+        let mut chosen = Vec::new();
+        // The least, again and again: pairs are few, and a sort would cost a microcontroller 8 KiB of flash.
+        while chosen.len() < most {
+            let ranked = old_enough.iter().enumerate();
+            let least = ranked.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let Some((at, &(_, pair, direction))) = least else { break };
+            old_enough.swap_remove(at);
+            let _ = chosen.push((pair, direction));
+        }
+        chosen
     }
 }
