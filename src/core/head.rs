@@ -16,7 +16,7 @@ const SMALLEST_NORM: f32 = 1e-12;
 /// # Errors
 /// `Length` names the buffer that does not fit.
 pub fn head_forward(w: &[f32], b: &[f32], x: &[f32], logits: &mut [f32]) -> Result<(), CoreError> {
-    CoreError::check(Buffer::HeadWeights, b.len() * x.len(), w.len())?;
+    CoreError::check(Buffer::HeadWeights, b.len().saturating_mul(x.len()), w.len())?;
     CoreError::check(Buffer::HeadBias, b.len(), logits.len())?;
     let rows = w.chunks_exact(x.len().max(1));
     logits.iter_mut().zip(b).zip(rows).for_each(|((logit, b), row)| *logit = dot(row, x) + b);
@@ -35,7 +35,7 @@ pub fn head_backward(
     db: &mut [f32],
     dx: &mut [f32],
 ) -> Result<(), CoreError> {
-    CoreError::check(Buffer::HeadWeights, dlogits.len() * x.len(), w.len())?;
+    CoreError::check(Buffer::HeadWeights, dlogits.len().saturating_mul(x.len()), w.len())?;
     CoreError::check(Buffer::HeadWeights, w.len(), dw.len())?;
     CoreError::check(Buffer::HeadBias, dlogits.len(), db.len())?;
     CoreError::check(Buffer::Input, x.len(), dx.len())?;

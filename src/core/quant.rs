@@ -45,8 +45,8 @@ impl Floats<'_> {
 
     /// Copies row `row` of a matrix with rows as long as `out`.
     pub fn row_into(&self, row: usize, out: &mut [f32]) {
-        let first = row * out.len();
-        out.iter_mut().enumerate().for_each(|(column, out)| *out = self.at(first + column));
+        let first = row.saturating_mul(out.len());
+        out.iter_mut().enumerate().for_each(|(column, out)| *out = self.at(first.saturating_add(column)));
     }
 }
 
@@ -73,7 +73,7 @@ fn decode(code: i8, zero: i8, scale: f32) -> f32 {
 /// # Errors
 /// `Length` where `codes` is not as long as `weight`, or `weight` not `scales.len() * in_dim`.
 pub fn int8_rows(weight: &[f32], in_dim: usize, codes: &mut [i8], scales: &mut [f32]) -> Result<(), CoreError> {
-    CoreError::check(Buffer::Weight, scales.len() * in_dim, weight.len())?;
+    CoreError::check(Buffer::Weight, scales.len().saturating_mul(in_dim), weight.len())?;
     CoreError::check(Buffer::Weight, weight.len(), codes.len())?;
     for ((row, codes), scale) in weight.chunks(in_dim.max(1)).zip(codes.chunks_mut(in_dim.max(1))).zip(scales) {
         *scale = int8_scale(row);
@@ -192,7 +192,8 @@ impl Weight<'_> {
     /// Row `row` in f32; what lies outside the weight is left as it is.
     #[inline(always)]
     pub fn row_into(&self, row: usize, out: &mut [f32]) {
-        let span = row * out.len()..(row + 1) * out.len();
+        let first = row.saturating_mul(out.len());
+        let span = first..first.saturating_add(out.len());
         match self {
             Weight::F32(w) => out.iter_mut().zip(w.get(span).unwrap_or_default()).for_each(|(out, w)| *out = *w),
             Weight::F16(w) => {
