@@ -28,7 +28,8 @@ impl NorFlashError for Fault {
     }
 }
 
-/// Where the power goes: `share` / 256 into operation `operation`, a write or an erasure, counted from 0.
+/// Where the power goes: (`share` + 1) / 256 into operation `operation`, a write or an erasure, counted from 0. With 255 all
+/// of it has happened, and nobody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Cut {
@@ -79,7 +80,7 @@ impl<'a> SimulatedNor<'a> {
         self.operations += 1;
         self.dead = here.is_some();
         Ok(match here {
-            Some(cut) => (units * usize::from(cut.share) / 256, Err(Fault::PowerCut)),
+            Some(cut) => (units * (usize::from(cut.share) + 1) / 256, Err(Fault::PowerCut)),
             None => (units, Ok(())),
         })
     }

@@ -22,8 +22,8 @@ use crate::lesson::Lesson;
 pub const PAGES: usize = 20;
 /// Bytes a piece: with key and header, eight of them fill a page of 4 KiB.
 const PIECE: usize = 496;
-/// Key and piece, in whole words.
-const ITEM: usize = PIECE + 4;
+/// Key and piece, in whole words of the widest flash.
+const ITEM: usize = (2 + PIECE).next_multiple_of(32);
 /// Pieces of one generation, at most: a key's low byte.
 const MOST_PIECES: u16 = 256;
 /// The key that names the newest generation.

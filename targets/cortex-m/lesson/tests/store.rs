@@ -56,10 +56,10 @@ fn a_save_survives_a_power_cut_wherever_it_comes() {
     lesson.train(&mut InFlash(PHOTOS)).unwrap();
     store(&mut cells).save(&mut lesson).unwrap();
     let new = cells.clone();
-    let survived = trial::cut_every_operation(&mut lesson, &mut cells, &old, &new, &[0, 96, 255]).unwrap();
+    let survived = trial::cut_every_operation(&mut lesson, &mut cells, &old, &new, &[0, 95, 255]).unwrap();
     println!("{survived:?}");
     assert_eq!((survived.cuts, survived.old + survived.new), (3 * survived.operations, survived.cuts));
-    assert!(survived.operations > 100 && survived.old > 0);
+    assert!(survived.operations > 100 && survived.new >= 1);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_photo_that_is_none_is_refused_and_nothing_is_learned() {
 #[test]
 fn the_simulated_flash_writes_a_word_once_and_loses_power_where_it_is_told() {
     let mut cells = vec![0; 2 * PAGE];
-    let mut flash = SimulatedNor::with_cut(&mut cells, Cut { operation: 3, share: 128 });
+    let mut flash = SimulatedNor::with_cut(&mut cells, Cut { operation: 3, share: 127 });
     flash.write(8, &[1; 8]).unwrap();
     assert_eq!(flash.write(12, &[0; 4]), Err(Fault::WrittenTwice));
     assert_eq!(flash.write(2, &[0; 4]), Err(Fault::Address));

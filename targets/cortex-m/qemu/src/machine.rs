@@ -45,9 +45,10 @@ pub(crate) fn take_bench(_once: cortex_m::peripheral::CPUID) -> [&'static mut [u
     unsafe extern "C" {
         static mut _bench: [[u8; CELLS]; 3];
     }
+    let bench = &raw mut _bench;
     // SAFETY: the linker script keeps 1 MiB at `_bench` apart from everything else, which is more than three times
     // CELLS; any byte is a u8; `_once` exists once, so that this is the only reference there will be.
-    let [nor, old, new] = unsafe { &mut *(&raw mut _bench) };
+    let [nor, old, new] = unsafe { &mut *bench };
     [nor, old, new]
 }
 

@@ -37,7 +37,7 @@ fn main() -> ! {
     let (used, size) = machine::stack();
     defmt::info!("device: {} bytes of stack used of {}", used, size);
     new.copy_from_slice(nor);
-    match trial::cut_every_operation(LESSON, nor, old, new, &[0, 128]) {
+    match trial::cut_every_operation(LESSON, nor, old, new, &[127, 255]) {
         Ok(survived) => defmt::info!(
             "{} power cuts in {} writes and erasures of one save: {} left the old generation, {} the new one",
             survived.cuts,
