@@ -475,7 +475,11 @@ fn a_scale_beyond_f16_clips_instead_of_making_nan() {
 /// A record in memory: a header for network 7, then the site.
 fn recorded(lent: &mut Lent) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut record = RecordWriter::new(|piece: &[u8]| Ok::<_, ()>(bytes.extend_from_slice(piece)), 7).unwrap();
+    let medium = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok::<_, ()>(())
+    };
+    let mut record = RecordWriter::new(medium, 7).unwrap();
     record.site(&lent.site()).unwrap();
     record.finish().unwrap();
     bytes
