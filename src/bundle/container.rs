@@ -410,7 +410,7 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    fn sample() -> Container {
+    fn sample() -> Container<'static> {
         let mut c = Container::new(Kind::Bundle);
         c.metadata.insert("labels".into(), "rose \"red\"\ntulip é\u{1}".into());
         c.insert_f32("a", &[2, 2], &[1.0, -0.0, f32::NAN, f32::MIN_POSITIVE]).unwrap();
@@ -485,11 +485,11 @@ mod tests {
         let mut other = Container::new(Kind::Bundle);
         for i in (0..50).rev() {
             other.metadata.insert(format!("key {i}"), i.to_string());
-            other.insert_u32(&format!("t{i}"), &[1], &[i]).unwrap();
+            other.insert_u32(&format!("t{i}"), &[1], vec![i]).unwrap();
         }
         let mut c = Container::new(Kind::Bundle);
         for i in 0..50 {
-            c.insert_u32(&format!("t{i}"), &[1], &[i]).unwrap();
+            c.insert_u32(&format!("t{i}"), &[1], vec![i]).unwrap();
             c.metadata.insert(format!("key {i}"), i.to_string());
         }
         assert_eq!(written(&c).2, written(&other).2);
