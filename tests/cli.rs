@@ -163,7 +163,7 @@ fn the_same_command_twice_writes_the_same_bytes() {
 }
 
 #[test]
-fn neither_threads_nor_the_place_of_the_cache_change_a_lesson() {
+fn neither_threads_nor_place_and_size_of_the_cache_change_a_lesson() {
     let place = Place::new();
     let (bundle, data) = (place.bundle(), place.photos("photos"));
     let train = |name: &str, more: &[&str]| {
@@ -176,8 +176,16 @@ fn neither_threads_nor_the_place_of_the_cache_change_a_lesson() {
     let (alone, report) = train("alone", &[]);
     assert_eq!((report["threads"].as_u64(), report["planned"]["cache"].as_str()), (Some(1), Some("disk")));
     assert!(report["cache_bytes"].as_u64() > Some(0));
-    for (name, more) in [("two", &["--threads", "2"][..]), ("ram", &["--threads", "3", "--cache", "ram"])] {
+    for (name, more) in [("two", &["--threads", "2"][..]), ("memory", &["--threads", "3", "--cache", "ram"])] {
         assert!(train(name, more).0 == alone, "{more:?}");
+    }
+    let third = report["cache_bytes"].as_u64().unwrap() / 3;
+    for place in ["disk", "ram"] {
+        let (limited, report) = train(place, &["--cache", place, "--cache-limit", &format!("{}KiB", third as f64 / 1024.0)]);
+        let kept = report["cache_bytes"].as_u64().unwrap();
+        assert!(0 < kept && kept <= third, "{kept} bytes of {third}");
+        assert_eq!(report["planned"]["cache_bytes"], kept);
+        assert!(limited == alone, "a small cache, {place}");
     }
     let (_, report) = train("off", &["--cache", "off"]);
     assert_eq!(report["cache_bytes"], 0);

@@ -133,6 +133,9 @@ pub(super) struct TrainArgs {
     /// Where to keep what the frozen part makes of each photo, so that it runs only once per photo.
     #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
     pub(super) cache: CacheArg,
+    /// Bytes that this may take, for instance 64MiB; photos that find no place run it every time [default: no limit].
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) cache_limit: Option<u64>,
     /// Random crops and mirror images [default: off].
     #[arg(long, value_enum)]
     pub(super) augment: Option<Switch>,

@@ -61,6 +61,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
         min_age: args.min_age,
         threads: args.threads as usize,
         cache: args.cache.into(),
+        cache_limit: args.cache_limit,
         ram_limit: args.ram_limit,
         ..defaults
     }

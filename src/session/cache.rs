@@ -60,6 +60,14 @@ impl Cache {
         (photos * self.len * size_of::<f16>()) as u64
     }
 
+    /// Photos that it has room for.
+    pub(super) fn photos(&self) -> usize {
+        match &self.slots {
+            Slots::Ram(slots) => slots.len(),
+            Slots::Disk { filled, .. } => filled.len(),
+        }
+    }
+
     /// Lets `act` see what is kept for a photo; `None` where nothing is.
     pub(super) fn read<T>(&self, photo: usize, act: impl FnOnce(&[f16]) -> T) -> Option<T> {
         match &self.slots {
@@ -74,8 +82,8 @@ impl Cache {
         }
     }
 
-    /// Keeps what `fill` writes for a photo, and lets `act` see it. A full disk is no fault: the photo's prefix will then run
-    /// again.
+    /// Keeps what `fill` writes for a photo, and lets `act` see it. No room, or a full disk, is no fault: the photo's prefix will
+    /// then run again.
     ///
     /// # Errors
     /// Those of `fill` and `act`.
@@ -91,9 +99,9 @@ impl Cache {
         match &self.slots {
             Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
             Slots::Disk { file, filled } => {
-                let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(values)));
-                if let (Ok(()), Some(filled)) = (written, filled.get(photo)) {
-                    filled.store(true, Ordering::Release);
+                if let Some(filled) = filled.get(photo) {
+                    let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(values)));
+                    filled.store(written.is_ok(), Ordering::Release);
                 }
             }
         }
@@ -140,6 +148,8 @@ mod tests {
                 assert_eq!(cache.read(photo, <[f16]>::to_vec).unwrap(), values);
             }
             assert!(cache.is_full());
+            let no_room = cache.write(3, |to| Ok(to.fill(f16::ONE)), |v| Ok(v[0])).unwrap();
+            assert!(no_room == f16::ONE && cache.read(3, |_| ()).is_none());
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         assert!(Cache::new(CachePlace::Off, folder.path(), 3, 4).unwrap().is_none());

@@ -24,7 +24,7 @@ const SCRATCH_BYTES: u64 = 4 << 20;
 const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added, on one thread and on several, which reach their
 /// peaks together only by chance.
-const SLACK: [f64; 2] = [0.05, 0.12];
+const SLACK: [f64; 2] = [0.05, 0.2];
 /// Everything too small to count.
 const SMALL_BYTES: u64 = 1 << 20;
 
@@ -62,6 +62,8 @@ pub(super) struct Work {
     pub(super) photo_bytes: u64,
     /// Photos trained on.
     pub(super) photos: usize,
+    /// Of these, the photos that the cache has room for.
+    pub(super) cached: usize,
     /// Photos that accuracy is measured on.
     pub(super) measured: usize,
     /// Steps.
@@ -111,7 +113,7 @@ impl Work {
     }
 
     fn cache_bytes(&self, choice: Choice) -> u64 {
-        if choice.cache == CachePlace::Off { 0 } else { self.photos as u64 * self.boundary_bytes }
+        if choice.cache == CachePlace::Off { 0 } else { self.cached as u64 * self.boundary_bytes }
     }
 
     /// The forecast from what a trial on `choice.threads` threads showed.
@@ -125,10 +127,10 @@ impl Work {
             let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
             peak + added + SMALL_BYTES + (SLACK[usize::from(choice.threads > 1)] * (of_runs + added) as f64) as u64
         });
-        let cached = self.cache_bytes(choice) > 0;
+        let cached = if self.cache_bytes(choice) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
         let step_ms =
-            self.batch as f64 / choice.threads as f64 * (suffix_ms + if cached { 0.0 } else { tried.prefix_ms });
+            self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
         let runs = self.photos as f64 + 2.0 * self.measured as f64;
         let passes_ms = runs * (tried.prefix_ms + tried.forward_ms) / choice.threads as f64;
         let generations = if self.steps > 0 { 2 } else { 1 };

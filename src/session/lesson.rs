@@ -60,6 +60,8 @@ pub struct Lesson {
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
     pub cache: CachePlace,
+    /// Bytes that they may take; photos that find no place run the prefix every time.
+    pub cache_limit: Option<u64>,
     /// The largest resident size that the run may reach, in bytes: threads and cache are chosen to fit.
     pub ram_limit: Option<u64>,
 }
@@ -83,6 +85,7 @@ impl Lesson {
             min_age: None,
             threads: 1,
             cache: CachePlace::Disk,
+            cache_limit: None,
             ram_limit: None,
         }
     }

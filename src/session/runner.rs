@@ -335,12 +335,12 @@ impl Runner {
 
     /// Bytes of the full cache.
     pub(super) fn cache_bytes(&self) -> u64 {
-        self.source.cache.as_ref().map_or(0, |cache| cache.size(self.slots.len()))
+        self.source.cache.as_ref().map_or(0, |cache| cache.size(self.slots.len().min(cache.photos())))
     }
 
     /// Lets go of the prefix where every photo's output of it is kept and no other photo will come.
     pub(super) fn drop_prefix(&mut self) {
-        if self.source.cache.as_ref().is_some_and(Cache::is_full) {
+        if self.source.cache.as_ref().is_some_and(|cache| cache.is_full() && cache.photos() >= self.slots.len()) {
             self.crew.for_all(Network::drop_prefix);
         }
     }

@@ -116,12 +116,16 @@ fn runner(
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
     let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
     let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
+    let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
+    let room = lesson.cache_limit.and_then(|limit| limit.checked_div(boundary_bytes)).unwrap_or(u64::MAX);
+    let cached = data.samples.len().min(usize::try_from(room).unwrap_or(usize::MAX));
     let work = Work {
-        boundary_bytes: network.1.boundary_len().map_or(0, |len| 2 * len as u64),
+        boundary_bytes,
         gradient_bytes,
         generation_bytes,
         photo_bytes: photo_bytes.unwrap_or(0),
         photos: data.samples.len(),
+        cached,
         measured: validation.map_or(0, |v| v.samples.len()),
         steps: if trains { plan.steps } else { 0 },
         batch: lesson.batch,
@@ -147,7 +151,7 @@ fn runner(
         if smallest > limit {
             continue;
         }
-        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: data.samples.len() };
+        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: cached };
         let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
         let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds, largest.clone()))?;
         smallest = forecast.peak_rss_bytes.unwrap_or(0);

@@ -35,6 +35,9 @@ def cgroup(limit):
         group = root / f"srlora-{os.getpid()}"
         try:
             group.mkdir()
+            # The kernel makes it, where this is a place for groups.
+            if not (group / memory).exists():
+                raise OSError
             (group / memory).write_text(str(limit))
             if (group / swap).exists():
                 (group / swap).write_text("0" if swap == "memory.swap.max" else str(limit))
