@@ -217,6 +217,10 @@ impl Run {
     #[inline(always)]
     fn take(&self, x: &[f32], planes: &mut [f32], Offset { bias, clip }: Offset) {
         let to = &mut planes[self.place..self.place + self.len];
+        if self.step == 1 {
+            // In one pass, as rows are short.
+            return to.iter_mut().zip(&x[self.pixel..]).for_each(|(to, x)| *to = cut(*x + bias, clip));
+        }
         take_every(self.step, &x[self.pixel..], to);
         to.iter_mut().for_each(|x| *x = cut(*x + bias, clip));
     }
