@@ -2,7 +2,7 @@
 """Training step and forward pass against PyTorch + PEFT and onnxruntime: runs in turn, medians, ratios (below 1: srlora is faster).
 
     python tests/bench/peer.py target/release/srlora MODEL.onnx --features NODE --data DIR [--rounds 5] [--threads 1 2]
-           [--pack "--mean .5 --std .5"] [--peer peft_anchor.py] [--peer-args "--mean .5 --std .5"]
+           [--pack "--mean .5 --std .5"] [--peer peft_anchor.py] [--peer-args "--mean .5 --std .5"] [--no-cache]
 
 The peer is a script that trains the same sites of the same file at the same rank and batch, and prints one JSON line with
 `step_ms_median`, `step_ms_p10` and `peak_rss_bytes`; it runs with and without channels-last, and the faster one counts. It is
@@ -40,6 +40,7 @@ def main():
     parser.add_argument("--data", required=True), parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2]), parser.add_argument("--pack", default="")
     parser.add_argument("--input", default="224x224"), parser.add_argument("--sites", default="last:12")
+    parser.add_argument("--no-cache", action="store_true", help="leave the steps with a cached prefix out")
     parser.add_argument("--peer"), parser.add_argument("--peer-args", default="")
     a = parser.parse_args()
     assets = os.environ.get("SRLORA_ASSETS")
@@ -56,18 +57,18 @@ def main():
             for _ in range(a.rounds):
                 ours.append(run(a.srlora, "bench", bundle, "--threads", threads, "--json"))
                 for layout in [[], ["--channels-last"]]:
-                    for cache in [[], ["--cache-prefix"]]:
+                    for cache in [[]] if a.no_cache else [[], ["--cache-prefix"]]:
                         found = run(sys.executable, *shared, "--threads", threads, *layout, *cache)
                         theirs.setdefault((bool(cache), bool(layout)), []).append(found)
                 if threads == 1:
                     forwards.append(forward_of_onnxruntime(a.model, [int(side) for side in a.input.split("x")]))
             median = lambda runs, key: statistics.median(found[key] for found in runs)
             memory = min(median(runs, "peak_rss_bytes") for runs in theirs.values())
-            for cached, key in [(False, "step_ms"), (True, "cached_step_ms")]:
+            for cached, key in [(False, "step_ms"), (True, "cached_step_ms")][: 1 if a.no_cache else 2]:
                 mine = median(ours, key)
                 best = min(median(theirs[cached, layout], "step_ms_median") for layout in (False, True))
                 print(f"{threads} thread(s), {'prefix cached' if cached else 'whole step   '}: {mine:7.1f} ms against "
-                      f"{best:7.1f} ms, ratio {mine / best:.2f}")
+                      f"{best:7.1f} ms, ratio {mine / best:.2f}", flush=True)
             print(f"{threads} thread(s), memory: {median(ours, 'peak_rss_bytes') / 2**20:.0f} MiB against {memory / 2**20:.0f} MiB")
             if forwards:
                 mine, best = median(ours, "forward_ms"), statistics.median(forwards)
