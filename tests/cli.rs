@@ -181,14 +181,18 @@ fn neither_threads_nor_place_and_size_of_the_cache_change_a_lesson() {
     }
     let third = report["cache_bytes"].as_u64().unwrap() / 3;
     for place in ["disk", "ram"] {
-        let (limited, report) = train(place, &["--cache", place, "--cache-limit", &format!("{}KiB", third as f64 / 1024.0)]);
+        let (limited, report) =
+            train(place, &["--cache", place, "--cache-limit", &format!("{}KiB", third as f64 / 1024.0)]);
         let kept = report["cache_bytes"].as_u64().unwrap();
         assert!(0 < kept && kept <= third, "{kept} bytes of {third}");
         assert_eq!(report["planned"]["cache_bytes"], kept);
         assert!(limited == alone, "a small cache, {place}");
     }
-    let (_, report) = train("off", &["--cache", "off"]);
+    let (off, report) = train("off", &["--cache", "off"]);
     assert_eq!(report["cache_bytes"], 0);
+    let (no_room, report) = train("none", &["--cache-limit", "0.001KiB"]);
+    assert_eq!((report["cache_bytes"].as_u64(), report["planned"]["cache"].as_str()), (Some(0), Some("off")));
+    assert!(no_room == off, "a cache without room for one photo is none");
     assert!(!place.contents().iter().any(|(path, _)| path.to_string_lossy().contains("cache")));
 }
 

@@ -129,8 +129,7 @@ impl Work {
         });
         let cached = if self.cache_bytes(choice) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
-        let step_ms =
-            self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
+        let step_ms = self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
         let runs = self.photos as f64 + 2.0 * self.measured as f64;
         let passes_ms = runs * (tried.prefix_ms + tried.forward_ms) / choice.threads as f64;
         let generations = if self.steps > 0 { 2 } else { 1 };

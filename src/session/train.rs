@@ -132,7 +132,7 @@ fn runner(
         trains,
     };
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let cache = if trains && !lesson.augment { lesson.cache } else { CachePlace::Off };
+    let cache = if trains && !lesson.augment && cached > 0 { lesson.cache } else { CachePlace::Off };
     let limit = lesson.ram_limit.unwrap_or(u64::MAX);
     if lesson.ram_limit.is_some() && peak_rss_bytes().is_none() {
         let message = "this system does not tell how much memory a process takes, so no limit can be kept";
