@@ -148,7 +148,11 @@ mod tests {
                 assert_eq!(cache.read(photo, <[f16]>::to_vec).unwrap(), values);
             }
             assert!(cache.is_full());
-            let no_room = cache.write(3, |to| Ok(to.fill(f16::ONE)), |v| Ok(v[0])).unwrap();
+            let ones = |to: &mut [f16]| {
+                to.fill(f16::ONE);
+                Ok(())
+            };
+            let no_room = cache.write(3, ones, |v| Ok(v[0])).unwrap();
             assert!(no_room == f16::ONE && cache.read(3, |_| ()).is_none());
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
