@@ -162,7 +162,7 @@ impl SiteBuffers {
         Terms { scale: self.config.scale, pairs, start, staged }
     }
 
-    /// Whether [`SiteBuffers::add_merged_row`] adds anything.
+    /// Whether the delta's blocks hold anything; the staged terms are not among them.
     #[must_use]
     pub fn has_merged(&self) -> bool {
         !self.scales_f32.is_empty()
