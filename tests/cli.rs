@@ -201,7 +201,7 @@ fn a_memory_limit_chooses_threads_and_cache_or_refuses_before_anything_is_writte
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
     let train = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "2", "--ram-limit"];
-    place.refuses(&[&train[..], &["1MiB"]].concat(), 1, &["--ram-limit", "1.0 MiB", "this lesson takes"]);
+    place.refuses(&[&train[..], &["1MiB"]].concat(), 1, &["--ram-limit", "1.0 MiB", "this lesson takes up to"]);
     for size in ["64", "MiB", "0MiB", "lots"] {
         place.refuses(&[&train[..], &[size]].concat(), 2, &["64MiB"]);
     }

@@ -127,7 +127,8 @@ pub(super) struct TrainArgs {
     /// Threads that photos are run on; the result does not depend on them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) threads: u32,
-    /// Memory that the run may take, for instance 64MiB or 1.5GiB; threads and cache are chosen to fit, or it is refused.
+    /// Memory that the run may take, for instance 64MiB or 1.5GiB; cache, kept activations and threads are given
+    /// up to fit, in this order, or it is refused.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) ram_limit: Option<u64>,
     /// Where to keep what the frozen part makes of each photo, so that it runs only once per photo.

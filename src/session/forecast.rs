@@ -158,8 +158,8 @@ pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Arc<Path>>)
 pub(super) fn does_not_fit(limit: u64, smallest: u64) -> Error {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
-        "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes {:.1} MiB; raise the limit, or \
-         pack the bundle in int8 or with fewer --sites",
+        "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes up \
+         to {:.1} MiB; raise the limit, or pack the bundle in int8 or with fewer --sites",
         mib(limit),
         mib(smallest)
     );

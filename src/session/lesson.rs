@@ -62,7 +62,7 @@ pub struct Lesson {
     pub cache: CachePlace,
     /// Bytes that they may take; photos that find no place run the prefix every time.
     pub cache_limit: Option<u64>,
-    /// The largest resident size that the run may reach, in bytes: threads and cache are chosen to fit.
+    /// The largest resident size that the run may reach, in bytes: cache, kept activations and threads are given up to fit.
     pub ram_limit: Option<u64>,
 }
 

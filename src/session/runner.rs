@@ -308,7 +308,7 @@ impl Runner {
     /// Decodes `photo` and runs an empty micro-batch through the network, `rounds` times on every thread; the time of one image,
     /// decoding not included, in the last round.
     pub(super) fn trial(&mut self, train: bool, rounds: usize, photo: Option<Arc<Path>>) -> Result<Trial> {
-        let (source, mut last) = (self.source.clone(), Trial::default());
+        let (source, mut last) = (self.source.clone(), Ok(Trial::default()));
         // Side by side, so that all threads take most at the same time, as they will some time in a lesson.
         let together = Barrier::new(self.crew.threads());
         let work = move |network: &mut Network, ()| -> Result<Trial> {
@@ -326,9 +326,14 @@ impl Runner {
             let step_ms = if train { timed(|| network.step(&boundary, &labels))?.1 } else { 0.0 };
             Ok(Trial { prefix_ms, forward_ms, step_ms })
         };
+        // Every thread gets all of its rounds, even after a fault: the others wait for it.
         self.crew.each(std::iter::repeat_n((), rounds * self.crew.threads()), work, |trial| {
-            trial.map(|trial| last = trial)
+            if last.is_ok() {
+                last = trial;
+            }
+            Ok(())
         })?;
+        let last = last?;
         let each = 1.0 / self.micro as f64;
         Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
     }

@@ -117,8 +117,7 @@ fn runner(
     let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
     let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
     let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
-    let room = lesson.cache_limit.and_then(|limit| limit.checked_div(boundary_bytes)).unwrap_or(u64::MAX);
-    let cached = data.samples.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+    let cached = room(lesson, boundary_bytes).min(data.samples.len());
     let work = Work {
         boundary_bytes,
         gradient_bytes,
@@ -160,6 +159,12 @@ fn runner(
         }
     }
     Err(does_not_fit(limit, smallest))
+}
+
+/// Photos that find room in the cache, `bytes` each.
+fn room(lesson: &Lesson, bytes: u64) -> usize {
+    let photos = lesson.cache_limit.and_then(|limit| limit.checked_div(bytes));
+    photos.map_or(usize::MAX, |photos| usize::try_from(photos).unwrap_or(usize::MAX))
 }
 
 /// A store among the photos would be taken for one of their classes.
