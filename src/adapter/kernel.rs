@@ -82,25 +82,20 @@ impl Terms<'_> {
         }
     }
 
-    /// dA += scale B^T dy x^T, dB^T += scale (A x) dy^T, and dx += what passes through all of the terms.
-    pub(super) fn backward(
-        &self,
-        x: MatRef<f32>,
-        dy: MatRef<f32>,
-        dx: Option<MatMut<f32>>,
-        [da, db_t]: [MatMut<f32>; 2],
-    ) {
-        Factors::project(self.scale, self.pairs.a, x, |h| product(db_t, Accum::Add, 1.0, h, dy.transpose()));
-        Factors::project(self.scale, self.pairs.b_t, dy, |dh| {
-            product(da, Accum::Add, 1.0, dh, x.transpose());
-            let Some(mut dx) = dx else { return };
-            product(dx.rb_mut(), Accum::Add, 1.0, self.pairs.a.transpose(), dh);
-            if let Some(start) = self.start {
-                start.pass_back(-self.scale, dy, dx.rb_mut());
+    /// dA += scale B^T dy x^T, dB^T += scale (A x) dy^T.
+    pub(super) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, [da, db_t]: [MatMut<f32>; 2]) {
+        let Factors { a, b_t } = self.pairs;
+        Factors::project(self.scale, a, x, |h| product(db_t, Accum::Add, 1.0, h, dy.transpose()));
+        Factors::project(self.scale, b_t, dy, |dh| product(da, Accum::Add, 1.0, dh, x.transpose()));
+    }
+
+    /// dx += scale (B A - B0 A0)^T dy + the transposed staged part of D times dy.
+    pub(super) fn pass_back(&self, dy: MatRef<f32>, mut dx: MatMut<f32>) {
+        let terms = [(self.scale, Some(self.pairs)), (-self.scale, self.start), (1.0, self.staged)];
+        for (factor, term) in terms {
+            if let Some(term) = term {
+                term.pass_back(factor, dy, dx.rb_mut());
             }
-            if let Some(staged) = self.staged {
-                staged.pass_back(1.0, dy, dx);
-            }
-        });
+        }
     }
 }

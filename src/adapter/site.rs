@@ -202,13 +202,17 @@ impl SiteBuffers {
         self.terms().forward(x, y);
     }
 
-    /// Adds the gradients of the pairs to `plane` (dA, then dB transposed), and what passes through the terms of
-    /// [`SiteBuffers::forward`] to `dx`.
-    pub(crate) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, dx: Option<MatMut<f32>>, plane: &mut [f32]) {
+    /// Adds the gradients of the pairs to `plane` (dA, then dB transposed).
+    pub(crate) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, plane: &mut [f32]) {
         let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
         let (da, db_t) = plane.split_at_mut(rank * in_dim);
         let matrix = |width, values| MatMut::from_row_major_slice_mut(values, rank, width);
-        self.terms().backward(x, dy, dx, [matrix(in_dim, da), matrix(out_dim, db_t)]);
+        self.terms().backward(x, dy, [matrix(in_dim, da), matrix(out_dim, db_t)]);
+    }
+
+    /// Adds to `dx` what passes through the terms of [`SiteBuffers::forward`].
+    pub(crate) fn pass_back(&self, dy: MatRef<f32>, dx: MatMut<f32>) {
+        self.terms().pass_back(dy, dx);
     }
 
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
@@ -283,7 +287,8 @@ mod tests {
                 site.forward(x.as_ref(), y.as_mut());
                 let mut dx = merged.transpose() * &dy;
                 let mut plane = vec![0.0; shape.plane_len()];
-                site.backward(x.as_ref(), dy.as_ref(), Some(dx.as_mut()), &mut plane);
+                site.backward(x.as_ref(), dy.as_ref(), &mut plane);
+                site.pass_back(dy.as_ref(), dx.as_mut());
 
                 let mut gradient = vec![0.0; shape.plane_len()];
                 let mut scratch = vec![0.0; shape.scratch_len()];

@@ -14,7 +14,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::fuse::Clip;
 use super::maps::MapKind;
-use super::product::{Around, Frozen, ImageSize, convolve_site_back};
+use super::product::{Around, Frozen, ImageSize, convolve_pairs_back};
 use crate::adapter::{Adapter, SiteBuffers};
 
 /// The adapter of a network, read by its plans and written between steps.
@@ -154,8 +154,8 @@ impl WithSimd for Mask<'_> {
 }
 
 impl MapGradient {
-    /// dx of the frozen map and the delta's blocks, if it is wanted.
-    fn frozen_back(&self, site: Option<&SiteBuffers>, dy: &Tensor) -> TractResult<Option<Tensor>> {
+    /// dx, if it is wanted.
+    fn input_back(&self, site: Option<&SiteBuffers>, dy: &Tensor) -> TractResult<Option<Tensor>> {
         if !self.wants_input {
             return Ok(None);
         }
@@ -173,27 +173,16 @@ impl MapGradient {
         Ok(Some(dx))
     }
 
-    /// The gradients of the pairs, a plane; what passes through the low-rank terms is added to dx.
-    fn site_back(
-        &self,
-        site: &SiteBuffers,
-        dy: &Tensor,
-        x: &Tensor,
-        mut dx: Option<&mut Tensor>,
-    ) -> TractResult<Tensor> {
+    /// The gradients of the pairs, a plane.
+    fn pairs_back(&self, site: &SiteBuffers, dy: &Tensor, x: &Tensor) -> TractResult<Tensor> {
         let mut plane = Tensor::zero::<f32>(&[site.shape.plane_len()])?;
         let sums = floats_mut(&mut plane)?;
         match &self.map.kind {
-            MapKind::Linear => site.backward(columns(x)?, columns(dy)?, dx.map(columns_mut).transpose()?, sums),
+            MapKind::Linear => site.backward(columns(x)?, columns(dy)?, sums),
             MapKind::Conv(geometry) => {
                 let (output, input) = (image_size(dy.shape())?, image_size(x.shape())?);
-                let mut dx = match &mut dx {
-                    Some(dx) => Some(images_mut(floats_mut(dx)?, &self.input)),
-                    None => None,
-                };
                 for (dy, x) in images(floats(dy)?, dy.shape()).zip(images(floats(x)?, x.shape())) {
-                    let dx = dx.as_mut().and_then(Iterator::next);
-                    convolve_site_back(geometry, site, (output, dy), (input, x), dx, sums);
+                    convolve_pairs_back(geometry, site, (output, dy), (input, x), sums);
                 }
             }
         }
@@ -292,12 +281,11 @@ impl EvalOp for MapGradient {
         }
         let adapter = self.map.site.as_ref().map(|site| (read(&site.adapter), site.index));
         let site = adapter.as_ref().map(|(adapter, index)| &adapter.sites[*index]);
-        let mut dx = self.frozen_back(site, &inputs[0])?;
         let mut outputs = tvec!();
         if let Some(site) = site {
-            outputs.push(self.site_back(site, &inputs[0], &inputs[1], dx.as_mut())?.into_tvalue());
+            outputs.push(self.pairs_back(site, &inputs[0], &inputs[1])?.into_tvalue());
         }
-        outputs.extend(dx.map(IntoTValue::into_tvalue));
+        outputs.extend(self.input_back(site, &inputs[0])?.map(IntoTValue::into_tvalue));
         Ok(outputs)
     }
 }

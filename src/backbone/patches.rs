@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::geometry::Geometry;
 
 /// Some of the output rows of one image.
@@ -21,20 +23,51 @@ pub(crate) struct Band {
 ///
 /// `x` is channels x height x width, `columns` as said, both row-major.
 pub(crate) fn unfold(geometry: &Geometry, band: &Band, x: &[f32], columns: &mut [f32]) {
-    columns.fill(0.0);
     for (tap, row) in band.taps(geometry).zip(columns.chunks_exact_mut(band.pixels().max(1))) {
-        tap.each_run(geometry, band, |out, from| {
-            take_every(geometry.stride[1], &x[from..], &mut row[out]);
-        });
+        if let Some((run, from)) = tap.whole_run(geometry, band) {
+            row[..run.start].fill(0.0);
+            row[run.end..].fill(0.0);
+            row[run.clone()].copy_from_slice(&x[from..from + run.len()]);
+            tap.clear_seams(band, row);
+        } else {
+            row.fill(0.0);
+            tap.each_run(geometry, band, |out, from| {
+                take_every(geometry.stride[1], &x[from..], &mut row[out]);
+            });
+        }
     }
 }
 
-/// The transpose of [`unfold`]: adds every entry of `columns` to the pixel it was taken from.
-pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: &[f32], dx: &mut [f32]) {
-    for (tap, row) in band.taps(geometry).zip(columns.chunks_exact(band.pixels().max(1))) {
-        tap.each_run(geometry, band, |out, to| {
-            add_every(geometry.stride[1], &mut dx[to..], &row[out]);
-        });
+/// The transpose of [`unfold`]: adds every entry of `columns` to the pixel it was taken from. Entries that were taken from
+/// outside the image may be lost.
+pub(crate) fn fold_into(geometry: &Geometry, band: &Band, columns: &mut [f32], dx: &mut [f32]) {
+    Arch::new().dispatch(Fold { geometry, band, columns, dx });
+}
+
+/// A struct and not a closure, so that its loops are compiled for the processor's vectors.
+struct Fold<'f> {
+    geometry: &'f Geometry,
+    band: &'f Band,
+    columns: &'f mut [f32],
+    dx: &'f mut [f32],
+}
+
+impl WithSimd for Fold<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Fold { geometry, band, columns, dx } = self;
+        for (tap, row) in band.taps(geometry).zip(columns.chunks_exact_mut(band.pixels().max(1))) {
+            if let Some((run, to)) = tap.whole_run(geometry, band) {
+                tap.clear_seams(band, row);
+                add_every(1, &mut dx[to..to + run.len()], &row[run]);
+            } else {
+                tap.each_run(geometry, band, |out, to| {
+                    add_every(geometry.stride[1], &mut dx[to..], &row[out]);
+                });
+            }
+        }
     }
 }
 
@@ -87,6 +120,36 @@ impl Tap {
     }
 }
 
+impl Tap {
+    /// All runs as one, where the next row of the input follows as closely as the next row of the output: from the first
+    /// output that the tap reaches to the last, and the index of the first one's pixel. Between two rows lies a seam of
+    /// outputs that the tap does not reach.
+    #[inline(always)]
+    fn whole_run(&self, geometry: &Geometry, band: &Band) -> Option<(Range<usize>, usize)> {
+        let [rows, columns] = &self.inside;
+        let width = band.input[1];
+        if geometry.stride != [1, 1] || band.output[1] != width || rows.is_empty() || columns.is_empty() {
+            return None;
+        }
+        let [above, below] = [rows.start, rows.end - 1].map(|y| (y - band.rows.start) * width);
+        let row = rows.start.wrapping_add_signed(self.offset[0]);
+        let from = (self.channel * band.input[0] + row) * width + columns.start.wrapping_add_signed(self.offset[1]);
+        Some((above + columns.start..below + columns.end, from))
+    }
+
+    /// Sets the seams of the tap's whole run to 0.
+    #[inline(always)]
+    fn clear_seams(&self, band: &Band, row: &mut [f32]) {
+        let [rows, columns] = &self.inside;
+        let width = band.output[1];
+        let seam = width - columns.len();
+        for y in rows.clone().skip(1) {
+            let end = (y - band.rows.start) * width + columns.start;
+            row[end - seam..end].iter_mut().for_each(|entry| *entry = 0.0);
+        }
+    }
+}
+
 impl Band {
     /// Output pixels in the band.
     fn pixels(&self) -> usize {
@@ -97,23 +160,33 @@ impl Band {
     pub(crate) fn taps(&self, geometry: &Geometry) -> impl Iterator<Item = Tap> + use<> {
         let before = geometry.pad_before(self.input, self.output);
         let ([kh, kw], stride, dilation) = (geometry.kernel, geometry.stride, geometry.dilation);
-        let (input, output, rows) = (self.input, self.output, self.rows.clone());
-        (0..self.channels * kh * kw).map(move |row| {
-            let at = [row / kw % kh, row % kw];
-            let offset = [0, 1].map(|axis| (at[axis] * dilation[axis]) as isize - before[axis] as isize);
-            let [reached, columns] = [0, 1].map(|axis| inside(input[axis], output[axis], stride[axis], offset[axis]));
-            let first = reached.start.max(rows.start);
-            let inside = [first..reached.end.min(rows.end).max(first), columns];
-            Tap { channel: row / (kh * kw), offset, inside }
+        let (input, output, band) = (self.input, self.output, self.rows.clone());
+        let reach = move |axis: usize, at: usize| {
+            let offset = (at * dilation[axis]) as isize - before[axis] as isize;
+            (offset, inside(input[axis], output[axis], stride[axis], offset))
+        };
+        (0..self.channels).flat_map(move |channel| {
+            let band = band.clone();
+            (0..kh).flat_map(move |i| {
+                let (down, rows) = reach(0, i);
+                let first = rows.start.max(band.start);
+                let rows = first..rows.end.min(band.end).max(first);
+                (0..kw).map(move |j| {
+                    let (right, columns) = reach(1, j);
+                    Tap { channel, offset: [down, right], inside: [rows.clone(), columns] }
+                })
+            })
         })
     }
 }
 
 /// Outputs o with 0 <= o * stride + offset < input.
 fn inside(input: usize, output: usize, stride: usize, offset: isize) -> Range<usize> {
-    let first = offset.min(0).unsigned_abs().div_ceil(stride);
+    // Most strides are 1, and a division would take as long as a row.
+    let steps = |pixels: usize| if stride == 1 { pixels } else { pixels.div_ceil(stride) };
+    let first = steps(offset.min(0).unsigned_abs());
     let room = input as isize - offset;
-    let end = if room <= 0 { 0 } else { (room as usize).div_ceil(stride) };
+    let end = if room <= 0 { 0 } else { steps(room as usize) };
     first.min(output)..end.clamp(first.min(output), output)
 }
 
@@ -144,6 +217,7 @@ mod tests {
             (Geometry::explicit([3, 3], [2, 2], [0, 0], [1, 1]), [2, 3]),
             (Geometry::same([5, 3], [2, 1], true), [3, 7]),
             (Geometry::explicit([4, 4], [4, 4], [0, 0], [0, 0]), [1, 1]),
+            (Geometry::explicit([3, 3], [1, 1], [1, 2], [1, 0]), [5, 7]),
             (Geometry::explicit([7, 7], [2, 2], [3, 3], [3, 3]), [3, 4]),
             (Geometry::same([2, 2], [1, 1], false), [5, 7]),
             (dilated, [5, 4]),
@@ -159,9 +233,9 @@ mod tests {
                 let mut columns = Array2::from_elem((expected.nrows(), pixels.len()), f32::NAN);
                 unfold(&g, &band, x.as_slice().unwrap(), columns.as_slice_mut().unwrap());
                 assert_eq!(columns, expected.slice(ndarray::s![.., pixels]), "{g:?}");
-                let weights = columns.mapv(|v| (v * 0.37).sin());
-                fold_into(&g, &band, weights.as_slice().unwrap(), &mut dx);
+                let mut weights = columns.mapv(|v| (v * 0.37).cos());
                 products += (&columns * &weights).sum();
+                fold_into(&g, &band, weights.as_slice_mut().unwrap(), &mut dx);
             }
             // <unfold(x), w> = <x, fold(w)>
             let folded: f32 = x.iter().zip(&dx).map(|(x, d)| x * d).sum();

@@ -63,7 +63,7 @@ impl Frozen {
         self.forward_rows(0, around, x, y);
     }
 
-    /// dx = (W + the delta's blocks)^T dy. Shapes: dy `[out_dim, positions]`, dx `[in_dim, positions]`.
+    /// dx = (W + what the site adds)^T dy. Shapes: dy `[out_dim, positions]`, dx `[in_dim, positions]`.
     pub(crate) fn backward(&self, site: Option<&SiteBuffers>, dy: MatRef<f32>, dx: MatMut<f32>) {
         self.backward_rows(0, site, dy, dx);
     }
@@ -87,6 +87,9 @@ impl Frozen {
             product(dx.rb_mut(), keep, 1.0, tile.transpose(), dy.subrows(start, tile.nrows()));
             keep = Accum::Add;
         });
+        if let Some(site) = site {
+            site.pass_back(dy, dx);
+        }
     }
 
     /// y = clip(conv(x, W) + b + what the site adds) of one image.
@@ -128,7 +131,7 @@ impl Frozen {
         }
     }
 
-    /// dx += the transposed convolution of dy with W and the delta's blocks, of one image; dx starts at 0.
+    /// dx += the transposed convolution of dy with W and what the site adds, of one image; dx starts at 0.
     pub(crate) fn convolve_back(
         &self,
         geometry: &Geometry,
@@ -188,28 +191,18 @@ impl WithSimd for Finish<'_> {
     }
 }
 
-/// The gradients that a site's low-rank terms add to those of its frozen map, for one image: of its pairs into `plane`, and
-/// of x where `dx` is given.
-pub(crate) fn convolve_site_back(
+/// Adds the gradients of a site's pairs for one image to `plane`.
+pub(crate) fn convolve_pairs_back(
     geometry: &Geometry,
     site: &SiteBuffers,
     (output, dy): (ImageSize, &[f32]),
     (input, x): (ImageSize, &[f32]),
-    mut dx: Option<&mut [f32]>,
     plane: &mut [f32],
 ) {
     let groups = Groups::new(geometry, input, output);
     let dy = matrix(groups.rows, output.pixels(), dy);
     groups.each_band(geometry, x, |pixels, columns| {
-        let dy = dy.subcols(pixels.start, pixels.len());
-        let Some(dx) = dx.as_deref_mut() else { return site.backward(columns, dy, None, plane) };
-        if geometry.is_pointwise() {
-            let dx = matrix_mut(groups.in_dim, output.pixels(), dx);
-            return site.backward(columns, dy, Some(dx.subcols_mut(pixels.start, pixels.len())), plane);
-        }
-        let mut buffer = Scratch::zeros(groups.in_dim * pixels.len());
-        site.backward(columns, dy, Some(matrix_mut(groups.in_dim, pixels.len(), &mut buffer)), plane);
-        fold_into(geometry, &groups.band(pixels), &buffer, dx);
+        site.backward(columns, dy.subcols(pixels.start, pixels.len()), plane);
     });
 }
 
@@ -280,7 +273,7 @@ impl Groups {
         for pixels in self.bands() {
             let mut columns = Scratch::of(self.in_dim * pixels.len());
             make(pixels.clone(), matrix_mut(self.in_dim, pixels.len(), &mut columns));
-            fold_into(geometry, &self.band(pixels.clone()), &columns, dx);
+            fold_into(geometry, &self.band(pixels.clone()), &mut columns, dx);
         }
     }
 }

@@ -1,0 +1,51 @@
+"""Shifted CIFAR-10: the same photos as a backbone would meet them behind another lens.
+
+    python3 tests/arrange_shifts.py $SRLORA_ASSETS/data/cifar10_jpeg3000 OUT [SHIFT ...]
+
+writes OUT/SHIFT/{train,test}/CLASS/*.png for each shift (all of them by default). A network trained on upright photos
+classifies these badly, and its features serve them badly too: here a low rank is a limit. PNG, so that nothing but the
+shift is changed. Needs Pillow.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageFilter, ImageOps
+
+SHIFTS = {
+    "plain": lambda photo: photo,
+    # For development: policies and defaults are chosen on these.
+    "rot90": lambda photo: photo.transpose(Image.ROTATE_90),
+    "invert": ImageOps.invert,
+    "blur": lambda photo: photo.filter(ImageFilter.GaussianBlur(1.2)),
+    # For the results page: looked at once, when nothing is chosen any more.
+    "transpose-negative": lambda photo: ImageOps.invert(photo.transpose(Image.TRANSPOSE)),
+    "upside-down-channels": lambda photo: Image.merge("RGB", [photo.transpose(Image.FLIP_TOP_BOTTOM).split()[c] for c in (1, 2, 0)]),
+    "rot270-grey": lambda photo: photo.transpose(Image.ROTATE_270).convert("L").convert("RGB"),
+    "rot180-solar": lambda photo: ImageOps.solarize(photo.transpose(Image.ROTATE_180), 128),
+    "quarters": lambda photo: quarters(photo),
+}
+
+
+def quarters(photo):
+    """Each quarter turned by 90 degrees in its place."""
+    turned, half = photo.copy(), photo.width // 2
+    for x in (0, half):
+        for y in (0, half):
+            box = (x, y, x + half, y + half)
+            turned.paste(photo.crop(box).transpose(Image.ROTATE_90), box)
+    return turned
+
+
+def main(source, target, names):
+    for name in names or SHIFTS:
+        for path in sorted(source.glob("t*/*/*.jpg")):
+            out = (target / name / path.relative_to(source)).with_suffix(".png")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            SHIFTS[name](Image.open(path).convert("RGB")).save(out)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
