@@ -8,7 +8,7 @@ use half::f16;
 use srlora::adapter::{Adapter, Directions, SiteSettings, Update};
 use srlora::autodiff::{Activations, Network, NetworkPlan, StepOutput};
 use srlora::bundle::Bundle;
-use srlora::core::{AdamW, Recompose, Weight, int8_blocks, int8_rows};
+use srlora::core::{AdamW, Choice, Recompose, Weight, int8_blocks, int8_rows};
 
 #[global_allocator]
 static COUNTED: divan::AllocProfiler = divan::AllocProfiler::system();
@@ -77,7 +77,10 @@ fn update(bencher: Bencher) {
 #[divan::bench]
 fn recompose(bencher: Bencher) {
     let mut adapter = site();
-    let (rule, nudge) = (Recompose { pairs: 4, min_age: 0, wrap: true }, wave(RANK * (OUT_DIM + IN_DIM), 0.4));
+    let (rule, nudge) = (
+        Recompose { pairs: 4, min_age: 0, wrap: true, choice: Choice::LeastImportant },
+        wave(RANK * (OUT_DIM + IN_DIM), 0.4),
+    );
     bencher.bench_local(|| {
         adapter.sites[0].values_mut().iter_mut().zip(&nudge).for_each(|(v, n)| *v += 0.1 * n);
         adapter.recompose(&rule).unwrap()

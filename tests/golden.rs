@@ -3,7 +3,8 @@
 use half::f16;
 use serde_json::Value;
 use srlora::core::{
-    AdamW, Blocks, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, Start, Weight, int8_rows,
+    AdamW, Blocks, Choice, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, Start, Weight,
+    int8_rows,
 };
 
 /// Every number of the vectors agrees with a float64 run to better than 8e-6.
@@ -118,7 +119,12 @@ impl Layer {
                 beta_uncertainty: float("beta_uncertainty"),
                 ..SiteConfig::default()
             },
-            rule: Recompose { pairs: int("fuse"), min_age: int("min_age") as u32, wrap: c["wrap"].as_bool().unwrap() },
+            rule: Recompose {
+                pairs: int("fuse"),
+                min_age: int("min_age") as u32,
+                wrap: c["wrap"].as_bool().unwrap(),
+                choice: Choice::LeastImportant,
+            },
             interval: int("interval") as u64,
             optimizer: AdamW { beta1: float("beta1"), beta2: float("beta2"), eps: float("eps"), decay: float("decay") },
             weight_f16: halve(&weight),

@@ -221,6 +221,14 @@ impl SiteBuffers {
         done.map_err(|e| Error::new(ErrorKind::Internal, &self.name, e))
     }
 
+    /// The site's name, and how important each of its pairs is.
+    pub(crate) fn importance(&mut self) -> (&str, Vec<f32>) {
+        let rank = self.shape.rank;
+        let view = self.view_mut();
+        let pairs = (0..rank).map(|pair| view.importance(pair)).collect();
+        (&self.name, pairs)
+    }
+
     pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
         let name = self.name.clone();
         self.view_mut().check().map_err(told(&name))?;
@@ -237,6 +245,7 @@ mod tests {
     use faer::Mat;
 
     use super::*;
+    use crate::core::Choice;
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.73 + phase).sin()).collect()
@@ -261,7 +270,9 @@ mod tests {
             *value += 0.3 * noise;
         }
         if fused {
-            let events = site.recompose(&Recompose { pairs: 2, min_age: 0, wrap: false }).unwrap();
+            let events = site
+                .recompose(&Recompose { pairs: 2, min_age: 0, wrap: false, choice: Choice::LeastImportant })
+                .unwrap();
             assert_eq!(events.len(), 2);
         }
         site

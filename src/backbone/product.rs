@@ -301,7 +301,7 @@ mod tests {
     use super::super::weight::Codes;
     use super::*;
     use crate::adapter::{Adapter, Directions, SiteSettings};
-    use crate::core::{Recompose, Start};
+    use crate::core::{Choice, Recompose, Start};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 1.37 + phase).sin()).collect()
@@ -350,7 +350,9 @@ mod tests {
                 adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
                 let x = wave_matrix(in_dim, positions, round as f32);
                 let before = output(&frozen, &adapter.sites[0], &x);
-                let events = adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true }).unwrap();
+                let events = adapter
+                    .recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: Choice::LeastImportant })
+                    .unwrap();
                 let bound = events.iter().map(|(_, event)| event.max_error).fold(0.0, f32::max);
                 let after = output(&frozen, &adapter.sites[0], &x);
                 merged += usize::from(adapter.sites[0].has_merged());
@@ -374,7 +376,7 @@ mod tests {
         for round in 0..9 {
             let nudge = wave(3 * (out_dim + in_dim), round as f32);
             adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
-            adapter.recompose(&Recompose { pairs: 1, min_age: 0, wrap: true }).unwrap();
+            adapter.recompose(&Recompose { pairs: 1, min_age: 0, wrap: true, choice: Choice::LeastImportant }).unwrap();
             if adapter.sites[0].has_merged() && adapter.sites[0].staged > 0 {
                 break;
             }
@@ -397,7 +399,7 @@ mod tests {
         for round in 0..6 {
             let nudge = wave(3 * (out_dim + in_dim), round as f32);
             adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
-            adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true }).unwrap();
+            adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: Choice::LeastImportant }).unwrap();
         }
         let mut dense = frozen.weight.dense();
         for (row, mut out) in dense.rows_mut().into_iter().enumerate() {

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub use crate::adapter::Directions;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
-pub(crate) use output::new_folder;
 pub use output::{TEMPORARY_PREFIX, check_output};
+pub(crate) use output::{new_folder, write_new};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 

@@ -1,7 +1,7 @@
 //! Where outputs come into being: under a temporary name in their folder first, in their place when they are whole.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use tempfile::Builder;
@@ -47,6 +47,20 @@ pub(super) fn temporary<T>(path: &Path, mode: u32, make: fn(&Builder, &Path) -> 
     let _ = mode;
     make(builder.prefix(TEMPORARY_PREFIX), folder)
         .map_err(|e| refuse(format!("takes no new files ({}): make it writable", e.kind())).because(e))
+}
+
+/// Writes a file that must not be there yet: it appears whole, or not at all.
+///
+/// # Errors
+/// `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new, a write failed.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    refuse_taken(path)?;
+    let mut staged = temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder))?;
+    staged.write_all(bytes).map_err(|e| Error::io(path, e))?;
+    staged.persist_noclobber(path).map(drop).map_err(|e| match e.error.kind() {
+        io::ErrorKind::AlreadyExists => taken(path),
+        _ => Error::io(path, e.error),
+    })
 }
 
 /// Makes a folder that must not be there yet: `fill` writes it under a temporary name beside `path`; it appears when that

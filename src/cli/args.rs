@@ -143,10 +143,11 @@ pub(super) struct TrainArgs {
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,
-    /// Steps between recompositions, 0 for none [default: spread over four fifths of the run].
+    /// Steps of a pair's life: then its rate has fallen to 0 and it may be fused; 0 for one life and no recomposition
+    /// [default: a third of the run, if it is long enough].
     #[arg(long, value_name = "STEPS")]
     pub(super) interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused [default: one more than the interval].
+    /// Steps that a pair must have lived before it can be fused [default: a life].
     #[arg(long, value_name = "STEPS")]
     pub(super) min_age: Option<u32>,
 }
@@ -179,6 +180,12 @@ pub(super) struct PredictArgs {
 pub(super) struct InspectArgs {
     /// A bundle file or a store folder.
     pub(super) path: PathBuf,
+    /// Of a store: every recomposition with its outcome, and each site's importance over the lesson.
+    #[arg(long)]
+    pub(super) events: bool,
+    /// Of a store: draw the importance of every pair over the lesson into an SVG file, which must not exist yet.
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

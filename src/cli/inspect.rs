@@ -1,16 +1,47 @@
 //! `srlora inspect`.
 
+use std::collections::BTreeMap;
+
 use super::args::InspectArgs;
 use super::output::{Output, count, plain, size, tell};
-use crate::error::Result;
-use crate::session::{InspectedSite, Inspection, inspect};
+use super::picture::{line, svg};
+use crate::bundle::write_new;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Event, History, InspectedSite, Inspection, Outcome, history, inspect};
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
     let found = inspect(&args.path)?;
     if let Some(warning) = &found.warning {
         tell(format_args!("warning: {warning}"));
     }
-    output.result(&found, describe)
+    let wants_picture = args.events || args.svg.is_some();
+    if wants_picture && found.kind != "store" {
+        let message = "is a bundle: --events and --svg tell of a store";
+        return Err(Error::new(ErrorKind::Usage, args.path.display(), message));
+    }
+    let sites = if wants_picture { history(&args.path)? } else { BTreeMap::new() };
+    if let Some(file) = &args.svg {
+        write_new(file, svg(&sites, found.events.as_deref().unwrap_or_default()).as_bytes())?;
+    }
+    output.result(&found, |found| describe(found) + &if args.events { courses(found, &sites) } else { String::new() })
+}
+
+/// Each site's importance over the lesson, with marks where pairs started anew.
+fn courses(found: &Inspection, sites: &BTreeMap<String, History>) -> String {
+    let events = found.events.as_deref().unwrap_or_default();
+    let mut text = String::new();
+    for (name, history) in sites {
+        let own: Vec<&Event> = events.iter().filter(|event| event.site == *name).collect();
+        let [course, marks] = line(history, &own);
+        text += &format!("  {:<32} {course}\n  {:<32} {}\n", plain(name), "", marks.trim_end());
+    }
+    if text.is_empty() {
+        return "no pair could have started anew: its importance was not noted\n".to_owned();
+    }
+    format!(
+        "importance of the most important pair, six powers of ten, step 1 to {}; ^ pairs fused and started anew, x taken back\n{text}",
+        sites.values().filter_map(|history| history.steps.last()).max().unwrap_or(&0)
+    )
 }
 
 fn describe(found: &Inspection) -> String {
@@ -46,13 +77,18 @@ fn describe(found: &Inspection) -> String {
     text += &format!("{}\n", count(events.len(), "recomposition"));
     for event in events {
         text += &format!(
-            "  step {:>5}  {:<32} pair {:>2} -> direction {:>3}  importance {:.2e}  largest error {:.1e}\n",
+            "  step {:>5}  {:<32} pair {:>2} -> direction {:>3}  importance {:.2e}  largest error {:.1e}  {}\n",
             event.step,
             plain(&event.site),
             event.pair,
             event.direction,
             event.importance,
-            event.max_error
+            event.max_error,
+            match event.outcome {
+                Outcome::Open => "open",
+                Outcome::Kept => "kept",
+                Outcome::Undone => "taken back",
+            }
         );
     }
     text

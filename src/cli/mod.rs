@@ -8,6 +8,7 @@ mod eval;
 mod inspect;
 mod output;
 mod pack;
+mod picture;
 mod predict;
 mod train;
 

@@ -39,7 +39,7 @@ pub use ledger::Ledger;
 pub use method::{Method, Settings};
 pub use optimizer::{AdamW, Correction};
 pub use quant::{Floats, Weight, int8_blocks, int8_code, int8_rows, int8_scale};
-pub use recompose::{Recompose, Recomposition};
+pub use recompose::{Choice, Recompose, Recomposition};
 pub use record::{RECORD_VERSION, RecordError, RecordReader, RecordWriter};
 pub use schedule::Schedule;
 pub use shape::{MAX_BLOCK, PLANES, SiteShape};

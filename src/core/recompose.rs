@@ -7,6 +7,17 @@ use super::shape::SiteShape;
 use super::site::{Site, SiteConfig, factors};
 use super::start::{Directions, StartRow};
 
+/// Which of the pairs that are old enough are fused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Choice {
+    /// Those of the lowest importance.
+    #[default]
+    LeastImportant,
+    /// The oldest, whatever they do: what importance is measured against.
+    Oldest,
+}
+
 /// When and how much to recompose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -17,6 +28,8 @@ pub struct Recompose {
     pub min_age: u32,
     /// Whether a freed direction goes to the back of the reserve.
     pub wrap: bool,
+    /// Which pairs.
+    pub choice: Choice,
 }
 
 /// What happened to one pair.
@@ -83,7 +96,7 @@ impl Terms for NetChange<'_> {
 }
 
 impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
-    /// One event: scores the pairs that are old enough, fuses the lowest (the lower index on a tie) in one addition to
+    /// One event: ranks the pairs that are old enough, fuses the first (the lower index on a tie) in one addition to
     /// the delta, and starts each anew. Nothing happens where no pair is old enough, the reserve is empty, or
     /// [`Site::check`] fails.
     ///
@@ -118,12 +131,16 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
         events
     }
 
-    /// The pairs to fuse, with their directions, least important first.
+    /// The pairs to fuse, with their directions, first those that the rule chooses first.
     fn choose(&self, rule: &Recompose) -> Vec<(u16, u16), RANK> {
         let mut old_enough: Vec<(f32, u16, u16), RANK> = Vec::new();
         for (pair, (&age, &direction)) in self.ledger.ages().iter().zip(self.ledger.directions()).enumerate() {
             if age >= rule.min_age {
-                let _ = old_enough.push((self.importance(pair), pair as u16, direction));
+                let rank = match rule.choice {
+                    Choice::LeastImportant => self.importance(pair),
+                    Choice::Oldest => -(age as f32),
+                };
+                let _ = old_enough.push((rank, pair as u16, direction));
             }
         }
         let most = if rule.wrap { rule.pairs } else { rule.pairs.min(self.ledger.reserve().len()) };

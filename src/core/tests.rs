@@ -109,7 +109,7 @@ impl Lent {
     }
 }
 
-const ANY_AGE: Recompose = Recompose { pairs: 2, min_age: 0, wrap: false };
+const ANY_AGE: Recompose = Recompose { pairs: 2, min_age: 0, wrap: false, choice: Choice::LeastImportant };
 
 #[test]
 fn at_the_start_every_output_keeps_its_bits() {
@@ -218,7 +218,7 @@ fn a_reserve_that_wraps_at_its_capacity_restarts_every_fused_pair() {
     let blocks = Blocks::Int8 { codes: &mut lent.codes, scales: &mut lent.scales };
     let delta = Delta { blocks, stage: &mut lent.stage, staged: &mut lent.staged };
     let mut site = Site::new(shape, lent.config, directions, &mut lent.state, &mut tight, delta).unwrap();
-    let records = site.recompose(&Recompose { pairs: 3, min_age: 0, wrap: true });
+    let records = site.recompose(&Recompose { pairs: 3, min_age: 0, wrap: true, choice: Choice::LeastImportant });
     assert_eq!(records.len(), 3);
     assert_eq!(tight.reserve().len(), 1);
     lent.ledger = Ledger::restore(&shape, [0; 3], tight.directions().iter().copied(), tight.reserve()).unwrap();
@@ -233,6 +233,32 @@ fn a_pair_is_not_chosen_before_its_minimum_age() {
     assert!(lent.site().recompose(&Recompose { min_age: 2, ..ANY_AGE }).is_empty());
     lent.train(71);
     assert_eq!(lent.site().recompose(&Recompose { min_age: 2, ..ANY_AGE }).len(), 2);
+}
+
+#[test]
+fn the_oldest_pair_goes_first_whatever_its_importance() {
+    let mut lent = Lent::new(SHAPE, Start::Aligned);
+    let oldest = Recompose { pairs: 1, choice: Choice::Oldest, ..ANY_AGE };
+    let pairs: Vec<u16> = (0..3)
+        .map(|round| {
+            lent.train(80 + round);
+            lent.site().recompose(&oldest)[0].pair
+        })
+        .collect();
+    assert_eq!(pairs[..2], [0, 1], "equally old pairs go lowest index first");
+    assert_eq!(pairs[2], if SHAPE.rank > 2 { 2 } else { 0 });
+}
+
+#[test]
+fn an_optimizer_that_restarts_forgets_its_moments_and_ages_and_nothing_else() {
+    let mut lent = Lent::new(SHAPE, Start::Aligned);
+    lent.train(70);
+    let (before, plane) = (lent.state.clone(), SHAPE.plane_len());
+    lent.site().restart_optimizer();
+    assert!(lent.state[plane..3 * plane].iter().all(|moment| *moment == 0.0));
+    assert_eq!((&lent.state[..plane], &lent.state[3 * plane..]), (&before[..plane], &before[3 * plane..]));
+    assert!(before[plane..3 * plane].iter().any(|moment| *moment != 0.0));
+    assert!(lent.ledger.ages().iter().all(|age| *age == 0));
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(super) struct Work {
     pub(super) gradient_bytes: u64,
     /// Bytes of a generation.
     pub(super) generation_bytes: u64,
+    /// Bytes of what an event may have to be taken back to.
+    pub(super) undo_bytes: u64,
     /// Bytes that decoding takes for a moment, at most.
     pub(super) photo_bytes: u64,
     /// Photos trained on.
@@ -109,7 +111,7 @@ impl Work {
         let cache = if choice.cache == CachePlace::Ram { self.cache_bytes(choice) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if choice.threads > 1 { 1 + 2 * choice.threads as u64 } else { 2 };
-        cache + if self.trains { outputs * self.gradient_bytes } else { 0 }
+        cache + if self.trains { outputs * self.gradient_bytes + self.undo_bytes } else { 0 }
     }
 
     fn cache_bytes(&self, choice: Choice) -> u64 {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::CachePlace;
 use super::dataset::Quarantined;
 use super::forecast::Forecast;
-use crate::core::{Method, Start};
+use crate::core::{Choice, Method, Start};
 
 /// How long a lesson takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +52,15 @@ pub struct Lesson {
     pub seed: u64,
     /// Random crops and mirror images.
     pub augment: bool,
-    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run.
+    /// Steps of a pair's life: then it has settled and may be fused; 0 for one life and no fusing. `None`: a third of the run,
+    /// or one life where that is too short.
     pub interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
+    /// Steps that a pair must have lived before it can be fused; `None`: a life.
     pub min_age: Option<u32>,
+    /// Which pairs are fused.
+    pub choice: Choice,
+    /// A control for a method that never recomposes: rate and optimizer start anew as if pairs had been fused, but none is.
+    pub cycles: bool,
     /// Threads that photos are run on; the result does not depend on them.
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
@@ -83,6 +88,8 @@ impl Lesson {
             augment: false,
             interval: None,
             min_age: None,
+            choice: Choice::LeastImportant,
+            cycles: false,
             threads: 1,
             cache: CachePlace::Disk,
             cache_limit: None,
@@ -106,6 +113,22 @@ pub struct Event {
     pub importance: f32,
     /// The largest absolute error that fusing left in any entry of the delta.
     pub max_error: f32,
+    /// What came of it.
+    #[serde(default)]
+    pub outcome: Outcome,
+}
+
+/// What came of a recomposition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The life after it is not over.
+    #[default]
+    Open,
+    /// Training went on at least as well.
+    Kept,
+    /// Training went worse: everything was put back as it was before.
+    Undone,
 }
 
 /// What `train` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
@@ -129,6 +152,8 @@ pub struct TrainReport {
     pub val_accuracy_before: Option<f64>,
     /// How many pairs were fused and started anew.
     pub recompositions: usize,
+    /// Of these, how many were taken back because training went worse.
+    pub undone: usize,
     /// From the first file read to the last written.
     pub seconds: f64,
     /// From the start of the process until the first photo could be run: reading, planning, and trying the plan out.

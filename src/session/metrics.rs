@@ -1,6 +1,7 @@
 //! The journal beside a store's generations: one JSON object a line, for people and plots. It holds times, so it is no
 //! part of what two equal runs must have in common.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::adapter::Gradients;
+use crate::adapter::{Adapter, Gradients};
 use crate::error::{Error, Result};
 
 /// Its name inside the store.
@@ -42,6 +43,13 @@ struct EvaluationLine {
     seconds: f64,
 }
 
+/// Importance of the pairs, by site.
+#[derive(Serialize)]
+struct ImportanceLine<'l> {
+    step: u64,
+    importance: BTreeMap<&'l str, Vec<f32>>,
+}
+
 impl Journal {
     pub(super) fn create(store: &Path) -> Result<Self> {
         let path = store.join(JOURNAL);
@@ -57,6 +65,12 @@ impl Journal {
     pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
         let seconds = self.begin.elapsed().as_secs_f64();
         self.append(&EvaluationLine { step, val_accuracy: accuracy, seconds })
+    }
+
+    pub(super) fn importance(&mut self, step: u64, adapter: &mut Adapter) -> Result<()> {
+        let sites = adapter.sites.iter_mut();
+        let importance = sites.map(|site| site.importance()).collect();
+        self.append(&ImportanceLine { step, importance })
     }
 
     fn append(&mut self, values: &impl Serialize) -> Result<()> {

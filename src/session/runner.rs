@@ -10,13 +10,13 @@ use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
-use super::lesson::{Event, Observer, Progress};
+use super::lesson::{Observer, Progress};
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, IMPRINT_SCALE, Recompose, Recomposition};
+use crate::core::{AdamW, IMPRINT_SCALE};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
@@ -127,7 +127,7 @@ impl Runner {
         self.adapter.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn adapter_mut(&self) -> std::sync::RwLockWriteGuard<'_, Adapter> {
+    pub(super) fn adapter_mut(&self) -> std::sync::RwLockWriteGuard<'_, Adapter> {
         self.adapter.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,26 +220,9 @@ impl Runner {
         Ok(clock / self.crew.threads() as f64)
     }
 
-    /// One optimizer step with mean `gradients`; `recompose` says what to recompose where an event is due.
-    pub(super) fn update(
-        &mut self,
-        gradients: &Gradients,
-        [lr, head_lr]: [f32; 2],
-        recompose: Option<Recompose>,
-    ) -> Result<Vec<Event>> {
-        let mut adapter = self.adapter_mut();
-        adapter.update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })?;
-        let Some(rule) = recompose else { return Ok(Vec::new()) };
-        let events = adapter.recompose(&rule)?;
-        let describe = |(site, happened): (usize, Recomposition)| Event {
-            step: 0,
-            site: adapter.sites[site].name.clone(),
-            pair: happened.pair.into(),
-            direction: happened.to.into(),
-            importance: happened.importance,
-            max_error: happened.max_error,
-        };
-        Ok(events.into_iter().map(describe).collect())
+    /// One optimizer step with mean `gradients`.
+    pub(super) fn update(&mut self, gradients: &Gradients, [lr, head_lr]: [f32; 2]) -> Result<()> {
+        self.adapter_mut().update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })
     }
 
     /// Mean cross-entropy of the photos `indices` of `data`, nothing being changed; `None` where none can be read.

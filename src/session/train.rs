@@ -8,7 +8,8 @@ use super::cache::CachePlace;
 use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
-use super::lesson::{Event, Lesson, Observer, Progress, TrainReport, Validation};
+use super::gate::Gate;
+use super::lesson::{Lesson, Observer, Outcome, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Plan, plan};
@@ -18,7 +19,6 @@ use crate::adapter::{Adapter, Gradients, SiteSettings};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::{Bundle, check_output};
-use crate::core::Schedule;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Trains on a folder of photos and writes a store.
@@ -62,7 +62,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         runner.drop_prefix();
     }
     let steps = if settings.trains_head { plan.steps } else { 0 };
-    let outcome = run_steps(&mut runner, &data, lesson, &Plan { steps, ..plan }, &mut record, &mut journal, observer)?;
+    let ran = run_steps(&mut runner, &data, lesson, &plan.cut_to(steps), &mut record, &mut journal, observer)?;
     let after = match (&validation, steps) {
         (Some(v), 1..) => Some(runner.evaluate(v, "after", observer)?),
         _ => before.clone(),
@@ -81,14 +81,15 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         steps,
         classes: data.classes.clone(),
         trainable_params: if settings.trains_head { runner.adapter().trainable() } else { 0 },
-        train_loss: outcome.last_epoch_loss,
+        train_loss: ran.last_epoch_loss,
         val_images: after.as_ref().map_or(0, |e| e.n),
         val_accuracy: after.map(|e| e.accuracy),
         val_accuracy_before: before.map(|e| e.accuracy),
         recompositions: record.events.len(),
+        undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
         seconds: begin.elapsed().as_secs_f64(),
         startup_ms,
-        step_ms_median: median(outcome.step_ms),
+        step_ms_median: median(ran.step_ms),
         threads: forecast.threads,
         cache_bytes: runner.cache_bytes(),
         peak_rss_bytes: peak_rss_bytes(),
@@ -111,6 +112,7 @@ fn runner(
 ) -> Result<(Runner, Forecast)> {
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
+    let undo_bytes = if plan.rule.is_some() && plan.life > 0 { generation_bytes } else { 0 };
     let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
@@ -122,6 +124,7 @@ fn runner(
         boundary_bytes,
         gradient_bytes,
         generation_bytes,
+        undo_bytes,
         photo_bytes: photo_bytes.unwrap_or(0),
         photos: data.samples.len(),
         cached,
@@ -218,7 +221,7 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
 const STEPS_AHEAD: usize = 1 << 16;
 
 /// What the steps leave behind.
-struct Outcome {
+struct Ran {
     last_epoch_loss: Option<f32>,
     step_ms: Vec<f64>,
 }
@@ -231,14 +234,13 @@ fn run_steps(
     record: &mut Record,
     journal: &mut Journal,
     observer: &mut Observer,
-) -> Result<Outcome> {
+) -> Result<Ran> {
     let expected = usize::try_from(plan.steps).unwrap_or(0).min(STEPS_AHEAD);
-    let mut outcome = Outcome { last_epoch_loss: None, step_ms: Vec::with_capacity(expected) };
+    let mut ran = Ran { last_epoch_loss: None, step_ms: Vec::with_capacity(expected) };
     if plan.steps == 0 {
-        return Ok(outcome);
+        return Ok(ran);
     }
-    let [pairs_schedule, head_schedule] =
-        [lesson.lr, lesson.head_lr].map(|lr| Schedule::linear(lr, plan.warmup, plan.steps));
+    let (schedules, mut gate) = (plan.schedules(), Gate::new());
     observer(Progress::Begin { phase: "train", total: plan.steps });
     let (mut epoch, mut photos, mut at) = (0, Vec::new(), 0..0);
     let mut epoch_loss = Mean::default();
@@ -261,19 +263,22 @@ fn run_steps(
             return Err(diverged(step + 1, NO_NUMBER));
         }
         let update = Instant::now();
-        let rates = [pairs_schedule.rate(step), head_schedule.rate(step)];
-        let events = runner.update(&gradients, rates, plan.rule_after(step))?;
-        record.events.extend(events.into_iter().map(|event| Event { step: step + 1, ..event }));
+        let rates = schedules.map(|schedule| schedule.rate(step));
+        runner.update(&gradients, rates)?;
+        if plan.notes_importance(step) {
+            journal.importance(step + 1, &mut runner.adapter_mut())?;
+        }
+        gate.after_step(step, plan, gradients.loss, &mut runner.adapter_mut(), &mut record.events)?;
         record.steps = step + 1;
-        outcome.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
+        ran.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
         epoch_loss.add(&gradients);
         journal.step(step + 1, epoch - 1, &gradients, rates)?;
         observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
     }
     observer(Progress::End);
     judge(runner, data, &photos[at], augment, plan.steps, observer)?;
-    outcome.last_epoch_loss = epoch_loss.value();
-    Ok(outcome)
+    ran.last_epoch_loss = epoch_loss.value();
+    Ok(ran)
 }
 
 const NO_NUMBER: &str = "the loss stopped being a number";
