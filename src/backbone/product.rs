@@ -406,6 +406,7 @@ mod tests {
             let out = out.as_slice_mut().unwrap();
             adapter.sites[0].add_merged_row(pulp::Scalar::new(), row, out, &mut vec![0.0; in_dim]);
         }
+        adapter.sites[0].add_terms(matrix_mut(out_dim, in_dim, dense.as_slice_mut().unwrap()));
         let dy = wave(out_dim * 4, 0.5);
         let mut dx = vec![f32::NAN; in_dim * 4];
         frozen.backward(Some(&adapter.sites[0]), matrix(out_dim, 4, &dy), matrix_mut(in_dim, 4, &mut dx));
