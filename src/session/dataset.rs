@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use super::cache::Slot;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names listed in a message.
@@ -24,6 +25,8 @@ pub struct Sample {
     pub path: Arc<Path>,
     /// Index into [`Dataset::classes`].
     pub class: usize,
+    /// Its place in a cache, whatever part of the photos it comes to be among.
+    pub(super) slot: Option<Slot>,
 }
 
 /// The photos of a folder, by class and then by name, both in byte order.
@@ -62,12 +65,17 @@ impl Dataset {
             }
             let class = dataset.classes.len();
             dataset.classes.push(name);
-            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class }));
+            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class, slot: None }));
         }
         if dataset.classes.is_empty() {
             return refuse(root, "has no class folders; put the photos of each class into a folder with its name");
         }
         Ok(dataset)
+    }
+
+    /// Gives every photo a place in a cache.
+    pub(super) fn number(&mut self, slot: fn(usize) -> Slot) {
+        self.samples.iter_mut().enumerate().for_each(|(at, sample)| sample.slot = Some(slot(at)));
     }
 
     /// Checks that there is something to tell apart.

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::runner::Runner;
+use super::train::Witness;
 use crate::adapter::Gradients;
 use crate::error::{Error, Result};
 
@@ -20,6 +22,18 @@ pub(super) struct Journal {
     path: PathBuf,
     begin: Instant,
     line: Vec<u8>,
+}
+
+/// A step, just taken.
+pub(super) struct Taken<'g> {
+    /// From 1.
+    pub(super) step: u64,
+    /// From 0.
+    pub(super) epoch: u64,
+    /// What it followed.
+    pub(super) gradients: &'g Gradients,
+    /// Learning rates of pairs and head.
+    pub(super) rates: [f32; 2],
 }
 
 /// What a step showed.
@@ -49,11 +63,6 @@ impl Journal {
         Ok(Journal { file, path, begin: Instant::now(), line: Vec::new() })
     }
 
-    pub(super) fn step(&mut self, step: u64, epoch: u64, gradients: &Gradients, [lr, head_lr]: [f32; 2]) -> Result<()> {
-        let (loss, accuracy, seconds) = (gradients.loss, gradients.accuracy(), self.begin.elapsed().as_secs_f64());
-        self.append(&StepLine { step, epoch, loss, accuracy, lr, head_lr, seconds })
-    }
-
     pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
         let seconds = self.begin.elapsed().as_secs_f64();
         self.append(&EvaluationLine { step, val_accuracy: accuracy, seconds })
@@ -64,5 +73,13 @@ impl Journal {
         let written = serde_json::to_writer(&mut self.line, values).map_err(std::io::Error::from);
         self.line.push(b'\n');
         written.and_then(|()| self.file.write_all(&self.line)).map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+impl Witness for Journal {
+    fn saw(&mut self, taken: &Taken, _: &mut Runner) -> Result<()> {
+        let Taken { step, epoch, gradients, rates: [lr, head_lr] } = *taken;
+        let (loss, accuracy, seconds) = (gradients.loss, gradients.accuracy(), self.begin.elapsed().as_secs_f64());
+        self.append(&StepLine { step, epoch, loss, accuracy, lr, head_lr, seconds })
     }
 }
