@@ -180,6 +180,8 @@ pub enum Progress<'p> {
     End,
     /// What the lesson will take, before it starts.
     Planned(&'p Forecast),
+    /// Something to know on the way.
+    Note(&'p str),
     /// Something went wrong that does not stop the run.
     Warning(&'p str),
 }

@@ -186,7 +186,11 @@ fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     Ok(())
 }
 
-fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
+/// The photos to train on, and those to measure accuracy on.
+///
+/// # Errors
+/// `Data` where a folder cannot be used, `Mismatch` where their classes differ.
+pub(super) fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
     let data = Dataset::open(&lesson.data)?;
     data.require_trainable()?;
     match &lesson.validation {
@@ -220,6 +224,7 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
 const STEPS_AHEAD: usize = 1 << 16;
 
 /// What the steps leave behind.
+#[derive(Default)]
 pub(super) struct Outcome {
     pub(super) last_epoch_loss: Option<f32>,
     pub(super) step_ms: Vec<f64>,
