@@ -43,6 +43,12 @@ pub(super) enum Command {
     /// Time the forward pass and the training step on this machine.
     Bench(BenchArgs),
     /// Train several methods on the same photos, each with its best learning rate, and show how they differ.
+    ///
+    /// Every method is trained with every rate of its grid on three quarters of each class's training photos, and the
+    /// rate that does best on the last quarter is chosen; of equal ones the smallest. The photos that accuracy is measured
+    /// on have no say in it. Then each is trained on all training photos, once per seed. A seed decides the order of the
+    /// photos, which all methods share, and random starts where there are some; so differences are taken seed by seed.
+    /// Photos are decoded, and the frozen part is run, once for all methods with pairs and once for those without.
     Compare(CompareArgs),
     /// Personalize the network that comes with the program, on photos that come with it.
     Demo,
@@ -202,10 +208,6 @@ pub(super) struct BenchArgs {
     pub(super) profile: bool,
 }
 
-/// Every method is trained with every rate of its grid on three quarters of each class's training photos, and the rate that does
-/// best on the last quarter is chosen; of equal ones the smallest. The photos that accuracy is measured on have no say in it.
-/// Then each is trained on all training photos, once per seed. A seed decides the order of the photos, which all methods share,
-/// and random starts where there are some; so differences are taken seed by seed.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("measured").required(true).args(["val", "val_split"]))]
 pub(super) struct CompareArgs {

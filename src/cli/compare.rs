@@ -98,9 +98,8 @@ fn describe(report: &ComparisonReport) -> String {
 fn row(standing: &Standing) -> [String; COLUMNS.len()] {
     let none = || "-".to_owned();
     let spread = |sd: Option<f64>| sd.map(|sd| format!(" ± {:.1}", 100.0 * sd)).unwrap_or_default();
-    let points = |Difference { mean, standard_error }: Difference| {
-        format!("{:+.1}{}", 100.0 * mean, spread(standard_error))
-    };
+    let points =
+        |Difference { mean, standard_error }: Difference| format!("{:+.1}{}", 100.0 * mean, spread(standard_error));
     let reached = match (standing.steps_to_lora, standing.steps_to_lora_share, standing.difference_to_lora) {
         (Some(step), Some(share), _) => format!("{step} ({share:.2})"),
         (_, _, Some(_)) => "never".to_owned(),
@@ -110,7 +109,7 @@ fn row(standing: &Standing) -> [String; COLUMNS.len()] {
         standing.method.clone(),
         chosen(standing).map_or_else(none, |rate| rate.to_string()),
         percent(standing.accuracy_mean) + &spread(standing.accuracy_sd),
-        standing.difference_to_lora.map_or_else(none, points),
+        standing.difference_to_lora.filter(|_| standing.method != "lora").map_or_else(none, points),
         reached,
         standing.trainable_params.to_string(),
         format!("{:.0}", standing.recompositions),

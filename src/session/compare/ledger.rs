@@ -129,7 +129,8 @@ impl Ledger {
                 .filter(|_| line.starts_with(MARK.as_bytes()))
                 .ok_or_else(|| strange(nth + 1))?;
             if let Some(what) = ledger.unlike(&settings) {
-                let message = format!("holds runs with other settings: {what}; choose another -o, or the same settings");
+                let message =
+                    format!("holds runs with other settings: {what}; choose another -o, or the same settings");
                 return Err(other(message));
             }
             ledger.runs.push(run);
@@ -175,8 +176,7 @@ impl Ledger {
     /// `Io` where it cannot be written.
     pub(super) fn add(&mut self, run: &Run) -> Result<()> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
-        let mut line =
-            serde_json::to_string(&Line { compare: 1, settings: &self.settings, run }).map_err(fault)?;
+        let mut line = serde_json::to_string(&Line { compare: 1, settings: &self.settings, run }).map_err(fault)?;
         // What a later start reads, to the last digit.
         self.runs.push(serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run);
         line.push('\n');

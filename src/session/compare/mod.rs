@@ -238,6 +238,8 @@ impl<'c> Course<'c> {
         let begin = Instant::now();
         let run = stage.run(key, &lesson, parts, &mut |progress| match progress {
             Progress::Begin { phase: "train", total } => observer(Progress::Begin { phase: &what, total }),
+            // One line a run is enough where there is no bar.
+            Progress::Step { .. } => observer(Progress::Advance),
             progress => observer(progress),
         })?;
         let left = pace.after(begin.elapsed());
@@ -267,7 +269,11 @@ impl Pace {
         self.done += 1;
         self.taken += time;
         let seconds = (self.taken / self.done * u32::try_from(self.left).unwrap_or(u32::MAX)).as_secs_f64();
-        if seconds < 90.0 { format!("about {seconds:.0} s left") } else { format!("about {:.0} min left", seconds / 60.0) }
+        if seconds < 90.0 {
+            format!("about {seconds:.0} s left")
+        } else {
+            format!("about {:.0} min left", seconds / 60.0)
+        }
     }
 }
 
@@ -330,4 +336,45 @@ fn split<'p>(
     }
     let (train, held_out) = parts.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "compare", "no split"))?;
     Ok((train, held_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(lr: f32, accuracy: Option<f64>) -> Run {
+        let key = Key { method: "lora".into(), purpose: Purpose::Rate, seed: 0, lr: Some(lr), head_lr: Some(1.0) };
+        Run {
+            key,
+            accuracy,
+            curve: Vec::new(),
+            train_loss: None,
+            steps: 1,
+            images: 1,
+            val_images: 1,
+            trainable_params: 1,
+            recompositions: 0,
+            threads: 1,
+            step_ms_median: None,
+            seconds: 0.0,
+            process_peak_rss_bytes: None,
+        }
+    }
+
+    #[test]
+    fn of_equal_rates_the_smallest_is_chosen_and_one_without_a_loss_never() {
+        let lora = Contender::named("lora").unwrap();
+        let runs = [tried(1e-3, Some(0.5)), tried(3e-3, Some(0.75)), tried(1e-2, Some(0.75)), tried(3e-2, None)];
+        assert_eq!(best(lora, &runs).unwrap(), 3e-3);
+        let error = best(lora, &runs[3..]).unwrap_err();
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Diverged, "lora"));
+    }
+
+    #[test]
+    fn what_is_left_is_told_from_what_has_been() {
+        let mut pace = Pace { left: 10, ..Pace::default() };
+        assert_eq!(pace.after(Duration::from_secs(4)), "about 40 s left");
+        pace.left = 100;
+        assert_eq!(pace.after(Duration::from_secs(2)), "about 5 min left");
+    }
 }

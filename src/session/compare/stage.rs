@@ -157,3 +157,95 @@ impl Witness for Curve<'_> {
         if self.due.contains(&taken.step) { self.measure(taken.step, runner) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::super::contenders::Contender;
+    use super::super::ledger::Purpose;
+    use super::*;
+    use crate::bundle::{PackRequest, Preprocess, pack};
+    use crate::session::lesson::{Length, Validation};
+    use crate::session::{Store, train};
+
+    /// Two classes of `each` photos of grey noise, one a little brighter.
+    fn photos(root: &Path, each: u32, salt: u32) {
+        for (class, base) in [("dark", 90), ("bright", 110u32)] {
+            fs::create_dir_all(root.join(class)).unwrap();
+            for nth in 0..each {
+                let noise = |x: u32, y: u32| (x * 7919 + y * 104_729 + (nth + salt) * 1_299_709 + base) % 61;
+                let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(base + noise(x, y)) as u8; 3]));
+                photo.save(root.join(class).join(format!("{nth}.png"))).unwrap();
+            }
+        }
+    }
+
+    fn bundle(folder: &Path) -> Bundle {
+        let path = folder.join("good.bundle");
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx");
+        let request = PackRequest {
+            model,
+            output: path.clone(),
+            rank: 2,
+            reserve: 8,
+            sites: "all".into(),
+            features: None,
+            labels: None,
+            size: None,
+            preprocess: Preprocess::default(),
+            precision: crate::backbone::Precision::Keep,
+        };
+        pack(&request, |_| ()).unwrap();
+        Bundle::open(&path).unwrap()
+    }
+
+    #[test]
+    fn every_run_of_a_stage_ends_in_the_bytes_of_the_same_lesson_alone() {
+        let folder = TempDir::new().unwrap();
+        let [data, val] = ["data", "val"].map(|name| folder.path().join(name));
+        photos(&data, 6, 0);
+        photos(&val, 9, 50);
+        let bundle = bundle(folder.path());
+        let base = Lesson {
+            validation: Validation::Folder(val.clone()),
+            length: Length::Steps(25),
+            batch: 5,
+            ..Lesson::new(data.clone())
+        };
+        let training = Dataset::open(&data).unwrap();
+        let validation = Dataset::open(&val).unwrap().relabelled(&training.classes).unwrap();
+        let mut photos = Photos::new(training, validation);
+        let mut stage: Option<(bool, Stage)> = None;
+        for (name, seed) in [("srlora", 3), ("pissa", 1), ("random", 2), ("lora", 1), ("srlora", 1), ("head", 4)] {
+            let contender = Contender::named(name).unwrap();
+            let lesson = contender.lesson(&base, seed, Some(0.02));
+            if stage.as_ref().is_none_or(|(pairs, _)| *pairs != contender.trains_pairs()) {
+                let started = Stage::start(&bundle, &lesson, &mut photos, folder.path(), &mut |_| ()).unwrap();
+                stage = Some((contender.trains_pairs(), started));
+            }
+            let (_, stage) = stage.as_mut().unwrap();
+            let key = Key { method: name.into(), purpose: Purpose::Result, seed, lr: None, head_lr: None };
+            let parts = Parts { train: &photos.data, measured: &photos.validation, points: 5 };
+            let run = stage.run(key, &lesson, parts, &mut |_| ()).unwrap();
+
+            let alone = folder.path().join(format!("{name}-{seed}"));
+            let report = train(&bundle, &lesson, &alone, &mut |_| ()).unwrap();
+            let (record, adapter) = Store::open(&alone).unwrap().load(&bundle).unwrap();
+            let bytes = |place: &str, adapter: &crate::adapter::Adapter| {
+                let path = folder.path().join(format!("{name}-{seed}-{place}"));
+                Store::create(&path, adapter, &record).unwrap();
+                fs::read(path.join("generation-000001.safetensors")).unwrap()
+            };
+            assert!(bytes("staged", &stage.runner.adapter()) == bytes("alone", &adapter), "{name}, seed {seed}");
+            assert_eq!((run.accuracy, run.train_loss), (report.val_accuracy, report.train_loss), "{name}");
+            assert_eq!(run.curve[0], (0, report.val_accuracy_before.unwrap()));
+            assert_eq!(run.curve.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 5, 10, 15, 20, 25]);
+            assert_eq!((run.steps, run.recompositions), (report.steps, report.recompositions));
+            assert_eq!(run.recompositions > 0, ["srlora", "random"].contains(&name));
+            assert_eq!((run.trainable_params, run.val_images), (report.trainable_params, report.val_images));
+        }
+    }
+}

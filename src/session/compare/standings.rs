@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::Finished;
 use super::contenders::{Contender, REFERENCE};
 use super::ledger::{Run, Settings};
 use super::statistics::{Difference, deviation, difference, mean};
-use super::Finished;
 use crate::session::train::median;
 
 /// What `compare` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
@@ -138,4 +138,52 @@ fn mean_curve(runs: &[Run]) -> Vec<(u64, f64)> {
     let steps = runs.first().map(|run| &run.curve[..]).unwrap_or_default().iter().map(|(step, _)| *step);
     let at = |nth: usize| mean(&runs.iter().filter_map(|run| Some(run.curve.get(nth)?.1)).collect::<Vec<_>>());
     steps.enumerate().filter_map(|(nth, step)| Some((step, at(nth)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::{Key, Purpose};
+    use super::*;
+
+    fn runs(curves: &[[f64; 4]]) -> Vec<Run> {
+        let run = |(seed, curve): (usize, &[f64; 4])| Run {
+            key: Key { method: String::new(), purpose: Purpose::Result, seed: seed as u64, lr: None, head_lr: None },
+            accuracy: Some(curve[3]),
+            curve: (0..).step_by(10).zip(*curve).collect(),
+            train_loss: None,
+            steps: 30,
+            images: 4,
+            val_images: 4,
+            trainable_params: 7,
+            recompositions: seed,
+            threads: 1,
+            step_ms_median: Some(seed as f64),
+            seconds: 1.0,
+            process_peak_rss_bytes: Some(seed as u64),
+        };
+        curves.iter().enumerate().map(run).collect()
+    }
+
+    #[test]
+    fn a_method_reaches_loras_end_where_its_mean_first_is_as_high() {
+        let lora = runs(&[[0.1, 0.3, 0.5, 0.6], [0.1, 0.5, 0.7, 0.8]]);
+        // Its mean is 0.1, 0.5, 0.7, 0.65: one seed alone is there after 10 steps.
+        let better = runs(&[[0.1, 0.9, 0.7, 0.7], [0.1, 0.1, 0.7, 0.6]]);
+        let contender = Contender::named("srlora").unwrap();
+        let standing = |runs: &[Run], reference| super::standing(contender, &[], runs, reference);
+        let found = standing(&better, Some(&lora));
+        assert_eq!((found.steps_to_lora, found.steps_to_lora_share), (Some(20), Some(20.0 / 30.0)));
+        let difference = found.difference_to_lora.unwrap();
+        // +0.1 and -0.2: their deviation is 0.3 / sqrt(2), over sqrt(2).
+        assert!((difference.mean + 0.05).abs() < 1e-12);
+        assert!((difference.standard_error.unwrap() - 0.15).abs() < 1e-12);
+        assert_eq!((found.recompositions, found.step_ms_median), (0.5, Some(0.5)));
+
+        let itself = standing(&lora, Some(&lora));
+        assert_eq!((itself.steps_to_lora, itself.difference_to_lora.unwrap().mean), (Some(30), 0.0));
+        let worse = standing(&runs(&[[0.1, 0.2, 0.3, 0.4]]), Some(&lora));
+        assert_eq!((worse.steps_to_lora, worse.accuracy_sd), (None, None));
+        let alone = standing(&better, None);
+        assert_eq!((alone.steps_to_lora_share, alone.difference_to_lora), (None, None));
+    }
 }
