@@ -60,20 +60,19 @@ impl Place {
     }
 }
 
-/// Three classes of noisy photos that are not easy to tell apart.
+/// Three classes of noise, each with a little more of one colour.
 fn photos(root: &str, each: u32, salt: u32) {
-    for (class, base) in [("a", 90u32), ("b", 105), ("c", 120)] {
+    for (colour, class) in ["a", "b", "c"].into_iter().enumerate() {
         let folder = Path::new(root).join(class);
         fs::create_dir_all(&folder).unwrap();
         for nth in 0..each {
-            let mut state = base * 7919 + nth * 104_729 + salt;
-            let mut noise = || {
+            let mut state = (colour as u32 + 1) * 7919 + nth * 104_729 + salt;
+            let mut noise = |most: u32| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) % 60
+                ((state >> 16) % most) as u8
             };
-            let shade = noise();
-            let photo =
-                image::RgbImage::from_fn(20, 20, |_, _| image::Rgb([0, 1, 2].map(|_| (base + shade + noise()) as u8)));
+            let tint = [0, 1, 2].map(|c| 60 + noise(30) + if c == colour { 20 } else { 0 });
+            let photo = image::RgbImage::from_fn(20, 20, |_, _| image::Rgb(tint.map(|shade| shade + noise(60))));
             photo.save(folder.join(format!("{nth}.png"))).unwrap();
         }
     }
