@@ -109,9 +109,9 @@ fn a_comparison_shows_every_method_and_each_run_is_the_one_that_train_does() {
         report["methods"].as_array().unwrap().iter().map(|m| m["method"].as_str().unwrap()).collect();
     assert_eq!(names, ["imprint", "head", "lora", "pissa", "srlora", "random"]);
     assert_eq!((&report["train_images"], &report["val_images"], &report["seeds"]), (&24.into(), &30.into(), &2.into()));
-    // Four methods try two rates, six run twice.
-    assert_eq!(report["runs"].as_array().unwrap().len(), 4 * 2 + 6 * 2);
-    assert!(said.contains("20/20 ") && said.contains(" left\n"), "{said}");
+    // Four methods try two rates three times, six run twice.
+    assert_eq!(report["runs"].as_array().unwrap().len(), 4 * 2 * 3 + 6 * 2);
+    assert!(said.contains("36/36 ") && said.contains(" left\n"), "{said}");
     let seed_of = |run: &Value| run["purpose"] == "result" && run["seed"] == 1;
     for name in ["imprint", "head", "lora", "pissa", "srlora", "random"] {
         let standing = method(&report, name);
@@ -191,7 +191,7 @@ fn a_comparison_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
 #[test]
 fn photos_that_accuracy_is_measured_on_have_no_say_in_the_rates() {
     let place = Place::new();
-    let flags = ["--seeds", "1", "--steps", "20", "--methods", "head,lora,srlora"];
+    let flags = ["--seeds", "1", "--steps", "20", "--tries", "2", "--methods", "head,lora,srlora"];
     let (report, _) = json(&place.args(&flags));
     let names: [PathBuf; 3] = ["a", "b", "c"].map(|class| Path::new(&place.val).join(class));
     let aside = Path::new(&place.val).join("x");
@@ -223,7 +223,7 @@ fn photos_that_cannot_be_read_are_named_once_and_count_nowhere() {
 #[test]
 fn a_class_of_one_photo_is_trained_on_and_said_and_one_photo_each_needs_one_rate() {
     let place = Place::new();
-    let flags = ["--seeds", "1", "--steps", "4", "--methods", "lora"];
+    let flags = ["--seeds", "1", "--steps", "4", "--methods", "lora", "--tries", "1"];
     let keep_one = |class: &str| {
         (1..8).for_each(|nth| fs::remove_file(format!("{}/{class}/{nth}.png", place.data)).unwrap());
     };

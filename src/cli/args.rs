@@ -44,9 +44,9 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Train several methods on the same photos, each with its best learning rate, and show how they differ.
     ///
-    /// Every method is trained with every rate of its grid on three quarters of each class's training photos, and the
-    /// rate that does best on the last quarter is chosen; of equal ones the smallest. The photos that accuracy is measured
-    /// on have no say in it. Then each is trained on all training photos, once per seed. A seed decides the order of the
+    /// Every method is trained with every rate of its grid on three quarters of each class's training photos, several
+    /// times, and the rate that does best on the quarters held out is chosen; of equal ones the smallest. The photos that
+    /// accuracy is measured on have no say in it. Then each is trained on all training photos, once per seed. A seed decides the order of the
     /// photos, which all methods share, and random starts where there are some; so differences are taken seed by seed.
     /// Photos are decoded, and the frozen part is run, once for all methods with pairs and once for those without.
     Compare(CompareArgs),
@@ -253,13 +253,19 @@ pub(super) struct CompareArgs {
     /// Learning rate of the head beside pairs [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
+    /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
+    /// try says little.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) tries: u32,
     /// Times that accuracy is measured on the way, evenly spread; it shows how soon a method is as good as lora at its end.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) points: u32,
     /// Threads that photos are run on; the result does not depend on them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) threads: u32,
-    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again.
+    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again. What
+    /// the frozen part makes of the photos waits beside it, or without it in the system's folder for temporary files, in
+    /// files without a name that vanish with the run.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }

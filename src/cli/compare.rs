@@ -49,6 +49,7 @@ fn request(args: &CompareArgs) -> Comparison {
         seeds: args.seeds,
         lrs: args.lrs.clone(),
         head_lrs: args.head_lrs.clone(),
+        tries: args.tries,
         points: args.points,
         output: args.output.clone(),
     }

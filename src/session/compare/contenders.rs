@@ -1,5 +1,6 @@
 //! What can be compared: the methods, and controls that each leave one idea out.
 
+use super::ledger::Run;
 use crate::core::{Method, Start};
 use crate::session::lesson::Lesson;
 
@@ -65,6 +66,11 @@ impl Contender {
     #[must_use]
     pub fn trains_pairs(&self) -> bool {
         self.method.settings().trains_pairs
+    }
+
+    /// The rate of a run that it may choose: that of the pairs, or of the head where nothing else is trained.
+    pub(super) fn rate(&self, run: &Run) -> Option<f32> {
+        if self.trains_pairs() { run.key.lr } else { run.key.head_lr }
     }
 
     /// Its lesson with `seed`. `rate` is that of the pairs, or of the head where it trains nothing else.

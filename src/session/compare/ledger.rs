@@ -39,7 +39,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// To choose a learning rate, on a part of the training photos.
+    /// To choose a learning rate, on a part of the training photos that its seed decides.
     Rate,
     /// To be told of.
     Result,

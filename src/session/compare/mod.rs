@@ -5,6 +5,7 @@
 
 mod contenders;
 mod ledger;
+mod rates;
 mod stage;
 mod standings;
 mod statistics;
@@ -14,20 +15,17 @@ use std::time::{Duration, Instant};
 
 pub use contenders::{CONTENDERS, Contender};
 pub use ledger::{Key, Purpose, Run, Settings};
-pub use standings::{ComparisonReport, RateTried, Standing};
+pub use rates::RateTried;
+pub use standings::{ComparisonReport, Standing};
 pub use statistics::Difference;
 
 use self::ledger::Ledger;
+use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
 use super::lesson::{Length, Lesson, Observer, Progress};
 use super::train::datasets;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Share of every class of the training photos that rates are chosen on.
-const HELD_OUT: f64 = 0.25;
-/// The split, and the order of the photos, that rates are chosen with.
-const RATE_SEED: u64 = 0;
 
 /// What is compared, and on what.
 #[derive(Debug, Clone)]
@@ -43,6 +41,8 @@ pub struct Comparison {
     pub lrs: Vec<f32>,
     /// Rates of the head to choose from where nothing else is trained.
     pub head_lrs: Vec<f32>,
+    /// Times that each rate is tried, each with another quarter of the training photos held out, the same for all contenders.
+    pub tries: u32,
     /// Times that accuracy is measured on the way, evenly spread, besides the start.
     pub points: u32,
     /// The file that keeps finished runs; what it holds already is not done again.
@@ -86,6 +86,9 @@ impl Comparison {
         }
         if self.seeds == 0 {
             return refuse("--seeds", "is 0; one run each is the least");
+        }
+        if self.tries == 0 {
+            return refuse("--tries", "is 0; a rate is chosen by trying it");
         }
         if self.points == 0 {
             return refuse("--points", "is 0; the end is the least that is measured");
@@ -153,15 +156,14 @@ struct Course<'c> {
     request: &'c Comparison,
     ledger: Ledger,
     photos: Photos,
-    /// The training photos, split to choose rates on.
-    parts: Option<(super::Dataset, super::Dataset)>,
+    splits: Splits,
     done: usize,
     total: usize,
 }
 
 impl<'c> Course<'c> {
     fn new(bundle: &'c Bundle, request: &'c Comparison, ledger: Ledger, photos: Photos) -> Self {
-        let mut course = Course { bundle, request, ledger, photos, parts: None, done: 0, total: 0 };
+        let mut course = Course { bundle, request, ledger, photos, splits: Splits::default(), done: 0, total: 0 };
         course.total = request.ordered().iter().map(|contender| course.runs(contender)).sum();
         course
     }
@@ -169,8 +171,8 @@ impl<'c> Course<'c> {
     /// Runs that a contender takes.
     fn runs(&self, contender: &Contender) -> usize {
         let grid = self.request.grid(contender).len();
-        let to_choose = if grid > 1 { grid } else { 0 };
-        to_choose + self.request.seeds as usize
+        let to_choose = if grid > 1 { grid as u32 * self.request.tries } else { 0 };
+        (to_choose + self.request.seeds) as usize
     }
 
     /// Contenders that share a boundary: first all rates, then seed by seed.
@@ -182,8 +184,10 @@ impl<'c> Course<'c> {
             let mut tried = Vec::new();
             let grid = self.request.grid(contender);
             for rate in grid.iter().filter(|_| grid.len() > 1) {
-                let asked = (*contender, Purpose::Rate, RATE_SEED, Some(*rate));
-                tried.push(self.run(&mut stage, asked, &mut pace, observer)?);
+                for seed in 0..u64::from(self.request.tries) {
+                    let asked = (*contender, Purpose::Rate, seed, Some(*rate));
+                    tried.push(self.run(&mut stage, asked, &mut pace, observer)?);
+                }
             }
             let rate = if grid.len() > 1 { Some(best(contender, &tried)?) } else { grid.first().copied() };
             finished.push(((contender, tried, Vec::new()), rate));
@@ -230,7 +234,7 @@ impl<'c> Course<'c> {
                 Parts { train: data, measured: validation, points: self.request.points }
             }
             Purpose::Rate => {
-                let (train, measured) = split(&mut self.parts, &self.photos, observer)?;
+                let (train, measured) = self.splits.of(seed, &self.photos.data, observer)?;
                 Parts { train, measured, points: 0 }
             }
         };
@@ -282,7 +286,7 @@ fn described(key: &Key, rate: Option<f32>) -> String {
     let mut text = key.method.clone();
     text += &rate.map(|rate| format!(", rate {rate}")).unwrap_or_default();
     match key.purpose {
-        Purpose::Rate => text + ", tried",
+        Purpose::Rate => text + &format!(", try {}", key.seed + 1),
         Purpose::Result => text + &format!(", seed {}", key.seed),
     }
 }
@@ -298,77 +302,9 @@ fn judged(run: Run) -> Result<Run> {
     Err(Error::new(ErrorKind::Diverged, method, message))
 }
 
-/// The rate with the best accuracy; of equal ones the smallest.
-fn best(contender: &Contender, tried: &[Run]) -> Result<f32> {
-    let rate = |run: &Run| if contender.trains_pairs() { run.key.lr } else { run.key.head_lr };
-    let mut best: Option<(f64, f32)> = None;
-    for (accuracy, rate) in tried.iter().filter_map(|run| Some((run.accuracy?, rate(run)?))) {
-        if best.is_none_or(|(most, _)| accuracy > most) {
-            best = Some((accuracy, rate));
-        }
-    }
-    best.map(|(_, rate)| rate).ok_or_else(|| {
-        let message = "with none of the rates does the loss stay a number; try smaller ones";
-        Error::new(ErrorKind::Diverged, contender.name, message)
-    })
-}
-
-/// The training photos in two: most to try rates with, the rest to judge them.
-fn split<'p>(
-    parts: &'p mut Option<(super::Dataset, super::Dataset)>,
-    photos: &Photos,
-    observer: &mut Observer,
-) -> Result<(&'p super::Dataset, &'p super::Dataset)> {
-    if parts.is_none() {
-        let single = photos.data.single();
-        let names: Vec<&str> = single.iter().map(|class| photos.data.classes[*class].as_str()).collect();
-        let (train, held_out) = photos.data.divided(HELD_OUT, RATE_SEED);
-        if held_out.samples.is_empty() {
-            let message = "no class has two photos, so none can be held out to choose a learning rate on; add photos, or \
-                           give one rate: --lrs 3e-3 --head-lrs 1e-3";
-            return Err(Error::new(ErrorKind::Data, photos.data.root.display(), message));
-        }
-        if !names.is_empty() {
-            let message = "a class of a single photo has no say in the choice of learning rates";
-            observer(Progress::Warning(&format!("{message}: {}", names.join(", "))));
-        }
-        *parts = Some((train, held_out));
-    }
-    let (train, held_out) = parts.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "compare", "no split"))?;
-    Ok((train, held_out))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tried(lr: f32, accuracy: Option<f64>) -> Run {
-        let key = Key { method: "lora".into(), purpose: Purpose::Rate, seed: 0, lr: Some(lr), head_lr: Some(1.0) };
-        Run {
-            key,
-            accuracy,
-            curve: Vec::new(),
-            train_loss: None,
-            steps: 1,
-            images: 1,
-            val_images: 1,
-            trainable_params: 1,
-            recompositions: 0,
-            threads: 1,
-            step_ms_median: None,
-            seconds: 0.0,
-            process_peak_rss_bytes: None,
-        }
-    }
-
-    #[test]
-    fn of_equal_rates_the_smallest_is_chosen_and_one_without_a_loss_never() {
-        let lora = Contender::named("lora").unwrap();
-        let runs = [tried(1e-3, Some(0.5)), tried(3e-3, Some(0.75)), tried(1e-2, Some(0.75)), tried(3e-2, None)];
-        assert_eq!(best(lora, &runs).unwrap(), 3e-3);
-        let error = best(lora, &runs[3..]).unwrap_err();
-        assert_eq!((error.kind(), error.subject()), (ErrorKind::Diverged, "lora"));
-    }
 
     #[test]
     fn what_is_left_is_told_from_what_has_been() {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Finished;
 use super::contenders::{Contender, REFERENCE};
 use super::ledger::{Run, Settings};
+use super::rates::{self, RateTried};
 use super::statistics::{Difference, deviation, difference, mean};
 use crate::session::train::median;
 
@@ -25,15 +26,6 @@ pub struct ComparisonReport {
     pub methods: Vec<Standing>,
     /// Every run: by contender, those that chose its rate first.
     pub runs: Vec<Run>,
-}
-
-/// A rate, and what it came to on the training photos held out.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct RateTried {
-    /// The rate.
-    pub rate: f32,
-    /// Null where the loss stopped being a number.
-    pub accuracy: Option<f64>,
 }
 
 /// How a contender did.
@@ -103,8 +95,6 @@ fn standing(contender: &Contender, tried: &[Run], runs: &[Run], reference: Optio
     let curve = mean_curve(runs);
     let goal = reference.and_then(|runs| Some((*mean_curve(runs).last()?, runs)));
     let reached = goal.and_then(|((_, goal), _)| curve.iter().find(|(_, accuracy)| *accuracy >= goal));
-    let rate = |run: &Run| if contender.trains_pairs() { run.key.lr } else { run.key.head_lr };
-    let rates = tried.iter().filter_map(|run| Some(RateTried { rate: rate(run)?, accuracy: run.accuracy })).collect();
     let first = runs.first();
     let over = |figure: fn(&Run) -> f64| mean(&runs.iter().map(figure).collect::<Vec<_>>()).unwrap_or(0.0);
     Standing {
@@ -112,7 +102,7 @@ fn standing(contender: &Contender, tried: &[Run], runs: &[Run], reference: Optio
         about: contender.about.to_owned(),
         lr: first.and_then(|run| run.key.lr),
         head_lr: first.and_then(|run| run.key.head_lr),
-        rates,
+        rates: rates::tried(contender, tried),
         accuracy_mean: mean(&accuracies).unwrap_or(0.0),
         accuracy_sd: deviation(&accuracies),
         difference_to_lora: reference.and_then(|lora| difference(&accuracies, &self::accuracies(lora))),
