@@ -1,7 +1,7 @@
 //! Runs that are done, one JSON object a line, each with its settings: a comparison that was stopped goes on where it was.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -170,24 +170,27 @@ impl Ledger {
         self.runs.iter().find(|run| run.key == *key)
     }
 
-    /// Takes a run over, durably where there is a file.
+    /// Takes a run over, durably where there is a file; gives it back with the digits that a later start reads.
     ///
     /// # Errors
     /// `Io` where it cannot be written.
-    pub(super) fn add(&mut self, run: &Run) -> Result<()> {
+    pub(super) fn add(&mut self, run: &Run) -> Result<&Run> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
         let mut line = serde_json::to_string(&Line { compare: 1, settings: &self.settings, run }).map_err(fault)?;
-        // What a later start reads, to the last digit.
-        self.runs.push(serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run);
+        let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
-        let Some(path) = &self.path else { return Ok(()) };
-        let append = || {
-            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-            file.write_all(line.as_bytes())?;
-            file.sync_data()
-        };
-        append().map_err(|e| Error::io(path, e))
+        if let Some(path) = &self.path {
+            append(path, line.as_bytes()).map_err(|e| Error::io(path, e))?;
+        }
+        self.runs.push(read);
+        Ok(&self.runs[self.runs.len() - 1])
     }
+}
+
+fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(line)?;
+    file.sync_data()
 }
 
 #[cfg(test)]
@@ -239,7 +242,9 @@ mod tests {
         let path = folder.path().join("compare.jsonl");
         let mut ledger = quiet(&path).unwrap();
         assert!(!path.exists(), "a file without a run is none");
-        (0..3).for_each(|seed| ledger.add(&run(seed)).unwrap());
+        for seed in 0..3 {
+            ledger.add(&run(seed)).unwrap();
+        }
         let again = quiet(&path).unwrap();
         assert_eq!(again.runs, ledger.runs);
         assert!(again.find(&run(2).key).is_some() && again.find(&run(3).key).is_none());

@@ -210,24 +210,19 @@ impl<'c> Course<'c> {
         observer: &mut Observer,
     ) -> Result<Run> {
         let lesson = contender.lesson(&self.request.lesson, seed, rate);
-        let settings = lesson.method.settings();
-        let key = Key {
-            method: contender.name.to_owned(),
-            purpose,
-            seed,
-            lr: settings.trains_pairs.then_some(lesson.lr),
-            head_lr: settings.trains_head.then_some(lesson.head_lr),
-        };
+        let key = key(contender, purpose, &lesson);
         self.done += 1;
         pace.left -= 1;
         if let Some(run) = self.ledger.find(&key) {
             return judged(run.clone());
         }
-        if stage.is_none() {
-            let folder = self.request.folder();
-            *stage = Some(Stage::start(self.bundle, &lesson, &mut self.photos, &folder, observer)?);
-        }
-        let Some(stage) = stage else { return Err(Error::new(ErrorKind::Internal, "compare", "no stage")) };
+        let stage = match stage {
+            Some(stage) => stage,
+            None => {
+                let folder = self.request.folder();
+                stage.insert(Stage::start(self.bundle, &lesson, &mut self.photos, &folder, observer)?)
+            }
+        };
         let parts = match purpose {
             Purpose::Result => {
                 let Photos { data, validation, .. } = &self.photos;
@@ -247,15 +242,9 @@ impl<'c> Course<'c> {
             progress => observer(progress),
         })?;
         let left = pace.after(begin.elapsed());
-        self.ledger.add(&run)?;
-        let accuracy = run.accuracy.map_or("no accuracy, as the loss stopped being a number".into(), |accuracy| {
-            let photos = if purpose == Purpose::Rate { " on held-out training photos" } else { "" };
-            format!("{:.1} %{photos}", 100.0 * accuracy)
-        });
-        observer(Progress::Note(&format!("{}/{} {what}: {accuracy}; {left}", self.done, self.total)));
-        // With the digits that a later start reads.
-        let kept = self.ledger.find(&run.key).cloned();
-        judged(kept.unwrap_or(run))
+        let run = self.ledger.add(&run)?;
+        observer(Progress::Note(&format!("{}/{} {what}: {}; {left}", self.done, self.total, outcome(run))));
+        judged(run.clone())
     }
 }
 
@@ -279,6 +268,24 @@ impl Pace {
             format!("about {:.0} min left", seconds / 60.0)
         }
     }
+}
+
+fn key(contender: &Contender, purpose: Purpose, lesson: &Lesson) -> Key {
+    let settings = lesson.method.settings();
+    Key {
+        method: contender.name.to_owned(),
+        purpose,
+        seed: lesson.seed,
+        lr: settings.trains_pairs.then_some(lesson.lr),
+        head_lr: settings.trains_head.then_some(lesson.head_lr),
+    }
+}
+
+/// `61.2 %`, and of what.
+fn outcome(run: &Run) -> String {
+    let photos = if run.key.purpose == Purpose::Rate { " of training photos held out" } else { "" };
+    let lost = || "no accuracy, as the loss stopped being a number".to_owned();
+    run.accuracy.map_or_else(lost, |accuracy| format!("{:.1} %{photos}", 100.0 * accuracy))
 }
 
 /// `srlora, rate 0.003, seed 2`.
