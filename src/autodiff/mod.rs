@@ -15,6 +15,7 @@ mod recompute;
 mod reduce;
 mod shape;
 mod step;
+mod stored;
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,6 +32,7 @@ use crate::backbone::map_op::{MapGradient, MapOp};
 pub use check::{FORWARD_TOLERANCE, GRADIENT_TOLERANCE, check_forward, check_gradients};
 pub use network::{Activations, Boundary, Network, NetworkPlan, StepOutput};
 pub(crate) use step::{StepGraph, step_graph};
+pub use stored::Stored;
 
 /// The gradient of each input of a node; `None` where it is not needed.
 type InputGradients = TVec<Option<OutletId>>;

@@ -1,11 +1,9 @@
 //! A backbone with an adapter, planned and ready: prefix, suffix, and the training step.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use super::{StepGraph, Unsupported, step_graph};
+use super::{StepGraph, Stored, Unsupported, step_graph};
 use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::{floats_mut, read};
@@ -31,18 +29,17 @@ pub enum Activations {
 pub struct Boundary(TVec<TValue>);
 
 impl Boundary {
-    /// Rounds its values to f16, tensor by tensor, into `values`, which has room for [`NetworkPlan::boundary_len`] of them; what
-    /// is larger than any f16 becomes the largest.
+    /// Writes its values, tensor by tensor, rounded to `T`, into `values`, which has room for [`NetworkPlan::boundary_len`] of
+    /// them.
     ///
     /// # Errors
     /// Kind `Internal` where it has not.
-    pub fn round_to(&self, values: &mut [f16]) -> Result<()> {
+    pub fn round_to<T: Stored>(&self, values: &mut [T]) -> Result<()> {
         let mut rest = values;
         let mut round = |tensor: &TValue| -> TractResult<()> {
             let own = floats(tensor)?;
             let (to, behind) = std::mem::take(&mut rest).split_at_mut_checked(own.len()).context("too few places")?;
-            to.convert_from_f32_slice(own);
-            to.iter_mut().for_each(|v| *v = v.clamp(f16::MIN, f16::MAX));
+            T::round(own, to);
             rest = behind;
             Ok(())
         };
@@ -192,14 +189,14 @@ impl NetworkPlan {
     ///
     /// # Errors
     /// Kind `Internal` where there are too few or too many.
-    pub fn boundary(&self, values: &[f16]) -> Result<Boundary> {
+    pub fn boundary<T: Stored>(&self, values: &[T]) -> Result<Boundary> {
         let mut rest = values;
         let tensor = |shape: &TVec<usize>| -> TractResult<TValue> {
             let (own, behind) =
                 rest.split_at_checked(shape.iter().product()).context("too few values for the boundary")?;
             rest = behind;
             let mut tensor = Tensor::zero::<f32>(shape)?;
-            own.convert_to_f32_slice(floats_mut(&mut tensor)?);
+            T::widen(own, floats_mut(&mut tensor)?);
             Ok(tensor.into_tvalue())
         };
         let tensors: TractResult<TVec<TValue>> = self.boundary.iter().flatten().map(tensor).collect();

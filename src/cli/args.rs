@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
 use crate::session::CachePlace;
+use crate::session::compare::{CONTENDERS, Contender};
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
 ///
@@ -41,6 +42,14 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Time the forward pass and the training step on this machine.
     Bench(BenchArgs),
+    /// Train several methods on the same photos, each with its best learning rate, and show how they differ.
+    ///
+    /// Every method is trained with every rate of its grid on three quarters of each class's training photos, several
+    /// times, and the rate that does best on the quarters held out is chosen; of equal ones the smallest. The photos that
+    /// accuracy is measured on have no say in it. Then each is trained on all training photos, once per seed. A seed decides the order of the
+    /// photos, which all methods share, and random starts where there are some; so differences are taken seed by seed.
+    /// Photos are decoded, and the frozen part is run, once for all methods with pairs and once for those without.
+    Compare(CompareArgs),
     /// Personalize the network that comes with the program, on photos that come with it.
     Demo,
 }
@@ -204,6 +213,78 @@ pub(super) struct BenchArgs {
     /// Also time every node of a training step, against its arithmetic.
     #[arg(long)]
     pub(super) profile: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("measured").required(true).args(["val", "val_split"]))]
+pub(super) struct CompareArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// One folder per class, with JPEG or PNG files.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// Photos to measure accuracy on, arranged as --data.
+    #[arg(long, value_name = "DIR")]
+    pub(super) val: Option<PathBuf>,
+    /// Or: the share of each class of --data to keep aside for that.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(super) val_split: Option<f64>,
+    /// What to compare, with commas.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        value_parser = parse_contender,
+        default_value = "imprint,head,lora,pissa,srlora,random",
+        long_help = contenders_help()
+    )]
+    pub(super) methods: Vec<&'static Contender>,
+    /// Runs of each method, with seeds 0, 1 and so on.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) seeds: u32,
+    /// Passes over the photos in each run [default: 15].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
+    pub(super) epochs: Option<u32>,
+    /// Or: batches in each run.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) steps: Option<u32>,
+    /// Photos per step [default: 16].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: Option<u32>,
+    /// Rates of the pairs to choose from, with commas; a single one is taken as it is.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "1e-3,3e-3,1e-2,3e-2")]
+    pub(super) lrs: Vec<f32>,
+    /// Rates of the head to choose from where nothing else is trained.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "3e-4,1e-3,3e-3,1e-2")]
+    pub(super) head_lrs: Vec<f32>,
+    /// Learning rate of the head beside pairs [default: 0.001].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) head_lr: Option<f32>,
+    /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
+    /// try says little.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) tries: u32,
+    /// Times that accuracy is measured on the way, evenly spread; it shows how soon a method is as good as lora at its end.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) points: u32,
+    /// Threads that photos are run on; the result does not depend on them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) threads: u32,
+    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again. What
+    /// the frozen part makes of the photos waits beside it, or without it in the system's folder for temporary files, in
+    /// files without a name that vanish with the run.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+fn parse_contender(name: &str) -> Result<&'static Contender, String> {
+    let known = CONTENDERS.iter().map(|contender| contender.name).collect::<Vec<_>>().join(", ");
+    Contender::named(name.trim()).ok_or_else(|| format!("it is none of {known}"))
+}
+
+fn contenders_help() -> String {
+    let lines = CONTENDERS.iter().map(|contender| format!("\n- {}: {}", contender.name, contender.about));
+    format!("What to compare, with commas:\n{}", lines.collect::<String>())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod compare;
 mod demo;
 mod eval;
 mod inspect;
@@ -47,6 +48,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Predict(args) => predict::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Compare(args) => compare::run(args, output),
         Command::Demo => demo::run(output),
     }
 }

@@ -96,6 +96,7 @@ impl Meter {
             }
             Progress::End => self.end(),
             Progress::Planned(forecast) => self.line(&planned(forecast)),
+            Progress::Note(text) => self.line(text),
             Progress::Warning(text) => self.line(&format!("warning: {text}")),
         }
     }

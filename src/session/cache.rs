@@ -1,7 +1,8 @@
 //! What the frozen prefix makes of each photo, kept for the next epoch: nothing that is trained can change it.
 //!
-//! Values are f16: half the bytes of f32, rounded by 2^-11 of their size, which no accuracy shows (README, Measured). What is
-//! kept is used from the first time on, so that a lesson does not depend on which photos were kept when.
+//! Values of photos that are trained on are f16: half the bytes of f32, rounded by 2^-11 of their size, which no accuracy shows
+//! (README, Measured). What is kept is used from the first time on, so that a lesson does not depend on which photos were kept
+//! when. Values of photos that accuracy is measured on are f32: the result has to be that of a device that keeps nothing.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use half::f16;
+use bytemuck::Pod;
 use serde::Serialize;
 
 use crate::adapter::scratch::Scratch;
@@ -27,18 +28,27 @@ pub enum CachePlace {
     Off,
 }
 
-/// A slot per photo, each of the same number of values.
-pub(super) struct Cache {
-    len: usize,
-    slots: Slots,
+/// The place of a photo in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Among photos that are trained on, in f16.
+    Rounded(usize),
+    /// Among photos that accuracy is measured on, in f32.
+    Exact(usize),
 }
 
-enum Slots {
-    Ram(Vec<OnceLock<Box<[f16]>>>),
+/// A slot per photo, each of the same number of values.
+pub(super) struct Cache<T> {
+    len: usize,
+    slots: Slots<T>,
+}
+
+enum Slots<T> {
+    Ram(Vec<OnceLock<Box<[T]>>>),
     Disk { file: Mutex<File>, filled: Vec<AtomicBool> },
 }
 
-impl Cache {
+impl<T: Pod> Cache<T> {
     /// An empty cache for `photos` photos with `len` values each; `None` where nothing is to be kept.
     ///
     /// # Errors
@@ -57,7 +67,7 @@ impl Cache {
 
     /// Bytes that so many photos take.
     pub(super) fn size(&self, photos: usize) -> u64 {
-        (photos * self.len * size_of::<f16>()) as u64
+        (photos * self.len * size_of::<T>()) as u64
     }
 
     /// Photos that it has room for.
@@ -69,13 +79,13 @@ impl Cache {
     }
 
     /// Lets `act` see what is kept for a photo; `None` where nothing is.
-    pub(super) fn read<T>(&self, photo: usize, act: impl FnOnce(&[f16]) -> T) -> Option<T> {
+    pub(super) fn read<R>(&self, photo: usize, act: impl FnOnce(&[T]) -> R) -> Option<R> {
         match &self.slots {
             Slots::Ram(slots) => Some(act(slots.get(photo)?.get()?)),
             Slots::Disk { file, filled } => {
                 filled.get(photo)?.load(Ordering::Acquire).then_some(())?;
-                let mut buffer = Scratch::of(self.len.div_ceil(2));
-                let values: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+                let mut buffer = self.buffer();
+                let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
                 self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(values))).ok()?;
                 Some(act(values))
             }
@@ -87,14 +97,14 @@ impl Cache {
     ///
     /// # Errors
     /// Those of `fill` and `act`.
-    pub(super) fn write<T>(
+    pub(super) fn write<R>(
         &self,
         photo: usize,
-        fill: impl FnOnce(&mut [f16]) -> Result<()>,
-        act: impl FnOnce(&[f16]) -> Result<T>,
-    ) -> Result<T> {
-        let mut buffer = Scratch::of(self.len.div_ceil(2));
-        let values: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+        fill: impl FnOnce(&mut [T]) -> Result<()>,
+        act: impl FnOnce(&[T]) -> Result<R>,
+    ) -> Result<R> {
+        let mut buffer = self.buffer();
+        let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
         fill(values)?;
         match &self.slots {
             Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
@@ -116,6 +126,11 @@ impl Cache {
         }
     }
 
+    /// Room for one photo's values.
+    fn buffer(&self) -> Scratch {
+        Scratch::of((self.len * size_of::<T>()).div_ceil(size_of::<f32>()))
+    }
+
     fn at(
         &self,
         file: &Mutex<File>,
@@ -130,6 +145,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     #[test]
@@ -155,7 +172,15 @@ mod tests {
             let no_room = cache.write(3, ones, |v| Ok(v[0])).unwrap();
             assert!(no_room == f16::ONE && cache.read(3, |_| ()).is_none());
         }
+        let exact = [0.1f32, -1e-9, 3e38];
+        let cache = Cache::new(CachePlace::Disk, folder.path(), 1, 3).unwrap().unwrap();
+        let fill = |to: &mut [f32]| {
+            to.copy_from_slice(&exact);
+            Ok(())
+        };
+        cache.write(0, fill, |_| Ok(())).unwrap();
+        assert_eq!((cache.read(0, <[f32]>::to_vec).unwrap(), cache.size(1)), (exact.to_vec(), 12));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
-        assert!(Cache::new(CachePlace::Off, folder.path(), 3, 4).unwrap().is_none());
+        assert!(Cache::<f16>::new(CachePlace::Off, folder.path(), 3, 4).unwrap().is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,10 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
+use super::cache::Slot;
+use crate::bundle::sha256;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names listed in a message.
@@ -24,6 +27,8 @@ pub struct Sample {
     pub path: Arc<Path>,
     /// Index into [`Dataset::classes`].
     pub class: usize,
+    /// Its place in a cache, whatever part of the photos it comes to be among.
+    pub(super) slot: Option<Slot>,
 }
 
 /// The photos of a folder, by class and then by name, both in byte order.
@@ -62,12 +67,17 @@ impl Dataset {
             }
             let class = dataset.classes.len();
             dataset.classes.push(name);
-            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class }));
+            dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class, slot: None }));
         }
         if dataset.classes.is_empty() {
             return refuse(root, "has no class folders; put the photos of each class into a folder with its name");
         }
         Ok(dataset)
+    }
+
+    /// Gives every photo a place in a cache.
+    pub(super) fn number(&mut self, slot: fn(usize) -> Slot) {
+        self.samples.iter_mut().enumerate().for_each(|(at, sample)| sample.slot = Some(slot(at)));
     }
 
     /// Checks that there is something to tell apart.
@@ -95,17 +105,29 @@ impl Dataset {
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::new(ErrorKind::Usage, "--val-split", format!("{fraction} is not between 0 and 1")));
         }
+        if let Some(class) = self.single().first() {
+            let folder = self.classes.get(*class).map_or_else(|| self.root.clone(), |name| self.root.join(name));
+            let message = "a single photo cannot be split into training and validation; add another";
+            return Err(Error::new(ErrorKind::Data, folder.display(), message));
+        }
+        Ok(self.divided(fraction, seed))
+    }
+
+    /// The classes of a single photo.
+    pub(super) fn single(&self) -> Vec<usize> {
+        let mut counts = BTreeMap::new();
+        self.samples.iter().for_each(|sample| *counts.entry(sample.class).or_insert(0) += 1);
+        counts.into_iter().filter(|(_, count)| *count == 1).map(|(class, _)| class).collect()
+    }
+
+    /// [`Dataset::split`] with a `fraction` between 0 and 1, but a class of a single photo stays on the first side.
+    pub(super) fn divided(&self, fraction: f64, seed: u64) -> (Dataset, Dataset) {
         let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, sample) in self.samples.iter().enumerate() {
             members.entry(sample.class).or_default().push(index);
         }
         let mut held_out = Vec::new();
-        for (class, mut indices) in members {
-            if indices.len() < 2 {
-                let folder = self.classes.get(class).map_or_else(|| self.root.clone(), |name| self.root.join(name));
-                let message = "a single photo cannot be split into training and validation; add another";
-                return Err(Error::new(ErrorKind::Data, folder.display(), message));
-            }
+        for mut indices in members.into_values().filter(|indices| indices.len() > 1) {
             let share = (fraction * indices.len() as f64).round() as usize;
             let share = share.clamp(1, indices.len() - 1);
             indices.shuffle(&mut stream(*b"split   ", [seed, 0, 0]));
@@ -120,7 +142,21 @@ impl Dataset {
                 .map(|index| self.samples[index].clone())
                 .collect(),
         };
-        Ok((side(false), side(true)))
+        (side(false), side(true))
+    }
+
+    /// sha256 of class, name and contents of every photo, in lowercase hex; where the folder lies does not count.
+    ///
+    /// # Errors
+    /// Kind `Io` where a photo cannot be read at all.
+    pub(super) fn sha256(&self) -> Result<String> {
+        let mut list = String::new();
+        for sample in &self.samples {
+            let (class, name) = (&self.classes[sample.class], sample.path.file_name().unwrap_or_default());
+            let contents = contents_sha256(&sample.path).map_err(|e| Error::io(&sample.path, e))?;
+            list += &format!("{class:?} {name:?} {contents}\n");
+        }
+        Ok(sha256(list.as_bytes()))
     }
 
     /// The same photos with their classes counted in `names`, the classes of a classifier; a class may stay without
@@ -189,6 +225,24 @@ impl Quarantine {
     pub fn list(&self) -> &[Quarantined] {
         &self.0
     }
+}
+
+/// sha256 of a file's contents; what is no regular file has none.
+fn contents_sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    if fs::metadata(path)?.is_file() {
+        let mut file = io::BufReader::new(fs::File::open(path)?);
+        loop {
+            let bytes = file.fill_buf()?;
+            if bytes.is_empty() {
+                break;
+            }
+            hash.update(bytes);
+            let read = bytes.len();
+            file.consume(read);
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether the suffix promises a photo.
@@ -355,6 +409,34 @@ mod tests {
         for fraction in [0.0, 1.0, -1.0, f64::NAN] {
             assert_eq!(refusal(dataset.split(fraction, 0)).0, ErrorKind::Usage);
         }
+    }
+
+    #[test]
+    fn a_class_of_one_photo_can_stay_on_the_first_side() {
+        let root = folder(&["a/1.jpg", "a/2.jpg", "b/1.jpg"]);
+        let (first, second) = Dataset::open(root.path()).unwrap().divided(0.5, 0);
+        assert_eq!((first.samples.len(), second.samples.len()), (2, 1));
+        assert_eq!((first.single(), second.samples[0].class), (vec![0, 1], 0));
+    }
+
+    #[test]
+    fn a_hash_tells_contents_names_and_classes_apart_and_not_places() {
+        let hash = |files: &[(&str, &str)]| {
+            let root = folder(&files.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+            files.iter().for_each(|(name, text)| fs::write(root.path().join(name), text).unwrap());
+            Dataset::open(root.path()).unwrap().sha256().unwrap()
+        };
+        let first = hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y")]);
+        assert_eq!(first, hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y"), ("b/notes.txt", "z")]));
+        for other in [
+            [("a/1.jpg", "y"), ("b/1.jpg", "x")],
+            [("a/1.jpg", "x"), ("c/1.jpg", "y")],
+            [("a/1.jpg", "x"), ("b/2.jpg", "y")],
+        ] {
+            assert_ne!(first, hash(&other));
+        }
+        let photo = folder(&["a/1.jpg"]).path().join("a/1.jpg");
+        assert!(contents_sha256(&photo).is_err());
     }
 
     #[test]

@@ -1,21 +1,28 @@
-//! Whether pairs are recomposed, and whether what was done stays: only where training still has something to gain, and not
-//! where it hurt.
+//! When pairs learn, when they are recomposed, and whether that stays: only while training has something to gain, and not where
+//! it hurt.
 
 use super::lesson::{Event, Outcome};
 use super::plan::Plan;
 use crate::adapter::Adapter;
-use crate::core::{Recompose, Recomposition};
+use crate::core::{Recompose, Recomposition, Schedule};
 use crate::error::Result;
 
-/// Mean cross-entropy below which the photos are as good as learned: more pairs could only learn them by heart.
-const SETTLED_LOSS: f64 = 0.1;
+/// Cross-entropy below which the photos are as good as learned, and pairs could only learn them by heart: they rest, and are not
+/// recomposed. Chosen on the few-photo tasks of `docs/RESULTS.md`.
+const SETTLED_LOSS: f64 = 0.2;
+/// Weight of the present batch in the loss that pairs rest by.
+const SMOOTHING: f64 = 0.2;
 /// The part of a life that shows what it has come to, and the fewest batches that say anything.
 const SHOWN: (u64, u64) = (10, 20);
 /// Standard errors of a difference that chance does not explain.
 const BEYOND_CHANCE: f64 = 2.0;
 
-/// Watches the loss, and recomposes at the end of a life.
+/// Watches the loss.
 pub(super) struct Gate {
+    /// Rates of the pairs and of the head.
+    schedules: [Schedule; 2],
+    /// The loss, smoothed over batches.
+    smoothed: Option<f64>,
     /// Losses of the present life's last part.
     shown: Sample,
     on_trial: Option<OnTrial>,
@@ -65,11 +72,21 @@ impl Sample {
 }
 
 impl Gate {
-    pub(super) fn new() -> Self {
-        Gate { shown: Sample::default(), on_trial: None, shut: false }
+    pub(super) fn new(plan: &Plan) -> Self {
+        let schedules = plan.schedules();
+        Gate { schedules, smoothed: None, shown: Sample::default(), on_trial: None, shut: false }
     }
 
-    /// Sees the loss of the step `step`, counted from 0; at the end of a life judges the event before it, and makes the next one
+    /// The rates of the step `step`, counted from 0, whose batch has the loss `loss`: that of the pairs is 0 while they rest.
+    pub(super) fn rates(&mut self, step: u64, plan: &Plan, loss: f32) -> [f32; 2] {
+        let loss = f64::from(loss);
+        let smoothed = self.smoothed.map_or(loss, |smoothed| smoothed + SMOOTHING * (loss - smoothed));
+        self.smoothed = Some(smoothed);
+        let [pairs, head] = self.schedules.map(|schedule| schedule.rate(step));
+        [if plan.rests && smoothed < SETTLED_LOSS { 0.0 } else { pairs }, head]
+    }
+
+    /// Sees the loss of the step `step`; at the end of a life judges the event before it, and makes the next one
     /// where it can pay.
     pub(super) fn after_step(
         &mut self,
@@ -140,7 +157,7 @@ mod tests {
     /// 300 steps in three lives; at the end of the first two, one of two pairs may be fused.
     fn plan() -> Plan {
         let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: Choice::LeastImportant };
-        Plan { steps: 300, life: 100, rule: Some(rule), last: 240, lr: 1e-2, head_lr: 1e-3 }
+        Plan { steps: 300, life: 100, rule: Some(rule), last: 240, lr: 1e-2, head_lr: 1e-3, rests: true }
     }
 
     fn adapter() -> Adapter {
@@ -152,7 +169,7 @@ mod tests {
     /// Runs a lesson whose loss in life k is `losses[k]`, give or take 0.01; the pairs move a little at every step. What each
     /// event came to, and the adapter at the end of each life.
     fn lesson(losses: [f32; 3], plan: &Plan) -> (Vec<(u64, Outcome)>, Vec<Adapter>) {
-        let (mut gate, mut adapter, mut events, mut ends) = (Gate::new(), adapter(), Vec::new(), Vec::new());
+        let (mut gate, mut adapter, mut events, mut ends) = (Gate::new(plan), adapter(), Vec::new(), Vec::new());
         for step in 0..plan.steps {
             adapter.sites[0].values_mut().iter_mut().for_each(|value| *value += 1e-3);
             if plan.ends_life(step) {
@@ -188,6 +205,21 @@ mod tests {
             ends[3].sites[0].state, ends[1].sites[0].state,
             "the last life hurt: the result is what it began with"
         );
+    }
+
+    #[test]
+    fn pairs_rest_while_the_smoothed_loss_is_low_and_the_head_goes_on() {
+        let rates = |rests| {
+            let plan = Plan { rests, life: 0, ..plan() };
+            let mut gate = Gate::new(&plan);
+            // Smoothed: 1, 0.8, 0.64, ..., 0.8^7 = 0.21, 0.8^8 = 0.17; then 0.2 * 2 + 0.8 * 0.17 = 0.53.
+            let losses = [1.0].into_iter().chain([0.0; 8]).chain([2.0]);
+            losses.enumerate().map(|(step, loss)| gate.rates(step as u64, &plan, loss)).collect::<Vec<_>>()
+        };
+        let (rested, moved) = (rates(true), rates(false));
+        let resting: Vec<usize> = (0..10).filter(|&step| rested[step][0] == 0.0).collect();
+        assert_eq!(resting, [8]);
+        assert!((0..10).all(|step| moved[step][0] > 0.0 && moved[step][1] == rested[step][1]));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct Lesson {
     pub min_age: Option<u32>,
     /// Which pairs are fused.
     pub choice: Choice,
-    /// A control for a method that never recomposes: rate and optimizer start anew as if pairs had been fused, but none is.
+    /// A control for a method that recomposes: rate and optimizer start anew as if pairs had been fused, but none is.
     pub cycles: bool,
     /// Threads that photos are run on; the result does not depend on them.
     pub threads: usize,
@@ -205,6 +205,8 @@ pub enum Progress<'p> {
     End,
     /// What the lesson will take, before it starts.
     Planned(&'p Forecast),
+    /// Something to know on the way.
+    Note(&'p str),
     /// Something went wrong that does not stop the run.
     Warning(&'p str),
 }

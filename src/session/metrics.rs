@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::runner::Runner;
+use super::train::Witness;
 use crate::adapter::{Adapter, Gradients};
 use crate::error::{Error, Result};
 
@@ -21,6 +23,20 @@ pub(super) struct Journal {
     path: PathBuf,
     begin: Instant,
     line: Vec<u8>,
+}
+
+/// A step, just taken.
+pub(super) struct Taken<'g> {
+    /// From 1.
+    pub(super) step: u64,
+    /// From 0.
+    pub(super) epoch: u64,
+    /// What it followed.
+    pub(super) gradients: &'g Gradients,
+    /// Learning rates of pairs and head.
+    pub(super) rates: [f32; 2],
+    /// Whether the pairs' importance is to be noted.
+    pub(super) noted: bool,
 }
 
 /// What a step showed.
@@ -57,17 +73,12 @@ impl Journal {
         Ok(Journal { file, path, begin: Instant::now(), line: Vec::new() })
     }
 
-    pub(super) fn step(&mut self, step: u64, epoch: u64, gradients: &Gradients, [lr, head_lr]: [f32; 2]) -> Result<()> {
-        let (loss, accuracy, seconds) = (gradients.loss, gradients.accuracy(), self.begin.elapsed().as_secs_f64());
-        self.append(&StepLine { step, epoch, loss, accuracy, lr, head_lr, seconds })
-    }
-
     pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
         let seconds = self.begin.elapsed().as_secs_f64();
         self.append(&EvaluationLine { step, val_accuracy: accuracy, seconds })
     }
 
-    pub(super) fn importance(&mut self, step: u64, adapter: &mut Adapter) -> Result<()> {
+    fn importance(&mut self, step: u64, adapter: &mut Adapter) -> Result<()> {
         let sites = adapter.sites.iter_mut();
         let importance = sites.map(|site| site.importance()).collect();
         self.append(&ImportanceLine { step, importance })
@@ -78,5 +89,14 @@ impl Journal {
         let written = serde_json::to_writer(&mut self.line, values).map_err(std::io::Error::from);
         self.line.push(b'\n');
         written.and_then(|()| self.file.write_all(&self.line)).map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+impl Witness for Journal {
+    fn saw(&mut self, taken: &Taken, runner: &mut Runner) -> Result<()> {
+        let Taken { step, epoch, gradients, rates: [lr, head_lr], noted } = *taken;
+        let (loss, accuracy, seconds) = (gradients.loss, gradients.accuracy(), self.begin.elapsed().as_secs_f64());
+        self.append(&StepLine { step, epoch, loss, accuracy, lr, head_lr, seconds })?;
+        if noted { self.importance(step, &mut runner.adapter_mut()) } else { Ok(()) }
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 pub(crate) mod clock;
+pub mod compare;
 mod crew;
 mod dataset;
 mod evaluate;

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) life: u64,
     /// What is recomposed at the end of a life; `None`: nothing, all but the rate and the optimizer goes on.
     pub(super) rule: Option<Recompose>,
+    /// Whether pairs rest once the photos are learned.
+    pub(super) rests: bool,
     /// No recomposition after this step.
     pub(super) last: u64,
     /// Largest rate of the pairs.
@@ -50,11 +52,19 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let lives = LIVES.min(steps / SHORTEST_LIFE);
     let spread = if lives > 1 { steps.div_ceil(lives) } else { 0 };
     let recomposes = lesson.method.settings().recomposes;
-    let life = if recomposes || lesson.cycles { lesson.interval.map_or(spread, u64::from) } else { 0 };
+    let life = if recomposes { lesson.interval.map_or(spread, u64::from) } else { 0 };
     let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(life).unwrap_or(u32::MAX));
     let rule = Recompose { pairs: fused(bundle.rank), min_age, wrap: false, choice: lesson.choice };
     let last = (steps as f64 * LAST_RECOMPOSITION) as u64;
-    Plan { steps, life, rule: recomposes.then_some(rule), last, lr: lesson.lr, head_lr: lesson.head_lr }
+    Plan {
+        steps,
+        life,
+        rule: (recomposes && !lesson.cycles).then_some(rule),
+        rests: recomposes,
+        last,
+        lr: lesson.lr,
+        head_lr: lesson.head_lr,
+    }
 }
 
 impl Plan {
@@ -82,9 +92,9 @@ impl Plan {
         self.ends_life(step) && step < self.last
     }
 
-    /// Whether the pairs' importance goes into the journal after the step `step`: now and then, and before a life ends.
+    /// Whether the pairs' importance goes into the journal after the step `step`.
     pub(super) fn notes_importance(&self, step: u64) -> bool {
         let every = (self.steps / NOTES).max(1);
-        self.rule.is_some() && self.life > 0 && ((step + 1).is_multiple_of(every) || self.ends_life(step))
+        self.rule.is_some() && (step + 1).is_multiple_of(every)
     }
 }

@@ -13,7 +13,7 @@ use super::image::{Augment, load};
 use super::lesson::{Observer, Progress};
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
-use crate::autodiff::{Activations, Network, NetworkPlan};
+use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::{AdamW, IMPRINT_SCALE};
@@ -27,8 +27,6 @@ pub(super) struct Runner {
     micro: usize,
     adapter: SharedAdapter,
     quarantine: Quarantine,
-    /// The place of each sample in the cache.
-    slots: Vec<usize>,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
 }
@@ -48,14 +46,16 @@ pub(super) struct Means<'m> {
     pub(super) cache: CachePlace,
     /// Where a cache on disk lies.
     pub(super) folder: &'m Path,
-    /// Photos that it may keep.
+    /// Photos trained on that it may keep.
     pub(super) photos: usize,
+    /// Photos measured on that it may keep.
+    pub(super) measured: usize,
 }
 
 impl Means<'static> {
     /// One thread, nothing kept.
     fn plain() -> Self {
-        Means { threads: 1, cache: CachePlace::Off, folder: Path::new(""), photos: 0 }
+        Means { threads: 1, cache: CachePlace::Off, folder: Path::new(""), photos: 0, measured: 0 }
     }
 }
 
@@ -106,15 +106,17 @@ impl Runner {
         own_classifier: bool,
         means: &Means,
     ) -> Result<Self> {
-        let len = plan.boundary_len().filter(|_| means.photos > 0);
-        let cache = len.map(|len| Cache::new(means.cache, means.folder, means.photos, len)).transpose()?.flatten();
+        fn cache<T: Stored>(plan: &NetworkPlan, means: &Means, photos: usize) -> Result<Option<Cache<T>>> {
+            let len = plan.boundary_len().filter(|_| photos > 0);
+            Ok(len.map(|len| Cache::new(means.cache, means.folder, photos, len)).transpose()?.flatten())
+        }
+        let (rounded, exact) = (cache(plan, means, means.photos)?, cache(plan, means, means.measured)?);
         Ok(Runner {
             crew: Crew::start(plan, means.threads)?,
-            source: Arc::new(Source::new(bundle.preprocess.clone(), cache)),
+            source: Arc::new(Source::new(bundle.preprocess.clone(), rounded, exact)),
             micro: plan.batch(),
             adapter,
             quarantine: Quarantine::default(),
-            slots: Vec::new(),
             own_classifier,
         })
     }
@@ -125,6 +127,11 @@ impl Runner {
 
     pub(super) fn adapter(&self) -> RwLockReadGuard<'_, Adapter> {
         self.adapter.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with another adapter of the same shapes; whatever depends on the photos alone is kept.
+    pub(super) fn restart(&mut self, adapter: Adapter) {
+        *self.adapter_mut() = adapter;
     }
 
     pub(super) fn adapter_mut(&self) -> std::sync::RwLockWriteGuard<'_, Adapter> {
@@ -164,20 +171,18 @@ impl Runner {
         let mut counts = vec![0; data.classes.len()];
         let mut imprint = head.imprint(&mut counts)?;
         let samples = core::mem::take(&mut data.samples);
-        let mut rest = samples.iter().enumerate();
-        let (kept, slots) = (&mut data.samples, &mut Vec::new());
-        let photos = samples.iter().enumerate().map(|(slot, sample)| photo(sample, None, Some(slot)));
+        let mut rest = samples.iter();
+        let kept = &mut data.samples;
+        let photos = samples.iter().map(|sample| photo(sample, None));
         self.features(photos, observer, |row, observer| {
-            if let (Some((slot, sample)), Some(row)) = (rest.next(), row) {
+            if let (Some(sample), Some(row)) = (rest.next(), row) {
                 // Rows and classes are those of this head.
                 let _ = imprint.add(row, sample.class);
                 kept.push(sample.clone());
-                slots.push(slot);
             }
             observer(Progress::Advance);
         })?;
         imprint.finish(IMPRINT_SCALE);
-        self.slots = core::mem::take(slots);
         if let Some((name, _)) = data.classes.iter().zip(&counts).find(|(_, count)| **count == 0) {
             let folder = data.root.join(name);
             let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
@@ -201,7 +206,7 @@ impl Runner {
         total.clear();
         let mut clock = 0.0;
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
-        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index), self.slots.get(index).copied());
+        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index));
         let micro = indices.chunks(self.micro).map(|indices| self.source.micro(indices.iter().map(photo)));
         let work = move |network: &mut Network, micro| source.step(network, micro);
         self.crew.each(micro, work, |done| {
@@ -233,10 +238,7 @@ impl Runner {
         augment: Option<(u64, u64)>,
         observer: &mut Observer,
     ) -> Result<Option<f32>> {
-        let slots = core::mem::take(&mut self.slots);
-        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index), slots.get(index).copied());
-        let photos: Vec<Photo> = indices.iter().map(photo).collect();
-        self.slots = slots;
+        let photos = indices.iter().map(|&index| photo(&data.samples[index], cut(augment, index)));
         let adapter = self.adapter.clone();
         let (mut at, mut losses) = (0, Vec::with_capacity(indices.len()));
         self.features(photos, observer, |row, _| {
@@ -257,7 +259,7 @@ impl Runner {
         let begin = Instant::now();
         let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
         let mut samples = data.samples.iter();
-        let photos = data.samples.iter().map(|sample| photo(sample, None, None));
+        let photos = data.samples.iter().map(|sample| photo(sample, None));
         self.features(photos, observer, |row, observer| {
             if let (Some(sample), Some(row)) = (samples.next(), row) {
                 evaluation.count(sample.class, &logits(&adapter, own_classifier, row));
@@ -321,14 +323,14 @@ impl Runner {
         Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
     }
 
-    /// Bytes of the full cache.
-    pub(super) fn cache_bytes(&self) -> u64 {
-        self.source.cache.as_ref().map_or(0, |cache| cache.size(self.slots.len().min(cache.photos())))
+    /// Bytes that `photos` photos trained on take in the cache.
+    pub(super) fn cache_bytes(&self, photos: usize) -> u64 {
+        self.source.rounded.as_ref().map_or(0, |cache| cache.size(photos.min(cache.photos())))
     }
 
-    /// Lets go of the prefix where every photo's output of it is kept and no other photo will come.
-    pub(super) fn drop_prefix(&mut self) {
-        if self.source.cache.as_ref().is_some_and(|cache| cache.is_full() && cache.photos() >= self.slots.len()) {
+    /// Lets go of the prefix where its output is kept of all `photos` photos; no other photo may come.
+    pub(super) fn drop_prefix(&mut self, photos: usize) {
+        if self.source.rounded.as_ref().is_some_and(|cache| cache.is_full() && cache.photos() >= photos) {
             self.crew.for_all(Network::drop_prefix);
         }
     }
@@ -356,8 +358,8 @@ fn set_aside(
 }
 
 /// A random cut is another photo each time, and is not kept.
-fn photo(sample: &Sample, augment: Option<Augment>, slot: Option<usize>) -> Photo {
-    let slot = slot.filter(|_| augment.is_none());
+fn photo(sample: &Sample, augment: Option<Augment>) -> Photo {
+    let slot = sample.slot.filter(|_| augment.is_none());
     Photo { path: sample.path.clone(), label: sample.class as i64, augment, slot }
 }
 

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::cache::Cache;
+use half::f16;
+
+use super::cache::{Cache, Slot};
 use super::image::{Augment, load};
-use crate::autodiff::{Boundary, Network, StepOutput};
+use crate::autodiff::{Boundary, Network, StepOutput, Stored};
 use crate::bundle::Preprocess;
 use crate::error::Result;
 
@@ -17,7 +19,7 @@ pub(super) struct Photo {
     pub(super) label: i64,
     pub(super) augment: Option<Augment>,
     /// Its place in the cache.
-    pub(super) slot: Option<usize>,
+    pub(super) slot: Option<Slot>,
 }
 
 /// A micro-batch on its way through the network.
@@ -37,14 +39,17 @@ pub(super) struct Micro<T> {
 /// What all threads share.
 pub(super) struct Source {
     pub(super) preprocess: Preprocess,
-    pub(super) cache: Option<Cache>,
+    /// What is kept of photos that are trained on.
+    pub(super) rounded: Option<Cache<f16>>,
+    /// What is kept of photos that accuracy is measured on.
+    pub(super) exact: Option<Cache<f32>>,
     /// Micro-batches that have been read, whose memory is used again.
     spare: Mutex<Vec<Micro<StepOutput>>>,
 }
 
 impl Source {
-    pub(super) fn new(preprocess: Preprocess, cache: Option<Cache>) -> Self {
-        Source { preprocess, cache, spare: Mutex::default() }
+    pub(super) fn new(preprocess: Preprocess, rounded: Option<Cache<f16>>, exact: Option<Cache<f32>>) -> Self {
+        Source { preprocess, rounded, exact, spare: Mutex::default() }
     }
 
     /// A micro-batch of `photos` to be trained on.
@@ -114,14 +119,33 @@ impl Source {
 
     /// What the cache holds for a micro-batch of one photo.
     fn remembered(&self, network: &Network, photos: &[Photo]) -> Result<Option<Boundary>> {
-        let ([Photo { slot: Some(slot), .. }], Some(cache)) = (photos, &self.cache) else { return Ok(None) };
-        cache.read(*slot, |values| network.plan().boundary(values)).transpose()
+        fn read<T: Stored>(cache: Option<&Cache<T>>, slot: usize, network: &Network) -> Result<Option<Boundary>> {
+            let Some(cache) = cache else { return Ok(None) };
+            cache.read(slot, |values| network.plan().boundary(values)).transpose()
+        }
+        match photos {
+            [Photo { slot: Some(Slot::Rounded(slot)), .. }] => read(self.rounded.as_ref(), *slot, network),
+            [Photo { slot: Some(Slot::Exact(slot)), .. }] => read(self.exact.as_ref(), *slot, network),
+            _ => Ok(None),
+        }
     }
 
     /// Keeps a boundary, and gives it back as the cache will.
     fn remember(&self, network: &Network, photos: &[Photo], boundary: Boundary) -> Result<Boundary> {
-        let ([Photo { slot: Some(slot), .. }], Some(cache)) = (photos, &self.cache) else { return Ok(boundary) };
-        cache.write(*slot, |values| boundary.round_to(values), |values| network.plan().boundary(values))
+        fn write<T: Stored>(
+            cache: Option<&Cache<T>>,
+            slot: usize,
+            network: &Network,
+            boundary: Boundary,
+        ) -> Result<Boundary> {
+            let Some(cache) = cache else { return Ok(boundary) };
+            cache.write(slot, |values| boundary.round_to(values), |values| network.plan().boundary(values))
+        }
+        match photos {
+            [Photo { slot: Some(Slot::Rounded(slot)), .. }] => write(self.rounded.as_ref(), *slot, network, boundary),
+            [Photo { slot: Some(Slot::Exact(slot)), .. }] => write(self.exact.as_ref(), *slot, network, boundary),
+            _ => Ok(boundary),
+        }
     }
 }
 

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
-use super::cache::CachePlace;
+use super::cache::{CachePlace, Slot};
 use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::gate::Gate;
 use super::lesson::{Lesson, Observer, Outcome, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
-use super::metrics::Journal;
+use super::metrics::{Journal, Taken};
 use super::plan::{Plan, plan};
 use super::runner::{Means, Runner};
 use super::store::{Record, Store, diverged};
@@ -35,6 +35,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     check_output(output)?;
     refuse_among_photos(output, lesson)?;
     let (mut data, validation) = datasets(lesson)?;
+    data.number(Slot::Rounded);
     let settings = lesson.method.settings();
     let start = lesson.start.unwrap_or(settings.start);
     let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
@@ -59,10 +60,11 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         journal.evaluation(0, evaluation.accuracy)?;
     }
     if validation.is_none() {
-        runner.drop_prefix();
+        runner.drop_prefix(data.samples.len());
     }
-    let steps = if settings.trains_head { plan.steps } else { 0 };
-    let ran = run_steps(&mut runner, &data, lesson, &plan.cut_to(steps), &mut record, &mut journal, observer)?;
+    let plan = plan.cut_to(if settings.trains_head { plan.steps } else { 0 });
+    let steps = plan.steps;
+    let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, &mut journal, observer)?;
     let after = match (&validation, steps) {
         (Some(v), 1..) => Some(runner.evaluate(v, "after", observer)?),
         _ => before.clone(),
@@ -91,7 +93,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         startup_ms,
         step_ms_median: median(ran.step_ms),
         threads: forecast.threads,
-        cache_bytes: runner.cache_bytes(),
+        cache_bytes: runner.cache_bytes(data.samples.len()),
         peak_rss_bytes: peak_rss_bytes(),
         planned_peak_bytes: forecast.peak_rss_bytes,
         planned: forecast,
@@ -153,7 +155,7 @@ fn runner(
         if smallest > limit {
             continue;
         }
-        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: cached };
+        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: cached, measured: 0 };
         let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
         let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds, largest.clone()))?;
         smallest = forecast.peak_rss_bytes.unwrap_or(0);
@@ -187,7 +189,11 @@ fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     Ok(())
 }
 
-fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
+/// The photos to train on, and those to measure accuracy on.
+///
+/// # Errors
+/// `Data` where a folder cannot be used, `Mismatch` where their classes differ.
+pub(super) fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
     let data = Dataset::open(&lesson.data)?;
     data.require_trainable()?;
     match &lesson.validation {
@@ -221,18 +227,32 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
 const STEPS_AHEAD: usize = 1 << 16;
 
 /// What the steps leave behind.
-struct Ran {
-    last_epoch_loss: Option<f32>,
-    step_ms: Vec<f64>,
+#[derive(Default)]
+pub(super) struct Ran {
+    pub(super) last_epoch_loss: Option<f32>,
+    pub(super) step_ms: Vec<f64>,
 }
 
-fn run_steps(
+/// Looks on after every step.
+pub(super) trait Witness {
+    /// One step has been taken. What `runner` is asked here must not change what it trains.
+    ///
+    /// # Errors
+    /// Its own: they end the lesson.
+    fn saw(&mut self, taken: &Taken, runner: &mut Runner) -> Result<()>;
+}
+
+/// Trains an imprinted adapter on `data` as planned.
+///
+/// # Errors
+/// `Diverged` where the loss or a trained value stops being a number; those of `witness`.
+pub(super) fn run_steps(
     runner: &mut Runner,
     data: &Dataset,
     lesson: &Lesson,
     plan: &Plan,
     record: &mut Record,
-    journal: &mut Journal,
+    witness: &mut dyn Witness,
     observer: &mut Observer,
 ) -> Result<Ran> {
     let expected = usize::try_from(plan.steps).unwrap_or(0).min(STEPS_AHEAD);
@@ -240,7 +260,7 @@ fn run_steps(
     if plan.steps == 0 {
         return Ok(ran);
     }
-    let (schedules, mut gate) = (plan.schedules(), Gate::new());
+    let mut gate = Gate::new(plan);
     observer(Progress::Begin { phase: "train", total: plan.steps });
     let (mut epoch, mut photos, mut at) = (0, Vec::new(), 0..0);
     let mut epoch_loss = Mean::default();
@@ -263,16 +283,14 @@ fn run_steps(
             return Err(diverged(step + 1, NO_NUMBER));
         }
         let update = Instant::now();
-        let rates = schedules.map(|schedule| schedule.rate(step));
+        let rates = gate.rates(step, plan, gradients.loss);
         runner.update(&gradients, rates)?;
-        if plan.notes_importance(step) {
-            journal.importance(step + 1, &mut runner.adapter_mut())?;
-        }
         gate.after_step(step, plan, gradients.loss, &mut runner.adapter_mut(), &mut record.events)?;
         record.steps = step + 1;
         ran.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
         epoch_loss.add(&gradients);
-        journal.step(step + 1, epoch - 1, &gradients, rates)?;
+        let noted = plan.notes_importance(step);
+        witness.saw(&Taken { step: step + 1, epoch: epoch - 1, gradients: &gradients, rates, noted }, runner)?;
         observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
     }
     observer(Progress::End);
