@@ -9,6 +9,7 @@ mod inspect;
 mod output;
 mod pack;
 mod predict;
+mod simulate;
 mod train;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Predict(args) => predict::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Simulate(args) => simulate::run(args, output),
         Command::Demo => demo::run(output),
     }
 }

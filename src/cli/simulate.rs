@@ -1,0 +1,257 @@
+//! `srlora simulate`.
+
+use super::args::SimulateArgs;
+use super::output::{Meter, Output, count, percent, size};
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{
+    CachePlace, Cause, Cut, Cuts, Device, Length, Lesson, Phase, Point, Simulation, Validation, simulate,
+};
+
+pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
+    let device = Device::find(&args.profile)?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
+    let mut meter = Meter::new();
+    let mut show = |progress: crate::session::Progress| meter.show(progress);
+    let report = simulate(&bundle, &lesson(args), &device, &cuts, args.output.as_deref(), &mut show)?;
+    meter.end();
+    output.result(&report, describe)?;
+    match (report.ram.excess, report.finishes) {
+        (Some(excess), _) => {
+            let message = format!(
+                "the lesson took more than its cap of {}, first seen {}; the device would have killed it",
+                size(report.ram.cap_bytes),
+                place(excess.phase, excess.step)
+            );
+            Err(Error::new(ErrorKind::Memory, &report.device, message))
+        }
+        (None, false) => {
+            let message = "the lesson is longer than the device's time with power, and cannot be taken up where it stopped; take \
+                           fewer --steps, more --threads, or a smaller network";
+            Err(Error::new(ErrorKind::Device, &report.device, message))
+        }
+        (None, true) => Ok(()),
+    }
+}
+
+fn lesson(args: &SimulateArgs) -> Lesson {
+    let validation = match (&args.val, args.val_split) {
+        (Some(folder), _) => Validation::Folder(folder.clone()),
+        (None, Some(share)) => Validation::Split(share),
+        (None, None) => Validation::None,
+    };
+    let defaults = Lesson::new(args.data.clone());
+    Lesson {
+        validation,
+        method: args.method.into(),
+        length: match (args.epochs, args.steps) {
+            (_, Some(steps)) => Length::Steps(steps),
+            (Some(epochs), None) => Length::Epochs(epochs),
+            (None, None) => defaults.length,
+        },
+        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
+        seed: args.seed,
+        threads: args.threads as usize,
+        cache: args.cache.into(),
+        ram_limit: args.ram_limit,
+        ..defaults
+    }
+}
+
+fn describe(report: &Simulation) -> String {
+    [head(report), time(report), memory(report), flash(report), energy(report), curve(report), cuts(report)].concat()
+}
+
+/// A line with its word in the first column.
+fn line(word: &str, text: &str) -> String {
+    format!("{word:<10}{text}\n")
+}
+
+fn head(report: &Simulation) -> String {
+    let train = &report.train;
+    let (arch, cores, threads) = (report.arch.name(), report.cores, count(train.threads, "thread"));
+    let photos = match train.val_images {
+        0 => count(train.train_images, "photo"),
+        kept => format!("{} + {kept} to measure", count(train.train_images, "photo")),
+    };
+    let mut text = format!("{}, simulated: {arch}, {threads} on {cores} cores\n", report.device);
+    let classes = count(train.classes.len(), "class");
+    text += &format!("{}, {} steps, seed {}: {classes}, {photos}\n\n", train.method, train.steps, train.seed);
+    text
+}
+
+fn time(report: &Simulation) -> String {
+    let (time, steps) = (&report.time, report.train.steps);
+    let ends = if report.finishes { "" } else { ", and never ends" };
+    let mut text = line(
+        "time",
+        &format!("about {}{ends}   (an estimate: nothing was measured on the device)", span(report.seconds)),
+    );
+    let each = if steps > 0 { format!("{} a step", span(time.train / steps as f64)) } else { String::new() };
+    let rows = [
+        ("start", time.start, String::new()),
+        ("imprint", time.imprint, count(report.train.train_images, "photo")),
+        ("accuracy", time.accuracy, String::new()),
+        ("train", time.train, each),
+        ("save", time.save, String::new()),
+    ];
+    for (word, seconds, note) in rows.into_iter().filter(|(_, seconds, _)| *seconds > 0.0) {
+        text += line("", &format!("{word:<9}{:>9}  {note}", span(seconds))).trim_end();
+        text += "\n";
+    }
+    let mut parts = vec![format!("computing {}", span(time.computing)), format!("decoding {}", span(time.decoding))];
+    parts.push(format!("writing {}", span(time.writing)));
+    if time.throttled > 0.0 {
+        parts.push(format!("throttled {} longer", span(time.throttled)));
+    }
+    text += &line("", &parts.join(", "));
+    let host = &report.host;
+    let ratio = host.gflops / host.device_gflops;
+    text + &line(
+        "",
+        &format!(
+            "from {} of processor time here; a core here does {:.0} GFLOP/s, there {:.1}: {ratio:.0} times slower",
+            span(host.processor_ms / 1e3),
+            host.gflops,
+            host.device_gflops
+        ),
+    )
+}
+
+fn memory(report: &Simulation) -> String {
+    let ram = &report.ram;
+    let (cap, total) = (size(ram.cap_bytes), size(ram.total_bytes));
+    let Some(peak) = ram.peak_bytes else { return line("memory", &format!("not told by this system; cap {cap}")) };
+    let planned = ram.planned_bytes.map_or_else(String::new, |bytes| format!(", {} planned", size(bytes)));
+    let verdict = match ram.excess {
+        None => "fits",
+        Some(_) => "TOO MUCH",
+    };
+    let again = if report.train.planned.recompute { ", activations computed again" } else { "" };
+    line("memory", &format!("{} at most{planned}, of {cap} free ({total} in all): {verdict}{again}", size(peak)))
+}
+
+fn flash(report: &Simulation) -> String {
+    let flash = &report.flash;
+    let written = &flash.lesson;
+    let generations: u64 = written.generations.iter().sum();
+    let mut parts = vec![format!("{} {}", count(written.generations.len(), "generation"), size(generations))];
+    if written.cache > 0 {
+        parts.push(format!("cache {}", size(written.cache)));
+    }
+    parts.push(format!("journal {}", size(written.journal)));
+    let mut text = line("flash", &format!("{} written a lesson: {}", size(written.total()), parts.join(", ")));
+    if !report.cuts.is_empty() {
+        text += &line("", &format!("{} with the attempts that were cut", size(flash.written_bytes)));
+    }
+    let lifetime = flash.endurance_bytes / 1e12;
+    let (wear, lessons) = (flash.wear * 100.0, grouped(flash.lessons_until_worn));
+    text += &line("", &format!("{wear:.5} % of the {lifetime:.1} TB that it can take: worn after {lessons} lessons"));
+    if flash.cache_fits_in_ram && report.train.planned.cache == CachePlace::Disk {
+        let without = size(written.total() - written.cache);
+        text += &line("", &format!("with --cache ram only {without}: the cache would fit in memory"));
+    }
+    text
+}
+
+fn energy(report: &Simulation) -> String {
+    let (Some(energy), Some(watts)) = (report.energy_wh, report.mean_w) else { return String::new() };
+    line("energy", &format!("{energy:.2} Wh at {watts:.1} W, idle power included"))
+}
+
+fn curve(report: &Simulation) -> String {
+    let mut text =
+        format!("\n{:>10}  {:>6}  {:>10}  {:>11}  {:>6}\n", "at", "step", "validation", "own batches", "loss");
+    let shown = |share: Option<f64>| share.map_or_else(String::new, percent);
+    for point in &report.curve {
+        let Point { at_s, step, val_accuracy, batch_accuracy, loss, generation } = point;
+        let loss = loss.map_or_else(String::new, |loss| format!("{loss:.3}"));
+        let kept = generation.map_or_else(String::new, |n| format!("  generation {n}"));
+        let (at, val, own) = (span(*at_s), shown(*val_accuracy), shown(*batch_accuracy));
+        text += format!("{at:>10}  {step:>6}  {val:>10}  {own:>11}  {loss:>6}{kept}").trim_end();
+        text += "\n";
+    }
+    if report.curve.is_empty() { String::new() } else { text }
+}
+
+fn cuts(report: &Simulation) -> String {
+    if report.cuts.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n".to_owned();
+    for cut in &report.cuts {
+        let Cut { cause, at_s, phase, step, saving, generation, lost_s, .. } = cut;
+        let what = match cause {
+            Cause::Cut => "power cut",
+            Cause::Schedule => "power off",
+        };
+        let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
+        let left = match generation {
+            None => "no store yet".to_owned(),
+            Some(n) => format!("generation {n} survives{}", accuracy(report, *n)),
+        };
+        text += &format!("{what} at {}, {place}: {left}; {} of work lost\n", span(*at_s), span(*lost_s));
+    }
+    text += "A lesson that was cut cannot be taken up where it stopped: it starts afresh, with another store.\n";
+    text
+}
+
+/// ", 72.0 %", where the accuracy of a generation is known.
+fn accuracy(report: &Simulation, generation: u64) -> String {
+    let measured = match generation {
+        1 => report.train.val_accuracy_before,
+        n if n == report.train.generation => report.train.val_accuracy,
+        _ => None,
+    };
+    measured.map_or_else(String::new, |share| format!(" ({})", percent(share)))
+}
+
+fn place(phase: Phase, step: u64) -> String {
+    match (phase, step) {
+        (Phase::Start, _) => "while starting".to_owned(),
+        (Phase::Imprint, _) => "while imprinting".to_owned(),
+        (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
+        (_, 0) => "before the first step".to_owned(),
+        (_, step) => format!("after step {step}"),
+    }
+}
+
+/// 754 s as "12.6 min".
+fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.9995 => format!("{:.0} ms", s * 1e3),
+        s if s < 99.5 => format!("{s:.1} s"),
+        s if s < 99.5 * 60.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// 300000 as "300 000", two leading digits kept.
+fn grouped(number: f64) -> String {
+    if !number.is_finite() {
+        return "any number of".to_owned();
+    }
+    let unit = 10f64.powi((number.max(1.0).log10() as i32 - 1).max(0));
+    let digits = format!("{:.0}", (number / unit).round() * unit);
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_large_numbers_read_well() {
+        assert_eq!([0.0123, 4.26, 754.0, 9000.0].map(span), ["12 ms", "4.3 s", "12.6 min", "2.5 h"]);
+        assert_eq!([7.0, 93.0, 1234.0, 293_472.0].map(grouped), ["7", "93", "1 200", "290 000"]);
+        assert_eq!(grouped(f64::INFINITY), "any number of");
+    }
+}
