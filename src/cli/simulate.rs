@@ -82,18 +82,27 @@ fn head(report: &Simulation) -> String {
 }
 
 fn time(report: &Simulation) -> String {
-    let (time, steps) = (&report.time, report.train.steps);
-    let ends = if report.finishes { "" } else { ", and never ends" };
-    let mut text = line(
-        "time",
-        &format!("about {}{ends}   (an estimate: nothing was measured on the device)", span(report.seconds)),
-    );
-    let each = if steps > 0 { format!("{} a step", span(time.train / steps as f64)) } else { String::new() };
+    let (time, train) = (&report.time, &report.train);
+    let whole = time.start + time.imprint + time.accuracy + time.train + time.save;
+    let told = match (report.finishes, report.cuts.len()) {
+        (true, 0) => format!("about {}", span(report.seconds)),
+        (true, cuts) => {
+            format!("about {} in {} attempts, {} without cuts", span(report.seconds), cuts + 1, span(whole))
+        }
+        (false, _) => format!("about {} without a break, if there were no cuts: it never ends", span(whole)),
+    };
+    let mut text =
+        line("time", &format!("{told}   (estimate, nothing measured on the device: within a factor of 2 or 3)"));
+    let each = |seconds: f64, count: u64, noun: &str| match count {
+        0 => String::new(),
+        count => format!("{count} x {} a {noun}", span(seconds / count as f64)),
+    };
+    let measured = train.val_images as u64 * if train.steps > 0 { 2 } else { 1 };
     let rows = [
         ("start", time.start, String::new()),
-        ("imprint", time.imprint, count(report.train.train_images, "photo")),
-        ("accuracy", time.accuracy, String::new()),
-        ("train", time.train, each),
+        ("imprint", time.imprint, each(time.imprint, train.train_images as u64, "photo")),
+        ("accuracy", time.accuracy, each(time.accuracy, measured, "photo")),
+        ("train", time.train, each(time.train, train.steps, "step")),
         ("save", time.save, String::new()),
     ];
     for (word, seconds, note) in rows.into_iter().filter(|(_, seconds, _)| *seconds > 0.0) {
@@ -103,20 +112,13 @@ fn time(report: &Simulation) -> String {
     let mut parts = vec![format!("computing {}", span(time.computing)), format!("decoding {}", span(time.decoding))];
     parts.push(format!("writing {}", span(time.writing)));
     if time.throttled > 0.0 {
-        parts.push(format!("throttled {} longer", span(time.throttled)));
+        parts.push(format!("{} longer by heat", span(time.throttled)));
     }
-    text += &line("", &parts.join(", "));
+    text += &line("", &format!("of it {}", parts.join(", ")));
     let host = &report.host;
-    let ratio = host.gflops / host.device_gflops;
-    text + &line(
-        "",
-        &format!(
-            "from {} of processor time here; a core here does {:.0} GFLOP/s, there {:.1}: {ratio:.0} times slower",
-            span(host.processor_ms / 1e3),
-            host.gflops,
-            host.device_gflops
-        ),
-    )
+    let (ratio, spent) = (host.gflops / host.device_gflops, span(host.processor_ms / 1e3));
+    let cores = format!("a core here does {:.0} GFLOP/s, there {:.1}", host.gflops, host.device_gflops);
+    text + &line("", &format!("from {spent} of processor time here, {ratio:.0} times slower there: {cores}"))
 }
 
 fn memory(report: &Simulation) -> String {
@@ -157,12 +159,13 @@ fn flash(report: &Simulation) -> String {
 
 fn energy(report: &Simulation) -> String {
     let (Some(energy), Some(watts)) = (report.energy_wh, report.mean_w) else { return String::new() };
-    line("energy", &format!("{energy:.2} Wh at {watts:.1} W, idle power included"))
+    let energy = if energy < 0.1 { format!("{:.1} mWh", energy * 1e3) } else { format!("{energy:.2} Wh") };
+    line("energy", &format!("{energy} at {watts:.1} W, idle power included"))
 }
 
 fn curve(report: &Simulation) -> String {
     let mut text =
-        format!("\n{:>10}  {:>6}  {:>10}  {:>11}  {:>6}\n", "at", "step", "validation", "own batches", "loss");
+        format!("\n{:>10}  {:>6}  {:>10}  {:>11}  {:>6}\n", "at", "step", "validation", "its batches", "loss");
     let shown = |share: Option<f64>| share.map_or_else(String::new, percent);
     for point in &report.curve {
         let Point { at_s, step, val_accuracy, batch_accuracy, loss, generation } = point;
@@ -181,7 +184,7 @@ fn cuts(report: &Simulation) -> String {
     }
     let mut text = "\n".to_owned();
     for cut in &report.cuts {
-        let Cut { cause, at_s, phase, step, saving, generation, lost_s, .. } = cut;
+        let Cut { cause, at_s, phase, step, saving, generation, lost_steps, lost_s } = cut;
         let what = match cause {
             Cause::Cut => "power cut",
             Cause::Schedule => "power off",
@@ -191,7 +194,12 @@ fn cuts(report: &Simulation) -> String {
             None => "no store yet".to_owned(),
             Some(n) => format!("generation {n} survives{}", accuracy(report, *n)),
         };
-        text += &format!("{what} at {}, {place}: {left}; {} of work lost\n", span(*at_s), span(*lost_s));
+        text += &format!(
+            "{what} at {}, {place}: {left}; {} and {} of work lost\n",
+            span(*at_s),
+            count(usize::try_from(*lost_steps).unwrap_or(usize::MAX), "step"),
+            span(*lost_s)
+        );
     }
     text += "A lesson that was cut cannot be taken up where it stopped: it starts afresh, with another store.\n";
     text
