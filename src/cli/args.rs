@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
-use crate::session::{CachePlace, CutAt};
+use crate::session::CachePlace;
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
 ///
@@ -42,6 +43,12 @@ pub(super) enum Command {
     /// Time the forward pass and the training step on this machine.
     Bench(BenchArgs),
     /// Try a lesson under a device's limits: time, memory, wear, energy, power cuts.
+    ///
+    /// The lesson really runs, here, within the device's free memory; its result is the one that `train` would give. Its time on
+    /// the device is an estimate: this machine's processor time, by the speed of a core here and there at a large product; photos
+    /// by pixels a second and writes by bytes a second; spread over its threads, longer by the profile's throttling, within its
+    /// hours with power. Expect it to be right within a factor of three. Wear counts the bytes of files; what the file system and
+    /// the card add is not in it.
     Simulate(SimulateArgs),
     /// Personalize the network that comes with the program, on photos that come with it.
     Demo,
@@ -201,63 +208,6 @@ pub(super) struct BenchArgs {
     pub(super) profile: bool,
 }
 
-/// Try a lesson under a device's limits: time, memory, wear, energy, power cuts.
-///
-/// The lesson really runs, here, within the device's free memory; its result is the one that `train` would give. Its time is then
-/// an estimate: this machine's processor time, by the speed of a core here and there at a large product; photos by pixels a second,
-/// writes by bytes a second; longer by the profile's throttling, spread over its threads, within its hours with power. Expect it
-/// to be right within a factor of two or three. Wear counts the bytes of files; what the file system and the card add is not in it.
-#[derive(Debug, Args)]
-pub(super) struct SimulateArgs {
-    /// What `pack` wrote.
-    pub(super) bundle: PathBuf,
-    /// The device: pi-zero-2w, pi-4, pi-5, jetson-nano, jetson-orin-nano, or a TOML file of the same form.
-    #[arg(long, value_name = "NAME|FILE")]
-    pub(super) profile: String,
-    /// One folder per class, with JPEG or PNG files.
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: PathBuf,
-    /// Keep the store that the lesson writes; it must not exist yet [default: it is removed].
-    #[arg(short, long, value_name = "STORE")]
-    pub(super) output: Option<PathBuf>,
-    /// Photos to measure accuracy on, arranged as --data.
-    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
-    pub(super) val: Option<PathBuf>,
-    /// Or: the share of each class of --data to keep aside for that.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub(super) val_split: Option<f64>,
-    /// What is trained, and how.
-    #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
-    pub(super) method: MethodArg,
-    /// Passes over the photos [default: 15].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
-    pub(super) epochs: Option<u32>,
-    /// Or: batches in all.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) steps: Option<u32>,
-    /// Photos per step [default: 16].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch: Option<u32>,
-    /// As of `train`; decides the random cuts, too.
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// Threads that photos are run on, up to the device's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) threads: u32,
-    /// Memory that the lesson may take [default: what the profile says is free].
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
-    pub(super) ram_limit: Option<u64>,
-    /// As of `train`; on disk it is written to the device's flash.
-    #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
-    pub(super) cache: CacheArg,
-    /// Cut the power after these steps, or half-way through `imprint` or `save`; each strikes one attempt.
-    #[arg(long, value_name = "STEP,...", value_delimiter = ',', value_parser = parse_cut)]
-    pub(super) cut_at: Vec<CutAt>,
-    /// Cut the power so many times at random.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
-    pub(super) cuts: u32,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CacheArg {
     /// In a file without a name beside the store; it vanishes with the run.
@@ -370,17 +320,8 @@ pub(super) enum Switch {
     Off,
 }
 
-/// imprint, save, or a step.
-fn parse_cut(text: &str) -> Result<CutAt, String> {
-    match text {
-        "imprint" => Ok(CutAt::Imprint),
-        "save" => Ok(CutAt::Save),
-        step => step.parse().map(CutAt::Step).map_err(|_| "write a step, `imprint` or `save`".to_owned()),
-    }
-}
-
 /// 64MiB, 1.5GiB, 800KiB.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
     let parsed = units.iter().find_map(|(unit, power)| Some((text.strip_suffix(unit)?.trim().parse::<f64>(), power)));
     match parsed {
@@ -414,7 +355,7 @@ fn parse_range(text: &str) -> Result<f32, String> {
     }
 }
 
-fn parse_share(text: &str) -> Result<f64, String> {
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|s| *s > 0.0 && *s < 1.0);
     share.ok_or_else(|| "write a share between 0 and 1, for instance 0.2".into())
 }

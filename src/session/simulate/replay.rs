@@ -161,7 +161,7 @@ impl<'t> Timeline<'t> {
             let end = ours.unwrap_or(self.total());
             let (work, cause) = match (ours, wall(end) > left_s) {
                 (Some(work), _) => (work, Some(Cause::Cut)),
-                (None, true) => (self.work_in(&wall, before, left_s), Some(Cause::Schedule)),
+                (None, true) => (self.work_in(wall, before, left_s), Some(Cause::Schedule)),
                 (None, false) => (end, None),
             };
             let fresh = left_s == on_s;

@@ -29,3 +29,21 @@ pub(super) fn after_cut(store: &Path, durable: u64, saving: bool) -> Result<Opti
     }
     Ok(Some(Store::open(place.path())?.current()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Container, Kind};
+
+    #[test]
+    fn half_a_generation_is_passed_over_for_the_one_before() {
+        let store = tempfile::tempdir().unwrap();
+        for number in [1, 2] {
+            let mut container = Container::new(Kind::Store);
+            container.insert_u32("head/age", &[1], vec![number]).unwrap();
+            container.write_new(&file(store.path(), number.into())).unwrap();
+        }
+        let left = |durable, saving| after_cut(store.path(), durable, saving).unwrap();
+        assert_eq!([left(0, true), left(1, false), left(1, true), left(2, false)], [None, Some(1), Some(1), Some(2)]);
+    }
+}

@@ -165,3 +165,48 @@ impl<'r> Recorder<'r> {
         trace
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_is_known_by_what_it_tells_and_what_it_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(folder.path(), u64::MAX);
+        let begin = |phase| Progress::Begin { phase, total: 1 };
+        let step = |step| Progress::Step { step, loss: 0.5, accuracy: 1.0 };
+        for progress in [begin("a"), Progress::Advance, Progress::Warning("w"), Progress::End] {
+            recorder.see(&progress);
+        }
+        recorder.see(&begin("b"));
+        recorder.see(&Progress::Advance);
+        recorder.see(&Progress::End);
+        fs::write(file(folder.path(), 1), [0; 7]).unwrap();
+        recorder.see(&begin("c"));
+        recorder.see(&step(1));
+        fs::write(file(folder.path(), 2), [0; 9]).unwrap();
+        recorder.see(&step(2));
+        let seen = recorder.trace.pieces.iter().map(|piece| (piece.phase, piece.step, piece.bytes, piece.generation));
+        let expected = [
+            (Phase::Start, 0, 0.0, None),
+            (Phase::Imprint, 0, 0.0, None),
+            (Phase::Save, 0, 0.0, None),
+            (Phase::Accuracy, 0, 0.0, None),
+            (Phase::Save, 0, 7.0, Some(1)),
+            (Phase::Train, 1, 0.0, None),
+            (Phase::Train, 2, 9.0, Some(2)),
+        ];
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+        assert_eq!((recorder.trace.written.generations, recorder.trace.excess), (vec![7, 9], None));
+    }
+
+    #[test]
+    fn the_first_moment_above_the_cap_is_noted() {
+        let mut recorder = Recorder::new(Path::new("nowhere"), 1);
+        recorder.see(&Progress::Begin { phase: "a", total: 1 });
+        recorder.see(&Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 });
+        let expected = peak_rss_bytes().map(|_| Excess { phase: Phase::Start, step: 0 });
+        assert_eq!(recorder.trace.excess, expected);
+    }
+}
