@@ -150,7 +150,7 @@ impl Device {
     /// Reads a profile; `subject` is what errors call it.
     fn parse(text: &str, subject: &str) -> Result<Self> {
         let device: Device = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let what = e.message().replace('\n', " ");
             Error::new(ErrorKind::Usage, subject, format_args!("line {line}: {what}"))
         })?;
