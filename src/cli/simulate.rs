@@ -180,9 +180,10 @@ fn memory(report: &Simulation) -> String {
     let (cap, total) = (size(ram.cap_bytes), size(ram.total_bytes));
     let Some(peak) = ram.peak_bytes else { return line("memory", &format!("not told by this system; cap {cap}")) };
     let planned = ram.planned_bytes.map_or_else(String::new, |bytes| format!(", {} planned", size(bytes)));
-    let verdict = match ram.excess {
-        None => "fits",
-        Some(_) => "TOO MUCH",
+    let verdict = match (ram.excess, ram.planned_bytes) {
+        (Some(_), _) => "TOO MUCH",
+        (None, Some(planned)) if peak > planned => "fits, though above the plan",
+        (None, _) => "fits",
     };
     let again = if report.train.planned.recompute { ", activations computed again" } else { "" };
     line("memory", &format!("{} at most{planned}, of {cap} free ({total} in all): {verdict}{again}", size(peak)))
