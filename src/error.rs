@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Image,
     /// A memory limit that the work cannot be done in.
     Memory,
+    /// A device that the work cannot be done on.
+    Device,
     /// The loss stopped being a number.
     Diverged,
     /// A state that the library itself should have ruled out.

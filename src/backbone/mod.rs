@@ -41,6 +41,7 @@ pub use encode::{Precision, encode};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
 pub use plan::NodeCost;
+pub(crate) use sites::nearest;
 pub use sites::{Ineligible, Selection, Site};
 
 /// What the frozen network costs in memory.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
@@ -50,6 +51,14 @@ pub(super) enum Command {
     /// photos, which all methods share, and random starts where there are some; so differences are taken seed by seed.
     /// Photos are decoded, and the frozen part is run, once for all methods with pairs and once for those without.
     Compare(CompareArgs),
+    /// Try a lesson under a device's limits: time, memory, wear, energy, power cuts.
+    ///
+    /// The lesson really runs, here, within the device's free memory; its result is the one that `train` would give. Its time on
+    /// the device is an estimate: this machine's processor time, by the speed of a core here and there at a large product; photos
+    /// by pixels a second and writes by bytes a second; spread over its threads, longer by the profile's throttling, within its
+    /// hours with power. Expect it to be right within a factor of three. Wear counts the bytes of files; what the file system and
+    /// the card add is not in it.
+    Simulate(SimulateArgs),
     /// Personalize the network that comes with the program, on photos that come with it.
     Demo,
 }
@@ -400,7 +409,7 @@ pub(super) enum Switch {
 }
 
 /// 64MiB, 1.5GiB, 800KiB.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
     let parsed = units.iter().find_map(|(unit, power)| Some((text.strip_suffix(unit)?.trim().parse::<f64>(), power)));
     match parsed {
@@ -434,7 +443,7 @@ fn parse_range(text: &str) -> Result<f32, String> {
     }
 }
 
-fn parse_share(text: &str) -> Result<f64, String> {
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|s| *s > 0.0 && *s < 1.0);
     share.ok_or_else(|| "write a share between 0 and 1, for instance 0.2".into())
 }

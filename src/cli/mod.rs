@@ -11,6 +11,7 @@ mod output;
 mod pack;
 mod picture;
 mod predict;
+mod simulate;
 mod train;
 
 use std::path::Path;
@@ -49,6 +50,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Inspect(args) => inspect::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Compare(args) => compare::run(args, output),
+        Command::Simulate(args) => simulate::run(args, output),
         Command::Demo => demo::run(output),
     }
 }

@@ -82,6 +82,12 @@ pub(super) fn footprint(path: &Path) -> Option<u64> {
     Some(len + decoded + if progressive { 6 * pixels } else { 0 })
 }
 
+/// Pixels of a photo as it is stored. `None` where it cannot be read.
+pub(super) fn pixels(path: &Path) -> Option<u64> {
+    let (width, height) = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
+    Some(u64::from(width) * u64::from(height))
+}
+
 /// What is wrong with a photo, in plain words.
 type Plain<T> = core::result::Result<T, String>;
 

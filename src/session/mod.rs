@@ -19,6 +19,7 @@ mod plan;
 mod predict;
 mod profile;
 mod runner;
+mod simulate;
 mod source;
 mod store;
 mod train;
@@ -36,5 +37,9 @@ pub use memory::peak_rss_bytes;
 pub use metrics::JOURNAL;
 pub use predict::{Classifier, Guess, Prediction};
 pub use profile::{OpCost, Profile};
+pub use simulate::{
+    Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, Ram, RamUse,
+    Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
+};
 pub use store::{Record, Store};
 pub use train::train;

@@ -75,7 +75,7 @@ pub(super) fn profile(network: &mut Network, images: &[f32]) -> Result<Profile> 
 }
 
 /// What a product of two large matrices reaches on this machine.
-fn peak_gflops() -> f64 {
+pub(super) fn peak_gflops() -> f64 {
     let matrix = |phase: f32| Mat::from_fn(SIDE, SIDE, |i, j| ((i * SIDE + j) as f32 + phase).sin());
     let (a, b, mut c) = (matrix(0.0), matrix(0.5), Mat::<f32>::zeros(SIDE, SIDE));
     let mut best = f64::INFINITY;

@@ -254,7 +254,8 @@ fn read(path: &Path) -> Result<Container<'static>> {
     }
 }
 
-fn file(store: &Path, number: u64) -> PathBuf {
+/// Where a generation lies.
+pub(super) fn file(store: &Path, number: u64) -> PathBuf {
     store.join(format!("{PREFIX}{number:06}{SUFFIX}"))
 }
 

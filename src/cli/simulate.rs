@@ -1,0 +1,329 @@
+//! `srlora simulate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::{CacheArg, MethodArg, parse_bytes, parse_share};
+use super::output::{Meter, Output, count, percent, size};
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{
+    CachePlace, Cause, Cut, CutAt, Cuts, Device, Length, Lesson, Phase, Point, Simulation, Validation, simulate,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    /// The device: pi-zero-2w, pi-4, pi-5, jetson-nano, jetson-orin-nano, or a TOML file of the same form.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(super) profile: String,
+    /// One folder per class, with JPEG or PNG files.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// Keep the store that the lesson writes; it must not exist yet [default: it is removed].
+    #[arg(short, long, value_name = "STORE")]
+    pub(super) output: Option<PathBuf>,
+    /// Photos to measure accuracy on, arranged as --data.
+    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
+    pub(super) val: Option<PathBuf>,
+    /// Or: the share of each class of --data to keep aside for that.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(super) val_split: Option<f64>,
+    /// What is trained, and how.
+    #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
+    pub(super) method: MethodArg,
+    /// Passes over the photos [default: 15].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
+    pub(super) epochs: Option<u32>,
+    /// Or: batches in all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) steps: Option<u32>,
+    /// Photos per step [default: 16].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: Option<u32>,
+    /// As of `train`; decides the random cuts, too.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Threads that photos are run on, up to the device's cores.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) threads: u32,
+    /// Memory that the lesson may take [default: what the profile says is free].
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) ram_limit: Option<u64>,
+    /// As of `train`; on disk it is written to the device's flash.
+    #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
+    pub(super) cache: CacheArg,
+    /// Cut the power after these steps, or half-way through `imprint` or `save`; each strikes one attempt.
+    #[arg(long, value_name = "STEP,...", value_delimiter = ',', value_parser = parse_cut)]
+    pub(super) cut_at: Vec<CutAt>,
+    /// Cut the power so many times at random.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(super) cuts: u32,
+}
+
+pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
+    let device = Device::find(&args.profile)?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
+    let mut meter = Meter::new();
+    let mut show = |progress: crate::session::Progress| meter.show(progress);
+    let report = simulate(&bundle, &lesson(args), &device, &cuts, args.output.as_deref(), &mut show)?;
+    meter.end();
+    output.result(&report, describe)?;
+    match (report.ram.excess, report.finishes) {
+        (Some(excess), _) => {
+            let message = format!(
+                "the lesson took more than its cap of {}, first seen {}; the device would have killed it",
+                size(report.ram.cap_bytes),
+                place(excess.phase, excess.step)
+            );
+            Err(Error::new(ErrorKind::Memory, &report.device, message))
+        }
+        (None, false) => {
+            let message = "the lesson is longer than the device's time with power, and cannot be taken up where it stopped; take \
+                           fewer --steps, more --threads, or a smaller network";
+            Err(Error::new(ErrorKind::Device, &report.device, message))
+        }
+        (None, true) => Ok(()),
+    }
+}
+
+fn lesson(args: &SimulateArgs) -> Lesson {
+    let validation = match (&args.val, args.val_split) {
+        (Some(folder), _) => Validation::Folder(folder.clone()),
+        (None, Some(share)) => Validation::Split(share),
+        (None, None) => Validation::None,
+    };
+    let defaults = Lesson::new(args.data.clone());
+    Lesson {
+        validation,
+        method: args.method.into(),
+        length: match (args.epochs, args.steps) {
+            (_, Some(steps)) => Length::Steps(steps),
+            (Some(epochs), None) => Length::Epochs(epochs),
+            (None, None) => defaults.length,
+        },
+        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
+        seed: args.seed,
+        threads: args.threads as usize,
+        cache: args.cache.into(),
+        ram_limit: args.ram_limit,
+        ..defaults
+    }
+}
+
+fn describe(report: &Simulation) -> String {
+    [head(report), time(report), memory(report), flash(report), energy(report), curve(report), cuts(report)].concat()
+}
+
+/// A line with its word in the first column.
+fn line(word: &str, text: &str) -> String {
+    format!("{word:<10}{text}\n")
+}
+
+fn head(report: &Simulation) -> String {
+    let train = &report.train;
+    let (arch, cores, threads) = (report.arch.name(), report.cores, count(train.threads, "thread"));
+    let photos = match train.val_images {
+        0 => count(train.train_images, "photo"),
+        kept => format!("{} + {kept} to measure", count(train.train_images, "photo")),
+    };
+    let mut text = format!("{}, simulated: {arch}, {threads} on {cores} cores\n", report.device);
+    let classes = count(train.classes.len(), "class");
+    text += &format!("{}, {} steps, seed {}: {classes}, {photos}\n\n", train.method, train.steps, train.seed);
+    text
+}
+
+fn time(report: &Simulation) -> String {
+    let (time, train) = (&report.time, &report.train);
+    let whole = time.start + time.imprint + time.accuracy + time.train + time.save;
+    let told = match (report.finishes, report.cuts.len()) {
+        (true, 0) => format!("about {}", span(report.seconds)),
+        (true, cuts) => {
+            format!("about {} in {} attempts, {} without cuts", span(report.seconds), cuts + 1, span(whole))
+        }
+        (false, _) => format!("about {} without a break, if there were no cuts: it never ends", span(whole)),
+    };
+    let mut text = line("time", &format!("{told}   (estimate: not measured on the device, expect a factor of 3)"));
+    let each = |seconds: f64, count: u64, noun: &str| match count {
+        0 => String::new(),
+        count => format!("{count} x {} a {noun}", span(seconds / count as f64)),
+    };
+    let measured = train.val_images as u64 * if train.steps > 0 { 2 } else { 1 };
+    let rows = [
+        ("start", time.start, String::new()),
+        ("imprint", time.imprint, each(time.imprint, train.train_images as u64, "photo")),
+        ("accuracy", time.accuracy, each(time.accuracy, measured, "photo")),
+        ("train", time.train, each(time.train, train.steps, "step")),
+        ("save", time.save, String::new()),
+    ];
+    for (word, seconds, note) in rows.into_iter().filter(|(_, seconds, _)| *seconds > 0.0) {
+        text += line("", &format!("{word:<9}{:>9}  {note}", span(seconds))).trim_end();
+        text += "\n";
+    }
+    let mut parts = vec![format!("computing {}", span(time.computing)), format!("decoding {}", span(time.decoding))];
+    parts.push(format!("writing {}", span(time.writing)));
+    if time.throttled > 0.0 {
+        parts.push(format!("{} longer by heat", span(time.throttled)));
+    }
+    text += &line("", &format!("of it {}", parts.join(", ")));
+    let host = &report.host;
+    let (ratio, spent) = (host.gflops / host.device_gflops, span(host.processor_ms / 1e3));
+    let cores = format!("a core here does {:.0} GFLOP/s, there {:.1}", host.gflops, host.device_gflops);
+    text + &line("", &format!("from {spent} of processor time here, {ratio:.0} times slower there: {cores}"))
+}
+
+fn memory(report: &Simulation) -> String {
+    let ram = &report.ram;
+    let (cap, total) = (size(ram.cap_bytes), size(ram.total_bytes));
+    let Some(peak) = ram.peak_bytes else { return line("memory", &format!("not told by this system; cap {cap}")) };
+    let planned = ram.planned_bytes.map_or_else(String::new, |bytes| format!(", {} planned", size(bytes)));
+    let verdict = match (ram.excess, ram.planned_bytes) {
+        (Some(_), _) => "TOO MUCH",
+        (None, Some(planned)) if peak > planned => "fits, though above the plan",
+        (None, _) => "fits",
+    };
+    let again = if report.train.planned.recompute { ", activations computed again" } else { "" };
+    line("memory", &format!("{} at most{planned}, of {cap} free ({total} in all): {verdict}{again}", size(peak)))
+}
+
+fn flash(report: &Simulation) -> String {
+    let flash = &report.flash;
+    let written = &flash.lesson;
+    let generations: u64 = written.generations.iter().sum();
+    let mut parts = vec![format!("{} {}", count(written.generations.len(), "generation"), size(generations))];
+    if written.cache > 0 {
+        parts.push(format!("cache {}", size(written.cache)));
+    }
+    parts.push(format!("journal {}", size(written.journal)));
+    let mut text = line("flash", &format!("{} written a lesson: {}", size(written.total()), parts.join(", ")));
+    if !report.cuts.is_empty() {
+        text += &line("", &format!("{} with the attempts that were cut", size(flash.written_bytes)));
+    }
+    let lifetime = flash.endurance_bytes / 1e12;
+    let (wear, lessons) = (flash.wear * 100.0, grouped(flash.lessons_until_worn));
+    text += &line("", &format!("{wear:.5} % of the {lifetime:.1} TB that it can take: worn after {lessons} lessons"));
+    if flash.cache_fits_in_ram && report.train.planned.cache == CachePlace::Disk {
+        let without = size(written.total() - written.cache);
+        text += &line("", &format!("with --cache ram only {without}: the cache would fit in memory"));
+    }
+    text
+}
+
+fn energy(report: &Simulation) -> String {
+    let (Some(energy), Some(watts)) = (report.energy_wh, report.mean_w) else { return String::new() };
+    let energy = if energy < 0.1 { format!("{:.1} mWh", energy * 1e3) } else { format!("{energy:.2} Wh") };
+    line("energy", &format!("{energy} at {watts:.1} W, idle power included"))
+}
+
+fn curve(report: &Simulation) -> String {
+    let mut text =
+        format!("\n{:>10}  {:>6}  {:>10}  {:>11}  {:>6}\n", "at", "step", "validation", "its batches", "loss");
+    let shown = |share: Option<f64>| share.map_or_else(String::new, percent);
+    for point in &report.curve {
+        let Point { at_s, step, val_accuracy, batch_accuracy, loss, generation } = point;
+        let loss = loss.map_or_else(String::new, |loss| format!("{loss:.3}"));
+        let kept = generation.map_or_else(String::new, |n| format!("  generation {n}"));
+        let (at, val, own) = (span(*at_s), shown(*val_accuracy), shown(*batch_accuracy));
+        text += format!("{at:>10}  {step:>6}  {val:>10}  {own:>11}  {loss:>6}{kept}").trim_end();
+        text += "\n";
+    }
+    if report.curve.is_empty() { String::new() } else { text }
+}
+
+fn cuts(report: &Simulation) -> String {
+    if report.cuts.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n".to_owned();
+    for cut in &report.cuts {
+        let Cut { cause, at_s, phase, step, saving, generation, lost_steps, lost_s } = cut;
+        let what = match cause {
+            Cause::Cut => "power cut",
+            Cause::Schedule => "power off",
+        };
+        let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
+        let left = match generation {
+            None => "no store yet".to_owned(),
+            Some(n) => format!("generation {n} survives{}", accuracy(report, *n)),
+        };
+        text += &format!(
+            "{what} at {}, {place}: {left}; {} and {} of work lost\n",
+            span(*at_s),
+            count(usize::try_from(*lost_steps).unwrap_or(usize::MAX), "step"),
+            span(*lost_s)
+        );
+    }
+    text += "A lesson that was cut cannot be taken up where it stopped: it starts afresh, with another store.\n";
+    text
+}
+
+/// ", 72.0 %", where the accuracy of a generation is known.
+fn accuracy(report: &Simulation, generation: u64) -> String {
+    let measured = match generation {
+        1 => report.train.val_accuracy_before,
+        n if n == report.train.generation => report.train.val_accuracy,
+        _ => None,
+    };
+    measured.map_or_else(String::new, |share| format!(" ({})", percent(share)))
+}
+
+fn place(phase: Phase, step: u64) -> String {
+    match (phase, step) {
+        (Phase::Start, _) => "while starting".to_owned(),
+        (Phase::Imprint, _) => "while imprinting".to_owned(),
+        (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
+        (_, 0) => "before the first step".to_owned(),
+        (_, step) => format!("after step {step}"),
+    }
+}
+
+/// 754 s as "12.6 min".
+fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.9995 => format!("{:.0} ms", s * 1e3),
+        s if s < 99.5 => format!("{s:.1} s"),
+        s if s < 99.5 * 60.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// 300000 as "300 000", two leading digits kept.
+fn grouped(number: f64) -> String {
+    if !number.is_finite() {
+        return "any number of".to_owned();
+    }
+    let unit = 10f64.powi((number.max(1.0).log10() as i32 - 1).max(0));
+    let digits = format!("{:.0}", (number / unit).round() * unit);
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// imprint, save, or a step.
+fn parse_cut(text: &str) -> std::result::Result<CutAt, String> {
+    match text {
+        "imprint" => Ok(CutAt::Imprint),
+        "save" => Ok(CutAt::Save),
+        step => step.parse().map(CutAt::Step).map_err(|_| "write a step, `imprint` or `save`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_large_numbers_read_well() {
+        assert_eq!([0.0123, 4.26, 754.0, 9000.0].map(span), ["12 ms", "4.3 s", "12.6 min", "2.5 h"]);
+        assert_eq!([7.0, 93.0, 1234.0, 293_472.0].map(grouped), ["7", "93", "1 200", "290 000"]);
+        assert_eq!(grouped(f64::INFINITY), "any number of");
+    }
+}

@@ -1,0 +1,212 @@
+//! What a lesson did on this machine, piece by piece: the processor's time, photos decoded, bytes written.
+//!
+//! It is seen from outside: what the lesson tells its observer, and what lies in its store. So nothing in the lesson knows that it
+//! is being simulated.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::session::cache::CachePlace;
+use crate::session::clock::processor_ms;
+use crate::session::lesson::{Progress, TrainReport};
+use crate::session::memory::peak_rss_bytes;
+use crate::session::metrics::JOURNAL;
+use crate::session::store::file;
+
+/// What is being done in a piece of a lesson.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Reading, planning, and trying the plan out.
+    Start,
+    /// The head is imprinted, and the cache filled.
+    Imprint,
+    /// Accuracy is measured.
+    Accuracy,
+    /// Steps.
+    Train,
+    /// Values are tried on a batch and a generation is written.
+    Save,
+}
+
+/// A piece of a lesson.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Piece {
+    pub(super) phase: Phase,
+    /// Steps done at its end.
+    pub(super) step: u64,
+    /// Time of this machine's processor, all threads together.
+    pub(super) host_ms: f64,
+    /// Photos decoded in it.
+    pub(super) photos: f64,
+    /// Bytes written to the medium in it.
+    pub(super) bytes: f64,
+    /// The generation that is durable at its end, where one was written.
+    pub(super) generation: Option<u64>,
+}
+
+/// Loss and accuracy of a step's batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Batch {
+    pub(super) loss: f32,
+    pub(super) accuracy: f64,
+}
+
+/// Where a lesson took more memory than its cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Excess {
+    /// In which phase it was first seen.
+    pub phase: Phase,
+    /// After how many steps.
+    pub step: u64,
+}
+
+/// Bytes that a lesson wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// Of every generation, in order.
+    pub generations: Vec<u64>,
+    /// Of the journal.
+    pub journal: u64,
+    /// Of the cache on disk; 0 where it is elsewhere.
+    pub cache: u64,
+}
+
+impl Written {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.generations.iter().sum::<u64>() + self.journal + self.cache
+    }
+}
+
+/// What a lesson did.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Trace {
+    pub(super) pieces: Vec<Piece>,
+    /// Of each step, in order.
+    pub(super) batches: Vec<Batch>,
+    pub(super) written: Written,
+    pub(super) excess: Option<Excess>,
+}
+
+/// Watches a lesson.
+pub(super) struct Recorder<'r> {
+    store: &'r Path,
+    cap: u64,
+    last_ms: f64,
+    /// Whether the head has been imprinted.
+    imprinted: bool,
+    step: u64,
+    trace: Trace,
+}
+
+impl<'r> Recorder<'r> {
+    /// Of a lesson that will write `store` and may take `cap` bytes of memory.
+    pub(super) fn new(store: &'r Path, cap: u64) -> Self {
+        let trace = Trace { pieces: Vec::new(), batches: Vec::new(), written: Written::default(), excess: None };
+        Recorder { store, cap, last_ms: processor_ms(), imprinted: false, step: 0, trace }
+    }
+
+    /// Notes what has been done since the last word.
+    pub(super) fn see(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Planned(_) => self.note(Phase::Start, 0.0),
+            Progress::Begin { .. } if !self.imprinted => self.note(Phase::Start, 0.0),
+            Progress::Begin { .. } => self.note(Phase::Save, 0.0),
+            Progress::Advance if self.imprinted => self.note(Phase::Accuracy, 1.0),
+            Progress::Advance => self.note(Phase::Imprint, 1.0),
+            Progress::Step { step, loss, accuracy } => {
+                self.step = *step;
+                self.trace.batches.push(Batch { loss: *loss, accuracy: *accuracy });
+                self.note(Phase::Train, 0.0);
+            }
+            Progress::End => self.imprinted = true,
+            Progress::Warning(_) => {}
+        }
+    }
+
+    fn note(&mut self, phase: Phase, photos: f64) {
+        let now = processor_ms();
+        let host_ms = (now - self.last_ms).max(0.0);
+        self.last_ms = now;
+        let next = self.trace.written.generations.len() as u64 + 1;
+        let bytes = fs::metadata(file(self.store, next)).map(|found| found.len()).ok();
+        self.trace.written.generations.extend(bytes);
+        let bytes_written = bytes.unwrap_or(0) as f64;
+        let generation = bytes.map(|_| next);
+        self.trace.pieces.push(Piece { phase, step: self.step, host_ms, photos, bytes: bytes_written, generation });
+        if self.trace.excess.is_none() && peak_rss_bytes().is_some_and(|peak| peak > self.cap) {
+            self.trace.excess = Some(Excess { phase, step: self.step });
+        }
+    }
+
+    /// The lesson is over, and has answered `report`. `decoded` is the share of a step's photos that were decoded for it.
+    pub(super) fn finish(mut self, report: &TrainReport, batch: usize, decoded: f64) -> Trace {
+        self.note(Phase::Save, 0.0);
+        let mut trace = self.trace;
+        trace.written.journal = fs::metadata(self.store.join(JOURNAL)).map_or(0, |found| found.len());
+        trace.written.cache = if report.planned.cache == CachePlace::Disk { report.cache_bytes } else { 0 };
+        let count = |phase| trace.pieces.iter().filter(|piece| piece.phase == phase).count().max(1) as f64;
+        let [imprint, train] = [count(Phase::Imprint), count(Phase::Train)];
+        let (cache, journal) = (trace.written.cache as f64 / imprint, trace.written.journal as f64 / train);
+        for piece in &mut trace.pieces {
+            match piece.phase {
+                Phase::Imprint => piece.bytes += cache,
+                Phase::Train => {
+                    piece.bytes += journal;
+                    piece.photos = decoded * batch.min(report.train_images) as f64;
+                }
+                _ => {}
+            }
+        }
+        trace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_is_known_by_what_it_tells_and_what_it_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(folder.path(), u64::MAX);
+        let begin = |phase| Progress::Begin { phase, total: 1 };
+        let step = |step| Progress::Step { step, loss: 0.5, accuracy: 1.0 };
+        for progress in [begin("a"), Progress::Advance, Progress::Warning("w"), Progress::End] {
+            recorder.see(&progress);
+        }
+        recorder.see(&begin("b"));
+        recorder.see(&Progress::Advance);
+        recorder.see(&Progress::End);
+        fs::write(file(folder.path(), 1), [0; 7]).unwrap();
+        recorder.see(&begin("c"));
+        recorder.see(&step(1));
+        fs::write(file(folder.path(), 2), [0; 9]).unwrap();
+        recorder.see(&step(2));
+        let seen = recorder.trace.pieces.iter().map(|piece| (piece.phase, piece.step, piece.bytes, piece.generation));
+        let expected = [
+            (Phase::Start, 0, 0.0, None),
+            (Phase::Imprint, 0, 0.0, None),
+            (Phase::Save, 0, 0.0, None),
+            (Phase::Accuracy, 0, 0.0, None),
+            (Phase::Save, 0, 7.0, Some(1)),
+            (Phase::Train, 1, 0.0, None),
+            (Phase::Train, 2, 9.0, Some(2)),
+        ];
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+        assert_eq!((recorder.trace.written.generations, recorder.trace.excess), (vec![7, 9], None));
+    }
+
+    #[test]
+    fn the_first_moment_above_the_cap_is_noted() {
+        let mut recorder = Recorder::new(Path::new("nowhere"), 1);
+        recorder.see(&Progress::Begin { phase: "a", total: 1 });
+        recorder.see(&Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 });
+        let expected = peak_rss_bytes().map(|_| Excess { phase: Phase::Start, step: 0 });
+        assert_eq!(recorder.trace.excess, expected);
+    }
+}
