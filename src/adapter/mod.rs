@@ -109,9 +109,4 @@ impl Adapter {
         }
         Ok(events)
     }
-
-    /// The pairs of every site go on with an optimizer that has seen nothing.
-    pub fn restart_optimizer(&mut self) {
-        self.sites.iter_mut().for_each(|site| site.view_mut().restart_optimizer());
-    }
 }

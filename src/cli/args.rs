@@ -161,11 +161,10 @@ pub(super) struct TrainArgs {
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,
-    /// Steps of a pair's life: then its rate has fallen to 0 and it may be fused; 0 for one life and no recomposition
-    /// [default: a third of the run, if it is long enough].
+    /// Steps between recompositions, 0 for none [default: spread over four fifths of the run].
     #[arg(long, value_name = "STEPS")]
     pub(super) interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused [default: a life].
+    /// Steps that a pair must have lived before it can be fused [default: one more than the interval].
     #[arg(long, value_name = "STEPS")]
     pub(super) min_age: Option<u32>,
 }

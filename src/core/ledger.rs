@@ -87,10 +87,6 @@ impl<const RANK: usize, const RESERVE: usize> Ledger<RANK, RESERVE> {
         self.ages.iter_mut().for_each(|age| *age = age.saturating_add(1));
     }
 
-    pub(super) fn restart_ages(&mut self) {
-        self.ages.fill(0);
-    }
-
     /// Gives `pair` the next direction; with `wrap`, its old one goes to the back of the reserve first.
     ///
     /// The old one is put back after the next one was taken out, so that a full reserve has room for it.

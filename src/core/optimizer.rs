@@ -101,13 +101,4 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
         }
         Ok(())
     }
-
-    /// Zeroes both moments of every pair, and its age; values and importance stay. Does nothing where [`Site::check`] fails.
-    pub fn restart_optimizer(&mut self) {
-        if self.check().is_ok() {
-            let plane = self.shape.plane_len();
-            self.state.get_mut(plane..3 * plane).unwrap_or_default().fill(0.0);
-            self.ledger.restart_ages();
-        }
-    }
 }

@@ -250,20 +250,6 @@ fn the_oldest_pair_goes_first_whatever_its_importance() {
 }
 
 #[test]
-fn an_optimizer_that_restarts_forgets_its_moments_and_ages_and_nothing_else() {
-    let mut lent = Lent::new(SHAPE, Start::Aligned);
-    lent.train(70);
-    let plane = SHAPE.plane_len();
-    lent.site().adamw(&AdamW::default(), 1e-3, &numbers(9, plane)).unwrap();
-    let before = lent.state.clone();
-    lent.site().restart_optimizer();
-    assert!(lent.state[plane..3 * plane].iter().all(|moment| *moment == 0.0));
-    assert_eq!((&lent.state[..plane], &lent.state[3 * plane..]), (&before[..plane], &before[3 * plane..]));
-    assert!(before[plane..3 * plane].iter().any(|moment| *moment != 0.0));
-    assert!(lent.ledger.ages().iter().all(|age| *age == 0));
-}
-
-#[test]
 fn equally_important_pairs_are_chosen_lowest_index_first() {
     let mut lent = Lent::new(SHAPE, Start::Aligned);
     let chosen: Vec<u16> = lent.site().recompose(&ANY_AGE).iter().map(|record| record.pair).collect();

@@ -52,15 +52,12 @@ pub struct Lesson {
     pub seed: u64,
     /// Random crops and mirror images.
     pub augment: bool,
-    /// Steps of a pair's life: then it has settled and may be fused; 0 for one life and no fusing. `None`: a third of the run,
-    /// or one life where that is too short.
+    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run.
     pub interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused; `None`: a life.
+    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
     pub min_age: Option<u32>,
     /// Which pairs are fused.
     pub choice: Choice,
-    /// A control for a method that recomposes: rate and optimizer start anew as if pairs had been fused, but none is.
-    pub cycles: bool,
     /// Threads that photos are run on; the result does not depend on them.
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
@@ -89,7 +86,6 @@ impl Lesson {
             interval: None,
             min_age: None,
             choice: Choice::LeastImportant,
-            cycles: false,
             threads: 1,
             cache: CachePlace::Disk,
             cache_limit: None,
@@ -122,7 +118,7 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The life after it is not over.
+    /// Too little has followed to tell.
     #[default]
     Open,
     /// Training went on at least as well.
@@ -154,6 +150,9 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
+    /// Accuracy of imprinting on each training photo, left out of the class means; null where there are too many photos to keep,
+    /// or only one of a class.
+    pub left_out_accuracy: Option<f64>,
     /// From the first file read to the last written.
     pub seconds: f64,
     /// From the start of the process until the first photo could be run: reading, planning, and trying the plan out.

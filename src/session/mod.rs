@@ -12,6 +12,7 @@ mod gate;
 mod history;
 mod image;
 mod inspect;
+mod left_out;
 mod lesson;
 mod memory;
 mod metrics;

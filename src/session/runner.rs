@@ -10,6 +10,7 @@ use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
+use super::left_out::LeftOut;
 use super::lesson::{Observer, Progress};
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
@@ -27,6 +28,8 @@ pub(super) struct Runner {
     micro: usize,
     adapter: SharedAdapter,
     quarantine: Quarantine,
+    /// Accuracy of imprinting on photos left out, where known.
+    left_out: Option<f64>,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
 }
@@ -117,6 +120,7 @@ impl Runner {
             micro: plan.batch(),
             adapter,
             quarantine: Quarantine::default(),
+            left_out: None,
             own_classifier,
         })
     }
@@ -173,16 +177,19 @@ impl Runner {
         let samples = core::mem::take(&mut data.samples);
         let mut rest = samples.iter();
         let kept = &mut data.samples;
+        let mut left_out = LeftOut::new(samples.len(), self.adapter().head.features());
         let photos = samples.iter().map(|sample| photo(sample, None));
         self.features(photos, observer, |row, observer| {
             if let (Some(sample), Some(row)) = (rest.next(), row) {
                 // Rows and classes are those of this head.
                 let _ = imprint.add(row, sample.class);
+                left_out.iter_mut().for_each(|left_out| left_out.add(row, sample.class));
                 kept.push(sample.clone());
             }
             observer(Progress::Advance);
         })?;
         imprint.finish(IMPRINT_SCALE);
+        self.left_out = left_out.and_then(|left_out| left_out.accuracy(data.classes.len()));
         if let Some((name, _)) = data.classes.iter().zip(&counts).find(|(_, count)| **count == 0) {
             let folder = data.root.join(name);
             let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
@@ -192,6 +199,11 @@ impl Runner {
         }
         self.adapter_mut().head = head;
         Ok(())
+    }
+
+    /// Accuracy of the last imprinting on each of its photos, left out of the class means.
+    pub(super) fn left_out_accuracy(&self) -> Option<f64> {
+        self.left_out
     }
 
     /// Mean gradients over the photos `indices` of `data` into `total`, and the time in ms that the network took.

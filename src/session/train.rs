@@ -89,6 +89,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         val_accuracy_before: before.map(|e| e.accuracy),
         recompositions: record.events.len(),
         undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
+        left_out_accuracy: runner.left_out_accuracy(),
         seconds: begin.elapsed().as_secs_f64(),
         startup_ms,
         step_ms_median: median(ran.step_ms),
@@ -114,7 +115,7 @@ fn runner(
 ) -> Result<(Runner, Forecast)> {
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
-    let undo_bytes = if plan.rule.is_some() && plan.life > 0 { generation_bytes } else { 0 };
+    let undo_bytes = if plan.interval > 0 { generation_bytes } else { 0 };
     let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
@@ -260,7 +261,7 @@ pub(super) fn run_steps(
     if plan.steps == 0 {
         return Ok(ran);
     }
-    let mut gate = Gate::new(plan);
+    let mut gate = Gate::new(plan, data.classes.len(), runner.left_out_accuracy());
     observer(Progress::Begin { phase: "train", total: plan.steps });
     let (mut epoch, mut photos, mut at) = (0, Vec::new(), 0..0);
     let mut epoch_loss = Mean::default();
@@ -283,9 +284,9 @@ pub(super) fn run_steps(
             return Err(diverged(step + 1, NO_NUMBER));
         }
         let update = Instant::now();
-        let rates = gate.rates(step, plan, gradients.loss);
+        let rates = gate.rates(step, gradients.loss);
         runner.update(&gradients, rates)?;
-        gate.after_step(step, plan, gradients.loss, &mut runner.adapter_mut(), &mut record.events)?;
+        gate.after_step(step, &mut runner.adapter_mut(), &mut record.events)?;
         record.steps = step + 1;
         ran.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
         epoch_loss.add(&gradients);

@@ -18,7 +18,7 @@ pub struct Contender {
 }
 
 /// All of them, in the order in which they are shown.
-pub static CONTENDERS: [Contender; 8] = [
+pub static CONTENDERS: [Contender; 7] = [
     Contender {
         name: "imprint",
         about: "the head is set to class means; nothing is trained",
@@ -55,12 +55,6 @@ pub static CONTENDERS: [Contender; 8] = [
         about: "control: srlora that fuses the oldest pairs, whatever their importance",
         method: Method::Srlora,
         adjust: |lesson| Lesson { choice: Choice::Oldest, ..lesson },
-    },
-    Contender {
-        name: "cycles",
-        about: "control: srlora with all but the fusing: rate and optimizer start anew, pairs go on",
-        method: Method::Srlora,
-        adjust: |lesson| Lesson { cycles: true, ..lesson },
     },
 ];
 

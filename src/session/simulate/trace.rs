@@ -124,7 +124,7 @@ impl<'r> Recorder<'r> {
                 self.note(Phase::Train, 0.0);
             }
             Progress::End => self.imprinted = true,
-            Progress::Warning(_) => {}
+            Progress::Warning(_) | Progress::Note(_) => {}
         }
     }
 

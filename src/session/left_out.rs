@@ -1,0 +1,88 @@
+//! How well imprinting does on photos that it has not seen: each training photo against class means without it.
+
+use half::f16;
+
+/// Feature values that are kept at most, 1 MiB: with more photos, over-fitting is not what limits a lesson.
+const MOST_VALUES: usize = 1 << 19;
+
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+/// The training photos' features, of unit length.
+pub(super) struct LeftOut {
+    features: Vec<f16>,
+    classes: Vec<usize>,
+    width: usize,
+}
+
+impl LeftOut {
+    /// Room for so many photos of `width` features; `None` where they are too many.
+    pub(super) fn new(photos: usize, width: usize) -> Option<Self> {
+        let fits = photos.checked_mul(width).is_some_and(|values| values <= MOST_VALUES);
+        fits.then(|| LeftOut { features: Vec::new(), classes: Vec::new(), width })
+    }
+
+    pub(super) fn add(&mut self, features: &[f32], class: usize) {
+        let length = dot(features, features).sqrt().max(f32::MIN_POSITIVE);
+        self.features.extend(features.iter().map(|x| f16::from_f32(x / length)));
+        self.classes.push(class);
+    }
+
+    /// The share of photos that are nearest to their own class's mean, taken without them: argmax over k of m_k x, where m_k is the
+    /// mean of class k's features. `None` where a class has one photo only.
+    pub(super) fn accuracy(&self, classes: usize) -> Option<f64> {
+        let (mut sums, mut counts) = (vec![0.0f32; classes * self.width], vec![0u32; classes]);
+        let mut x = vec![0.0f32; self.width];
+        let photos = || self.features.chunks_exact(self.width.max(1)).zip(&self.classes);
+        for (features, &class) in photos() {
+            x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
+            let sum = sums.get_mut(class * self.width..(class + 1) * self.width)?;
+            sum.iter_mut().zip(&x).for_each(|(sum, x)| *sum += x);
+            *counts.get_mut(class)? += 1;
+        }
+        if counts.iter().any(|count| *count < 2) {
+            return None;
+        }
+        let mut right = 0;
+        for (features, &class) in photos() {
+            x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
+            let itself = dot(&x, &x);
+            let score = |k: usize| {
+                let (sum, n) = (dot(&sums[k * self.width..(k + 1) * self.width], &x), counts[k] as f32);
+                if k == class { (sum - itself) / (n - 1.0) } else { sum / n }
+            };
+            let own = score(class);
+            right += usize::from((0..classes).all(|k| k == class || score(k) < own));
+        }
+        Some(right as f64 / self.classes.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_photo_is_judged_by_means_without_it() {
+        // Two classes along two axes, and a photo of the first class that looks like the second.
+        let photos = [([3.0, 0.1], 0), ([1.0, 0.0], 0), ([0.1, 1.0], 0), ([0.0, 2.0], 1), ([0.2, 1.0], 1)];
+        let mut left_out = LeftOut::new(photos.len(), 2).unwrap();
+        photos.iter().for_each(|(x, class)| left_out.add(x, *class));
+        // Naive: leave each out in turn and imprint the rest.
+        let unit = |x: [f32; 2]| x.map(|v| v / x[0].hypot(x[1]));
+        let mut right = 0;
+        for (out, (x, class)) in photos.iter().enumerate() {
+            let score = |k: usize| {
+                let rest = photos.iter().enumerate().filter(|(nth, (_, c))| *nth != out && *c == k);
+                let rows: Vec<[f32; 2]> = rest.map(|(_, (x, _))| unit(*x)).collect();
+                let mean = [0, 1].map(|j| rows.iter().map(|row| row[j]).sum::<f32>() / rows.len() as f32);
+                mean[0] * unit(*x)[0] + mean[1] * unit(*x)[1]
+            };
+            right += usize::from(score(*class) > score(1 - class));
+        }
+        assert_eq!((right, left_out.accuracy(2)), (4, Some(0.8)));
+        assert_eq!(left_out.accuracy(3), None, "a class without two photos");
+        assert!(LeftOut::new(1 << 20, 1280).is_none());
+    }
+}
