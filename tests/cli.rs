@@ -109,7 +109,8 @@ fn model(name: &str) -> String {
 fn pack_train_eval_predict_inspect_and_bench_do_the_main_job() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
-    let trained = json(&["train", &bundle, "--data", &data, "--val", &data, "-o", &store, "--steps", "40", "--json"]);
+    let args = ["--val", &data, "-o", &store, "--steps", "40", "--interval", "4", "--json"];
+    let trained = json(&[&["train", &bundle, "--data", &data][..], &args].concat());
     assert_eq!(trained["classes"], serde_json::json!(["bright", "dark"]));
     assert_eq!((trained["steps"].as_u64(), trained["generation"].as_u64()), (Some(40), Some(2)));
     assert!(trained["recompositions"].as_u64() > Some(0));
@@ -612,7 +613,8 @@ fn a_generation_with_values_that_are_no_numbers_is_passed_over() {
 fn a_store_tells_of_its_precision_and_of_shipped_and_unused_directions() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
-    let trained = json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "40", "--json"]);
+    let args = ["-o", &store, "--steps", "40", "--interval", "4", "--json"];
+    let trained = json(&[&["train", &bundle, "--data", &data][..], &args].concat());
     let [shipped, seen] = [&bundle, &store].map(|path| json(&["inspect", path, "--json"]));
     assert_eq!((&seen["precision"], seen["warning"].is_null()), (&shipped["precision"], true));
     let sites = |of: &Value| of["sites"].as_array().unwrap().clone();
@@ -624,6 +626,34 @@ fn a_store_tells_of_its_precision_and_of_shipped_and_unused_directions() {
     }
     assert_eq!(Some(used), trained["recompositions"].as_u64());
     assert_eq!(sites(&seen).len(), sites(&shipped).len());
+}
+
+#[test]
+fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_and_drawn() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    let [easy, asked, svg] = ["easy", "asked", "events.svg"].map(|name| place.path(name));
+    let train = |store: &str, more: &[&str]| {
+        json(&[&["train", &bundle, "--data", &data, "-o", store, "--steps", "60", "--json"], more].concat())
+    };
+    let report = train(&easy, &[]);
+    assert_eq!((&report["left_out_accuracy"], &report["recompositions"]), (&1.0.into(), &0.into()), "{report}");
+
+    let report = train(&asked, &["--interval", "20"]);
+    let events = json(&["inspect", &asked, "--json"])["events"].as_array().unwrap().clone();
+    assert_eq!(report["recompositions"].as_u64(), Some(events.len() as u64));
+    let undone = events.iter().filter(|event| event["outcome"] == "undone").count();
+    assert!(events.len() > undone || undone > 0, "{events:?}");
+    assert!(events.iter().all(|event| ["kept", "undone"].contains(&event["outcome"].as_str().unwrap())));
+    assert_eq!(report["undone"].as_u64(), Some(undone as u64));
+
+    let page = String::from_utf8(srlora(&["inspect", &asked, "--events", "--svg", &svg]).stdout).unwrap();
+    assert!(page.contains("importance of the most important pair") && page.contains(['^', 'x']), "{page}");
+    let picture = fs::read_to_string(&svg).unwrap();
+    let lines = picture.matches("class=\"kept\"").count() + picture.matches("class=\"undone\"").count();
+    assert_eq!(lines, events.len());
+    place.refuses(&["inspect", &asked, "--svg", &svg], 1, &["events.svg", "already there"]);
+    place.refuses(&["inspect", &bundle, "--events"], 2, &["is a bundle"]);
 }
 
 #[cfg(target_os = "linux")]

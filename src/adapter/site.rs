@@ -221,12 +221,11 @@ impl SiteBuffers {
         done.map_err(|e| Error::new(ErrorKind::Internal, &self.name, e))
     }
 
-    /// The site's name, and how important each of its pairs is.
-    pub(crate) fn importance(&mut self) -> (&str, Vec<f32>) {
+    /// How important each pair is.
+    pub(crate) fn importance(&mut self) -> impl Iterator<Item = f32> {
         let rank = self.shape.rank;
         let view = self.view_mut();
-        let pairs = (0..rank).map(|pair| view.importance(pair)).collect();
-        (&self.name, pairs)
+        (0..rank).map(move |pair| view.importance(pair))
     }
 
     pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {

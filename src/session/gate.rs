@@ -113,7 +113,8 @@ impl Gate {
         if (step + 1).is_multiple_of(window) || step + 1 == self.plan.steps {
             self.judge(adapter, events);
         }
-        if !self.plan.is_due(step) || !self.is_below(self.converged) || self.rests() || self.shut {
+        let can_pay = self.plan.asked || (self.is_below(self.converged) && !self.rests());
+        if !self.plan.is_due(step) || !can_pay || self.shut {
             return Ok(());
         }
         let first = events.len();
@@ -164,7 +165,7 @@ mod tests {
     /// 300 steps; after the first and the second hundred, one of two pairs may be fused.
     fn plan() -> Plan {
         let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: Choice::LeastImportant };
-        Plan { steps: 300, interval: 100, rule, last: 240, recomposes: true, lr: 1e-2, head_lr: 1e-3 }
+        Plan { steps: 300, interval: 100, asked: false, rule, last: 240, recomposes: true, lr: 1e-2, head_lr: 1e-3 }
     }
 
     fn adapter() -> Adapter {

@@ -52,7 +52,7 @@ pub struct Lesson {
     pub seed: u64,
     /// Random crops and mirror images.
     pub augment: bool,
-    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run.
+    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run, once pairs have converged.
     pub interval: Option<u32>,
     /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
     pub min_age: Option<u32>,

@@ -1,13 +1,12 @@
 //! The journal beside a store's generations: one JSON object a line, for people and plots. It holds times, so it is no
 //! part of what two equal runs must have in common.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
 use super::train::Witness;
@@ -23,6 +22,8 @@ pub(super) struct Journal {
     path: PathBuf,
     begin: Instant,
     line: Vec<u8>,
+    /// The last note of importance, by site.
+    noted: Vec<(String, Vec<f32>)>,
 }
 
 /// A step, just taken.
@@ -63,14 +64,19 @@ struct EvaluationLine {
 #[derive(Serialize)]
 struct ImportanceLine<'l> {
     step: u64,
-    importance: BTreeMap<&'l str, Vec<f32>>,
+    #[serde(serialize_with = "as_map")]
+    importance: &'l [(String, Vec<f32>)],
+}
+
+fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(sites.iter().map(|(name, pairs)| (name, pairs)))
 }
 
 impl Journal {
     pub(super) fn create(store: &Path) -> Result<Self> {
         let path = store.join(JOURNAL);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Journal { file, path, begin: Instant::now(), line: Vec::new() })
+        Ok(Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() })
     }
 
     pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
@@ -79,9 +85,18 @@ impl Journal {
     }
 
     fn importance(&mut self, step: u64, adapter: &mut Adapter) -> Result<()> {
-        let sites = adapter.sites.iter_mut();
-        let importance = sites.map(|site| site.importance()).collect();
-        self.append(&ImportanceLine { step, importance })
+        // Kept between notes, so that only the first one allocates.
+        let mut noted = core::mem::take(&mut self.noted);
+        if noted.is_empty() {
+            noted = adapter.sites.iter().map(|site| (site.name.clone(), Vec::new())).collect();
+        }
+        for (site, (_, pairs)) in adapter.sites.iter_mut().zip(&mut noted) {
+            pairs.clear();
+            pairs.extend(site.importance());
+        }
+        let written = self.append(&ImportanceLine { step, importance: &noted });
+        self.noted = noted;
+        written
     }
 
     fn append(&mut self, values: &impl Serialize) -> Result<()> {

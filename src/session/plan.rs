@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub(super) steps: u64,
     /// Steps between recompositions; 0: none.
     pub(super) interval: u64,
+    /// Whether that was asked for: then nothing is waited for.
+    pub(super) asked: bool,
     /// What an event recomposes.
     pub(super) rule: Recompose,
     /// No recomposition after this step.
@@ -54,7 +56,16 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let interval = if recomposes { lesson.interval.map_or(spread, u64::from) } else { 0 };
     let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(interval + 1).unwrap_or(u32::MAX));
     let rule = Recompose { pairs, min_age, wrap: false, choice: lesson.choice };
-    Plan { steps, interval, rule, last, recomposes, lr: lesson.lr, head_lr: lesson.head_lr }
+    Plan {
+        steps,
+        interval,
+        asked: lesson.interval.is_some(),
+        rule,
+        last,
+        recomposes,
+        lr: lesson.lr,
+        head_lr: lesson.head_lr,
+    }
 }
 
 impl Plan {

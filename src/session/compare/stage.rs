@@ -212,6 +212,7 @@ mod tests {
         let base = Lesson {
             validation: Validation::Folder(val.clone()),
             length: Length::Steps(25),
+            interval: Some(3),
             batch: 5,
             ..Lesson::new(data.clone())
         };
