@@ -10,7 +10,7 @@ use crate::error::Result;
 /// Accuracy of imprinting on photos left out above which a task is easy: there, pairs soon learn the photos by heart.
 const EASY: f64 = 0.9;
 /// On an easy task, cross-entropy below which the photos are as good as learned: the pairs rest, and are not recomposed.
-const SETTLED_LOSS: f64 = 0.2;
+const SETTLED_LOSS: f64 = 0.1;
 /// Share of what guessing costs, ln(classes), below which pairs have converged. Before that a fresh pair would only have to learn
 /// again what the fused one was still learning (`docs/RESULTS.md`).
 const CONVERGED_SHARE: f64 = 0.25;
@@ -234,14 +234,14 @@ mod tests {
     fn pairs_rest_while_the_smoothed_loss_is_low_and_the_head_goes_on() {
         let rates = |left_out| {
             let mut gate = Gate::new(&plan(), 100, left_out);
-            // Smoothed: 1, 0.8, 0.64, ..., 0.8^7 = 0.21, 0.8^8 = 0.17; then 0.2 * 2 + 0.8 * 0.17 = 0.53.
-            let losses = [1.0].into_iter().chain([0.0; 8]).chain([2.0]);
+            // Smoothed: 1, 0.8, 0.64, ..., 0.8^10 = 0.107, 0.8^11 = 0.086; then 0.2 * 2 + 0.8 * 0.086 = 0.47.
+            let losses = [1.0].into_iter().chain([0.0; 11]).chain([2.0]);
             losses.enumerate().map(|(step, loss)| gate.rates(step as u64, loss)).collect::<Vec<_>>()
         };
         let (easy, hard) = (rates(Some(0.95)), rates(Some(0.6)));
-        let resting: Vec<usize> = (0..10).filter(|&step| easy[step][0] == 0.0).collect();
-        assert_eq!(resting, [8]);
-        assert!((0..10).all(|step| hard[step][0] > 0.0 && hard[step][1] == easy[step][1]));
+        let resting: Vec<usize> = (0..13).filter(|&step| easy[step][0] == 0.0).collect();
+        assert_eq!(resting, [11]);
+        assert!((0..13).all(|step| hard[step][0] > 0.0 && hard[step][1] == easy[step][1]));
     }
 
     #[test]
