@@ -49,15 +49,17 @@ pub(super) fn line(history: &History, events: &[&Event]) -> [String; 2] {
 /// A panel per site: a line per pair on a logarithmic scale, and an upright one where pairs started anew.
 pub(super) fn svg(sites: &BTreeMap<String, History>, events: &[Event]) -> String {
     let [width, panel, title] = PANEL;
-    let total = sites.len() as f64 * (panel + title) + title;
+    let total = sites.len() as f64 * (panel + title) + 2.0 * title;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {total}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <style>path{{fill:none;stroke-width:1.2}} .kept{{stroke:#2a7}} .undone{{stroke:#c33;stroke-dasharray:3}} .open{{stroke:#888}}</style>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+         <text x=\"10\" y=\"14\">importance of every pair over the lesson, {DECADES} powers of ten; upright: fused and started \
+         anew (green) or taken back (red)</text>\n",
         width + 20.0
     );
     for (nth, (name, history)) in sites.iter().enumerate() {
-        let (top, most) = (nth as f64 * (panel + title) + title, largest(history));
+        let (top, most) = (nth as f64 * (panel + title) + 2.0 * title, largest(history));
         let end = history.steps.last().copied().unwrap_or(1).max(1) as f64;
         let x = |step: u64| 10.0 + width * step as f64 / end;
         let _ = writeln!(text, "<text x=\"10\" y=\"{}\">{} (at most {most:.1e})</text>", top - 4.0, escaped(name));
@@ -68,7 +70,7 @@ pub(super) fn svg(sites: &BTreeMap<String, History>, events: &[Event]) -> String
             };
             let course: Vec<String> = history.steps.iter().zip(values).map(point).collect();
             let hue = 360 * pair / history.pairs.len();
-            let _ = writeln!(text, "<path stroke=\"hsl({hue} 60% 45%)\" d=\"M{}\"/>", course.join("L"));
+            let _ = writeln!(text, "<path stroke=\"hsl({hue},60%,45%)\" d=\"M{}\"/>", course.join("L"));
         }
         for event in events.iter().filter(|event| event.site == *name) {
             let class = match event.outcome {
@@ -109,7 +111,7 @@ mod tests {
         let text = svg(&[("a<b".to_owned(), history)].into(), &[event(5, Outcome::Kept)]);
         assert!(text.contains("a&lt;b") && !text.contains("a<b"));
         // Two decades of six below the top of a panel that is 72 high.
-        assert!(text.contains("d=\"M10.0 44.0L650.0 20.0\""), "{text}");
-        assert!(text.contains("class=\"kept\" d=\"M330.0 20v72\"") && text.ends_with("</svg>\n"), "{text}");
+        assert!(text.contains("d=\"M10.0 64.0L650.0 40.0\""), "{text}");
+        assert!(text.contains("class=\"kept\" d=\"M330.0 40v72\"") && text.ends_with("</svg>\n"), "{text}");
     }
 }
