@@ -84,8 +84,11 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(loss) = report.train_loss {
         text += &format!("training loss over the last epoch: {loss:.3}\n");
     }
-    text +=
-        &format!("trained {} numbers; {}\n", report.trainable_params, count(report.recompositions, "recomposition"));
+    if let Some(accuracy) = report.left_out_accuracy {
+        text += &format!("imprinting gets {} of the training photos right when they are left out\n", percent(accuracy));
+    }
+    text += &format!("trained {} numbers; {}", report.trainable_params, count(report.recompositions, "recomposition"));
+    text += &if report.undone > 0 { format!(", {} taken back\n", report.undone) } else { "\n".to_owned() };
     text += &format!("{:.1} s", report.seconds);
     if let Some(ms) = report.step_ms_median {
         text += &format!(", {ms:.0} ms a step");

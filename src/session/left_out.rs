@@ -9,6 +9,20 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
+/// The share of photos that are nearest to their own class's mean, taken without them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LeftOutAccuracy {
+    pub(super) accuracy: f64,
+    pub(super) photos: usize,
+}
+
+impl LeftOutAccuracy {
+    /// Whether the accuracy on many photos may well be `level`: this one lies no more than a standard error below it.
+    pub(super) fn may_be(self, level: f64) -> bool {
+        self.accuracy + (self.accuracy * (1.0 - self.accuracy) / self.photos.max(1) as f64).sqrt() >= level
+    }
+}
+
 /// The training photos' features, of unit length.
 pub(super) struct LeftOut {
     features: Vec<f16>,
@@ -29,9 +43,9 @@ impl LeftOut {
         self.classes.push(class);
     }
 
-    /// The share of photos that are nearest to their own class's mean, taken without them: argmax over k of m_k x, where m_k is the
-    /// mean of class k's features. `None` where a class has one photo only.
-    pub(super) fn accuracy(&self, classes: usize) -> Option<f64> {
+    /// The class of a photo x is argmax over k of m_k x, where m_k is the mean of class k's features without x. `None` where a
+    /// class has one photo only.
+    pub(super) fn accuracy(&self, classes: usize) -> Option<LeftOutAccuracy> {
         let (mut sums, mut counts) = (vec![0.0f32; classes * self.width], vec![0u32; classes]);
         let mut x = vec![0.0f32; self.width];
         let photos = || self.features.chunks_exact(self.width.max(1)).zip(&self.classes);
@@ -55,7 +69,8 @@ impl LeftOut {
             let own = score(class);
             right += usize::from((0..classes).all(|k| k == class || score(k) < own));
         }
-        Some(right as f64 / self.classes.len() as f64)
+        let photos = self.classes.len();
+        Some(LeftOutAccuracy { accuracy: right as f64 / photos as f64, photos })
     }
 }
 
@@ -81,8 +96,15 @@ mod tests {
             };
             right += usize::from(score(*class) > score(1 - class));
         }
-        assert_eq!((right, left_out.accuracy(2)), (4, Some(0.8)));
+        assert_eq!((right, left_out.accuracy(2)), (4, Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 })));
         assert_eq!(left_out.accuracy(3), None, "a class without two photos");
         assert!(LeftOut::new(1 << 20, 1280).is_none());
+    }
+
+    #[test]
+    fn few_photos_leave_it_open_whether_a_task_is_easy() {
+        let may_be = |accuracy, photos| LeftOutAccuracy { accuracy, photos }.may_be(0.9);
+        // Standard errors: 0.126 and 0.028.
+        assert!(may_be(0.8, 10) && !may_be(0.8, 200) && may_be(0.9, 200) && !may_be(0.6, 10));
     }
 }

@@ -10,7 +10,7 @@ use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, LeftOutAccuracy};
 use super::lesson::{Observer, Progress};
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
@@ -29,7 +29,7 @@ pub(super) struct Runner {
     adapter: SharedAdapter,
     quarantine: Quarantine,
     /// Accuracy of imprinting on photos left out, where known.
-    left_out: Option<f64>,
+    left_out: Option<LeftOutAccuracy>,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
 }
@@ -202,7 +202,7 @@ impl Runner {
     }
 
     /// Accuracy of the last imprinting on each of its photos, left out of the class means.
-    pub(super) fn left_out_accuracy(&self) -> Option<f64> {
+    pub(super) fn left_out_accuracy(&self) -> Option<LeftOutAccuracy> {
         self.left_out
     }
 

@@ -89,7 +89,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
         val_accuracy_before: before.map(|e| e.accuracy),
         recompositions: record.events.len(),
         undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
-        left_out_accuracy: runner.left_out_accuracy(),
+        left_out_accuracy: runner.left_out_accuracy().map(|left_out| left_out.accuracy),
         seconds: begin.elapsed().as_secs_f64(),
         startup_ms,
         step_ms_median: median(ran.step_ms),
