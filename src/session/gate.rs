@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn an_easy_task_that_is_learned_has_no_events() {
         assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.9)).0, []);
-        assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.88)).0.len(), 2);
+        assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.85)).0.len(), 2);
         assert_eq!(lesson([1.0, 0.8, 0.7], Some(0.9)).0.len(), 2, "easy, but not learned");
     }
 
