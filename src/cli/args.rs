@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
+use super::flags::LessonFlags;
 use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
 use crate::session::CachePlace;
-use crate::session::compare::{CONTENDERS, Contender};
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
 ///
@@ -56,7 +57,7 @@ pub(super) enum Command {
     /// The lesson really runs, here, within the device's free memory; its result is the one that `train` would give. Its time on
     /// the device is an estimate: this machine's processor time, by the speed of a core here and there at a large product; photos
     /// by pixels a second and writes by bytes a second; spread over its threads, longer by the profile's throttling, within its
-    /// hours with power. Expect it to be right within a factor of three. Wear counts the bytes of files; what the file system and
+    /// hours with power. Expect it to be right within a factor of five. Wear counts the bytes of files; what the file system and
     /// the card add is not in it.
     Simulate(SimulateArgs),
     /// Personalize the network that comes with the program, on photos that come with it.
@@ -109,30 +110,14 @@ pub(super) struct PackArgs {
 pub(super) struct TrainArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
-    /// One folder per class, with JPEG or PNG files.
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: PathBuf,
+    #[command(flatten)]
+    pub(super) lesson: LessonFlags,
     /// The store to write; it must not exist yet.
     #[arg(short, long, value_name = "STORE")]
     pub(super) output: PathBuf,
-    /// Photos to measure accuracy on, arranged as --data.
-    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
-    pub(super) val: Option<PathBuf>,
-    /// Or: the share of each class of --data to keep aside for that.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub(super) val_split: Option<f64>,
     /// What is trained, and how.
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
-    /// Passes over the photos [default: 15].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
-    pub(super) epochs: Option<u32>,
-    /// Or: batches in all.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) steps: Option<u32>,
-    /// Photos per step [default: 16].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch: Option<u32>,
     /// Learning rate of the pairs [default: 0.003].
     #[arg(long, value_parser = parse_rate)]
     pub(super) lr: Option<f32>,
@@ -142,9 +127,6 @@ pub(super) struct TrainArgs {
     /// Decides order, split and augmentation; same seed, same bytes.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Threads that photos are run on; the result does not depend on them.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) threads: u32,
     /// Memory that the run may take, for instance 64MiB or 1.5GiB; cache, kept activations and threads are given
     /// up to fit, in this order, or it is refused.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
@@ -222,78 +204,6 @@ pub(super) struct BenchArgs {
     /// Also time every node of a training step, against its arithmetic.
     #[arg(long)]
     pub(super) profile: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("measured").required(true).args(["val", "val_split"]))]
-pub(super) struct CompareArgs {
-    /// What `pack` wrote.
-    pub(super) bundle: PathBuf,
-    /// One folder per class, with JPEG or PNG files.
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: PathBuf,
-    /// Photos to measure accuracy on, arranged as --data.
-    #[arg(long, value_name = "DIR")]
-    pub(super) val: Option<PathBuf>,
-    /// Or: the share of each class of --data to keep aside for that.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub(super) val_split: Option<f64>,
-    /// What to compare, with commas.
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        value_parser = parse_contender,
-        default_value = "imprint,head,lora,pissa,srlora,random",
-        long_help = contenders_help()
-    )]
-    pub(super) methods: Vec<&'static Contender>,
-    /// Runs of each method, with seeds 0, 1 and so on.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) seeds: u32,
-    /// Passes over the photos in each run [default: 15].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
-    pub(super) epochs: Option<u32>,
-    /// Or: batches in each run.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) steps: Option<u32>,
-    /// Photos per step [default: 16].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch: Option<u32>,
-    /// Rates of the pairs to choose from, with commas; a single one is taken as it is.
-    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "1e-3,3e-3,1e-2,3e-2")]
-    pub(super) lrs: Vec<f32>,
-    /// Rates of the head to choose from where nothing else is trained.
-    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "3e-4,1e-3,3e-3,1e-2")]
-    pub(super) head_lrs: Vec<f32>,
-    /// Learning rate of the head beside pairs [default: 0.001].
-    #[arg(long, value_parser = parse_rate)]
-    pub(super) head_lr: Option<f32>,
-    /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
-    /// try says little.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) tries: u32,
-    /// Times that accuracy is measured on the way, evenly spread; it shows how soon a method is as good as lora at its end.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) points: u32,
-    /// Threads that photos are run on; the result does not depend on them.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) threads: u32,
-    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again. What
-    /// the frozen part makes of the photos waits beside it, or without it in the system's folder for temporary files, in
-    /// files without a name that vanish with the run.
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-}
-
-fn parse_contender(name: &str) -> Result<&'static Contender, String> {
-    let known = CONTENDERS.iter().map(|contender| contender.name).collect::<Vec<_>>().join(", ");
-    Contender::named(name.trim()).ok_or_else(|| format!("it is none of {known}"))
-}
-
-fn contenders_help() -> String {
-    let lines = CONTENDERS.iter().map(|contender| format!("\n- {}: {}", contender.name, contender.about));
-    format!("What to compare, with commas:\n{}", lines.collect::<String>())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -448,7 +358,7 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "write a share between 0 and 1, for instance 0.2".into())
 }
 
-fn parse_rate(text: &str) -> Result<f32, String> {
+pub(super) fn parse_rate(text: &str) -> Result<f32, String> {
     let rate = text.parse().ok().filter(|r: &f32| r.is_finite() && *r >= 0.0);
     rate.ok_or_else(|| "write a number of at least 0, for instance 3e-3".into())
 }

@@ -1,14 +1,74 @@
 //! `srlora compare`.
 
-use super::args::CompareArgs;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::args::parse_rate;
+use super::flags::LessonFlags;
 use super::output::{Meter, Output, count, percent, size, tell};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::session::compare::{Comparison, ComparisonReport, Difference, RateTried, Standing, compare};
-use crate::session::{Length, Lesson, Validation};
+use crate::session::Lesson;
+use crate::session::compare::{
+    CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
+};
 
 const COLUMNS: [&str; 9] =
     ["method", "rate", "accuracy", "to lora", "lora's end after", "trained", "recomposed", "ms a step", "seconds"];
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("measured").required(true).args(["val", "val_split"]))]
+pub(super) struct CompareArgs {
+    /// What `pack` wrote.
+    pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    pub(super) lesson: LessonFlags,
+    /// What to compare, with commas.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        value_parser = parse_contender,
+        default_value = "imprint,head,lora,pissa,srlora,random",
+        long_help = contenders_help()
+    )]
+    pub(super) methods: Vec<&'static Contender>,
+    /// Runs of each method, with seeds 0, 1 and so on.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) seeds: u32,
+    /// Rates of the pairs to choose from, with commas; a single one is taken as it is.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "1e-3,3e-3,1e-2,3e-2")]
+    pub(super) lrs: Vec<f32>,
+    /// Rates of the head to choose from where nothing else is trained.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate, default_value = "3e-4,1e-3,3e-3,1e-2")]
+    pub(super) head_lrs: Vec<f32>,
+    /// Learning rate of the head beside pairs [default: 0.001].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) head_lr: Option<f32>,
+    /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
+    /// try says little.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) tries: u32,
+    /// Times that accuracy is measured on the way, evenly spread; it shows how soon a method is as good as lora at its end.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) points: u32,
+    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again. What
+    /// the frozen part makes of the photos waits beside it, or without it in the system's folder for temporary files, in
+    /// files without a name that vanish with the run.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+fn parse_contender(name: &str) -> std::result::Result<&'static Contender, String> {
+    let known = CONTENDERS.iter().map(|contender| contender.name).collect::<Vec<_>>().join(", ");
+    Contender::named(name.trim()).ok_or_else(|| format!("it is none of {known}"))
+}
+
+fn contenders_help() -> String {
+    let lines = CONTENDERS.iter().map(|contender| format!("\n- {}: {}", contender.name, contender.about));
+    format!("What to compare, with commas:\n{}", lines.collect::<String>())
+}
 
 pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
@@ -25,24 +85,8 @@ pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
 }
 
 fn request(args: &CompareArgs) -> Comparison {
-    let defaults = Lesson::new(args.data.clone());
-    let validation = match (&args.val, args.val_split) {
-        (Some(folder), _) => Validation::Folder(folder.clone()),
-        (None, Some(share)) => Validation::Split(share),
-        (None, None) => Validation::None,
-    };
-    let lesson = Lesson {
-        validation,
-        length: match (args.epochs, args.steps) {
-            (_, Some(steps)) => Length::Steps(steps),
-            (Some(epochs), None) => Length::Epochs(epochs),
-            (None, None) => defaults.length,
-        },
-        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
-        head_lr: args.head_lr.unwrap_or(defaults.head_lr),
-        threads: args.threads as usize,
-        ..defaults
-    };
+    let lesson = args.lesson.lesson();
+    let lesson = Lesson { head_lr: args.head_lr.unwrap_or(lesson.head_lr), ..lesson };
     Comparison {
         lesson,
         contenders: args.methods.clone(),

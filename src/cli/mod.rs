@@ -6,6 +6,7 @@ mod bench;
 mod compare;
 mod demo;
 mod eval;
+mod flags;
 mod inspect;
 mod output;
 mod pack;

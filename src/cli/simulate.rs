@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{CacheArg, MethodArg, parse_bytes, parse_share};
+use super::args::{CacheArg, MethodArg, parse_bytes};
+use super::flags::LessonFlags;
 use super::output::{Meter, Output, count, percent, size};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{
-    CachePlace, Cause, Cut, CutAt, Cuts, Device, Length, Lesson, Phase, Point, Simulation, Validation, simulate,
-};
+use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase, Point, Simulation, simulate};
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
@@ -19,36 +18,17 @@ pub(super) struct SimulateArgs {
     /// The device: pi-zero-2w, pi-4, pi-5, jetson-nano, jetson-orin-nano, or a TOML file of the same form.
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) profile: String,
-    /// One folder per class, with JPEG or PNG files.
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: PathBuf,
+    #[command(flatten)]
+    pub(super) lesson: LessonFlags,
     /// Keep the store that the lesson writes; it must not exist yet [default: it is removed].
     #[arg(short, long, value_name = "STORE")]
     pub(super) output: Option<PathBuf>,
-    /// Photos to measure accuracy on, arranged as --data.
-    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
-    pub(super) val: Option<PathBuf>,
-    /// Or: the share of each class of --data to keep aside for that.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub(super) val_split: Option<f64>,
     /// What is trained, and how.
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
-    /// Passes over the photos [default: 15].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
-    pub(super) epochs: Option<u32>,
-    /// Or: batches in all.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) steps: Option<u32>,
-    /// Photos per step [default: 16].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch: Option<u32>,
     /// As of `train`; decides the random cuts, too.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Threads that photos are run on, up to the device's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) threads: u32,
     /// Memory that the lesson may take [default: what the profile says is free].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) ram_limit: Option<u64>,
@@ -91,26 +71,12 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
 }
 
 fn lesson(args: &SimulateArgs) -> Lesson {
-    let validation = match (&args.val, args.val_split) {
-        (Some(folder), _) => Validation::Folder(folder.clone()),
-        (None, Some(share)) => Validation::Split(share),
-        (None, None) => Validation::None,
-    };
-    let defaults = Lesson::new(args.data.clone());
     Lesson {
-        validation,
         method: args.method.into(),
-        length: match (args.epochs, args.steps) {
-            (_, Some(steps)) => Length::Steps(steps),
-            (Some(epochs), None) => Length::Epochs(epochs),
-            (None, None) => defaults.length,
-        },
-        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
         seed: args.seed,
-        threads: args.threads as usize,
         cache: args.cache.into(),
         ram_limit: args.ram_limit,
-        ..defaults
+        ..args.lesson.lesson()
     }
 }
 
@@ -146,7 +112,7 @@ fn time(report: &Simulation) -> String {
         }
         (false, _) => format!("about {} without a break, if there were no cuts: it never ends", span(whole)),
     };
-    let mut text = line("time", &format!("{told}   (estimate: not measured on the device, expect a factor of 3)"));
+    let mut text = line("time", &format!("{told}   (estimate: not measured on the device, expect a factor of 5)"));
     let each = |seconds: f64, count: u64, noun: &str| match count {
         0 => String::new(),
         count => format!("{count} x {} a {noun}", span(seconds / count as f64)),

@@ -5,7 +5,7 @@ use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
 use crate::bundle::Bundle;
 use crate::core::Method;
 use crate::error::Result;
-use crate::session::{Length, Lesson, TrainReport, Validation, train};
+use crate::session::{Lesson, TrainReport, train};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
@@ -28,42 +28,29 @@ fn ignored(args: &TrainArgs) -> Vec<&'static str> {
         ("--lr", args.lr.is_some(), settings.trains_pairs),
         ("--start", args.start.is_some(), settings.trains_pairs),
         ("--head-lr", args.head_lr.is_some(), settings.trains_head),
-        ("--epochs", args.epochs.is_some(), settings.trains_head),
-        ("--steps", args.steps.is_some(), settings.trains_head),
-        ("--batch", args.batch.is_some(), settings.trains_head),
+        ("--epochs", args.lesson.epochs.is_some(), settings.trains_head),
+        ("--steps", args.lesson.steps.is_some(), settings.trains_head),
+        ("--batch", args.lesson.batch.is_some(), settings.trains_head),
         ("--augment", args.augment.is_some(), settings.trains_head),
     ];
     flags.into_iter().filter(|(_, given, used)| *given && !used).map(|(flag, ..)| flag).collect()
 }
 
 fn lesson(args: &TrainArgs) -> Lesson {
-    let validation = match (&args.val, args.val_split) {
-        (Some(folder), _) => Validation::Folder(folder.clone()),
-        (None, Some(share)) => Validation::Split(share),
-        (None, None) => Validation::None,
-    };
-    let defaults = Lesson::new(args.data.clone());
+    let lesson = args.lesson.lesson();
     Lesson {
-        validation,
         method: args.method.into(),
         start: args.start.map(|start| start.with_seed(args.seed)),
-        length: match (args.epochs, args.steps) {
-            (_, Some(steps)) => Length::Steps(steps),
-            (Some(epochs), None) => Length::Epochs(epochs),
-            (None, None) => defaults.length,
-        },
-        batch: args.batch.map_or(defaults.batch, |batch| batch as usize),
-        lr: args.lr.unwrap_or(defaults.lr),
-        head_lr: args.head_lr.unwrap_or(defaults.head_lr),
+        lr: args.lr.unwrap_or(lesson.lr),
+        head_lr: args.head_lr.unwrap_or(lesson.head_lr),
         seed: args.seed,
         augment: args.augment == Some(Switch::On),
         interval: args.interval,
         min_age: args.min_age,
-        threads: args.threads as usize,
         cache: args.cache.into(),
         cache_limit: args.cache_limit,
         ram_limit: args.ram_limit,
-        ..defaults
+        ..lesson
     }
 }
 

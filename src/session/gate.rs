@@ -33,17 +33,19 @@ pub(super) struct Gate {
     converged: f64,
     /// The loss, smoothed over batches.
     smoothed: Option<f64>,
-    /// Losses since the last judgement.
+    /// Losses of the window that is not full yet; while events are on trial, all since the first of them.
     shown: Sample,
+    /// Losses of the last full window.
+    recent: Sample,
     on_trial: Option<OnTrial>,
     /// Events have hurt: there will be no other.
     shut: bool,
 }
 
-/// The events since the last judgement.
+/// Events that are yet to be judged.
 struct OnTrial {
-    /// The losses before them.
-    shown: Sample,
+    /// The losses of the one or two windows before them.
+    before: Sample,
     /// Everything as it was before the first, to the bit.
     adapter: Adapter,
     /// The first of their entries among all events.
@@ -65,14 +67,19 @@ impl Sample {
         self.squares += loss * loss;
     }
 
+    fn and(self, other: Sample) -> Sample {
+        let (count, sum) = (self.count + other.count, self.sum + other.sum);
+        Sample { count, sum, squares: self.squares + other.squares }
+    }
+
     fn mean(&self) -> f64 {
         self.sum / self.count
     }
 
-    /// The squared standard error of the mean.
+    /// The squared standard error of the mean; infinite where two losses do not show a spread.
     fn uncertainty(&self) -> f64 {
         let variance = self.squares / self.count - self.mean().powi(2);
-        variance.max(0.0) / (self.count - 1.0).max(1.0)
+        if self.count < 2.0 { f64::INFINITY } else { variance.max(0.0) / (self.count - 1.0) }
     }
 
     /// Whether this is above `other` by more than chance explains.
@@ -87,7 +94,8 @@ impl Gate {
         let easy = plan.recomposes && left_out.is_some_and(|left_out| left_out.may_be(EASY));
         let converged = CONVERGED_SHARE * (classes as f64).ln();
         let (plan, schedules) = (*plan, plan.schedules());
-        Gate { plan, schedules, easy, converged, smoothed: None, shown: Sample::default(), on_trial: None, shut: false }
+        let [shown, recent] = [Sample::default(); 2];
+        Gate { plan, schedules, easy, converged, smoothed: None, shown, recent, on_trial: None, shut: false }
     }
 
     /// The rates of the step `step`, counted from 0, whose batch has the loss `loss`: that of the pairs is 0 while they rest.
@@ -110,8 +118,9 @@ impl Gate {
     /// After the step `step`: judges the events that have been followed for long enough, and makes the next one where it is due
     /// and can pay.
     pub(super) fn after_step(&mut self, step: u64, adapter: &mut Adapter, events: &mut Vec<Event>) -> Result<()> {
-        let window = self.plan.interval.max(JUDGED_BY);
-        if (step + 1).is_multiple_of(window) || step + 1 == self.plan.steps {
+        let full = self.shown.count >= self.plan.interval.max(JUDGED_BY) as f64;
+        if full || step + 1 == self.plan.steps {
+            self.recent = core::mem::take(&mut self.shown);
             self.judge(adapter, events);
         }
         let can_pay = self.plan.asked || (self.is_below(self.converged) && !self.rests());
@@ -123,7 +132,8 @@ impl Gate {
         let before = self.on_trial.is_none().then(|| adapter.clone());
         events.extend(recompose(adapter, &self.plan.rule, step + 1)?);
         if let Some(adapter) = before.filter(|_| events.len() > first) {
-            self.on_trial = Some(OnTrial { shown: core::mem::take(&mut self.shown), adapter, first });
+            let before = self.recent.and(core::mem::take(&mut self.shown));
+            self.on_trial = Some(OnTrial { before, adapter, first });
         }
         Ok(())
     }
@@ -131,7 +141,7 @@ impl Gate {
     /// Takes events back if the loss since them is higher than before them.
     fn judge(&mut self, adapter: &mut Adapter, events: &mut [Event]) {
         let Some(trial) = self.on_trial.take() else { return };
-        self.shut = self.shown.is_above(&trial.shown);
+        self.shut = self.recent.is_above(&trial.before);
         let outcome = if self.shut { Outcome::Undone } else { Outcome::Kept };
         events[trial.first..].iter_mut().for_each(|event| event.outcome = outcome);
         if self.shut {
@@ -226,6 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn events_are_judged_by_what_was_just_before_them_not_by_how_the_lesson_began() {
+        // The loss falls from 5 to 0.5 within the first fifty steps; after the event it is 0.6.
+        let mut gate = Gate::new(&plan(), 100, None);
+        let (mut adapter, mut events) = (adapter(), Vec::new());
+        for step in 0..300 {
+            let loss = if step < 100 { (5.0 - 0.09 * step as f32).max(0.5) } else { 0.6 };
+            gate.rates(step, loss + if step % 2 == 0 { 0.01 } else { -0.01 });
+            gate.plan.interval = if step < 80 { 0 } else { 100 };
+            gate.after_step(step, &mut adapter, &mut events).unwrap();
+        }
+        assert_eq!(events.iter().map(|event| event.outcome).collect::<Vec<_>>(), [Outcome::Undone]);
+    }
+
+    #[test]
     fn an_easy_task_that_is_learned_has_no_events() {
         assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.9)).0, []);
         assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.85)).0.len(), 2);
@@ -259,5 +283,6 @@ mod tests {
         assert!((low.uncertainty() - 0.005 / 3.0).abs() < 1e-12 && (low.mean() - 1.0).abs() < 1e-12);
         assert!(high.is_above(&low) && !low.is_above(&high) && !low.is_above(&low));
         assert!(!sample(&[0.2, 2.4]).is_above(&low), "two batches that differ so much say nothing");
+        assert!(!sample(&[9.0]).is_above(&low), "nor does one batch");
     }
 }

@@ -29,7 +29,8 @@ struct Line {
     importance: BTreeMap<String, Vec<f32>>,
 }
 
-/// Reads the journal of `store`: a history per site. Lines of another kind, and a last one that is torn, are passed over.
+/// Reads the journal of `store`: a history per site. Lines of another kind, a last one that is torn, and what speaks of another
+/// number of pairs than a site's first line, are passed over.
 ///
 /// # Errors
 /// Kind `Io` where there is no journal.
@@ -41,14 +42,13 @@ pub fn history(store: &Path) -> Result<BTreeMap<String, History>> {
         let line = line.map_err(|e| Error::io(&path, e))?;
         let Ok(Line { step, importance }) = serde_json::from_slice(&line) else { continue };
         for (name, values) in importance {
-            let site = sites.entry(name).or_default();
-            site.pairs.resize_with(values.len().max(site.pairs.len()), Vec::new);
-            // A pair that a line does not name counts as of no importance, so that all stay equally long.
-            for (pair, history) in site.pairs.iter_mut().enumerate() {
-                history.resize(site.steps.len(), 0.0);
-                history.push(values.get(pair).copied().unwrap_or(0.0));
+            let fresh = || History { steps: Vec::new(), pairs: vec![Vec::new(); values.len()] };
+            let site = sites.entry(name).or_insert_with(fresh);
+            // Never more than the file holds: a line that speaks of other pairs than the first is passed over.
+            if site.pairs.len() == values.len() {
+                site.pairs.iter_mut().zip(values).for_each(|(history, value)| history.push(value));
+                site.steps.push(step);
             }
-            site.steps.push(step);
         }
     }
     Ok(sites)
@@ -65,6 +65,7 @@ mod tests {
             r#"{"step":1,"loss":2.0}"#,
             r#"{"step":1,"importance":{"a":[1.0,2.0],"b":[0.5]}}"#,
             r#"{"step":5,"importance":{"a":[3.0,4.0],"b":[0.25]}}"#,
+            r#"{"step":6,"importance":{"a":[3.0]}}"#,
             r#"{"step":9,"importance":{"a":[3.0"#,
         ];
         std::fs::write(folder.path().join(JOURNAL), lines.join("\n")).unwrap();

@@ -34,8 +34,8 @@ pub(super) struct LeftOut {
 impl LeftOut {
     /// Room for so many photos of `width` features; `None` where they are too many.
     pub(super) fn new(photos: usize, width: usize) -> Option<Self> {
-        let fits = photos.checked_mul(width).is_some_and(|values| values <= MOST_VALUES);
-        fits.then(|| LeftOut { features: Vec::new(), classes: Vec::new(), width })
+        let values = photos.checked_mul(width).filter(|values| *values <= MOST_VALUES)?;
+        Some(LeftOut { features: Vec::with_capacity(values), classes: Vec::with_capacity(photos), width })
     }
 
     pub(super) fn add(&mut self, features: &[f32], class: usize) {

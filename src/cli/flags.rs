@@ -1,0 +1,52 @@
+//! The flags of a lesson that `train`, `compare` and `simulate` share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::parse_share;
+use crate::session::{Length, Lesson, Validation};
+
+#[derive(Debug, Args)]
+pub(super) struct LessonFlags {
+    /// One folder per class, with JPEG or PNG files.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Photos to measure accuracy on, arranged as --data.
+    #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
+    val: Option<PathBuf>,
+    /// Or: the share of each class of --data to keep aside for that.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    val_split: Option<f64>,
+    /// Passes over the photos [default: 15].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
+    pub(super) epochs: Option<u32>,
+    /// Or: batches in all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) steps: Option<u32>,
+    /// Photos per step [default: 16].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: Option<u32>,
+    /// Threads that photos are run on; the result does not depend on them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
+}
+
+impl LessonFlags {
+    /// The lesson that these flags ask for, by default in all else.
+    pub(super) fn lesson(&self) -> Lesson {
+        let defaults = Lesson::new(self.data.clone());
+        let validation = match (&self.val, self.val_split) {
+            (Some(folder), _) => Validation::Folder(folder.clone()),
+            (None, Some(share)) => Validation::Split(share),
+            (None, None) => Validation::None,
+        };
+        let length = match (self.epochs, self.steps) {
+            (_, Some(steps)) => Length::Steps(steps),
+            (Some(epochs), None) => Length::Epochs(epochs),
+            (None, None) => defaults.length,
+        };
+        let batch = self.batch.map_or(defaults.batch, |batch| batch as usize);
+        Lesson { validation, length, batch, threads: self.threads as usize, ..defaults }
+    }
+}
