@@ -36,6 +36,10 @@ pub enum ErrorKind {
     Memory,
     /// A device that the work cannot be done on.
     Device,
+    /// A store that another process is changing.
+    Busy,
+    /// Asked to stop, it did; the work can go on later.
+    Stopped,
     /// The loss stopped being a number.
     Diverged,
     /// A state that the library itself should have ruled out.

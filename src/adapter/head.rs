@@ -43,6 +43,23 @@ impl HeadBuffers {
         HeadBuffers { classes, features, values: zeros.clone(), first: zeros.clone(), second: zeros, age: 0 }
     }
 
+    /// The same rows and zeros for as many more, at the beginning of a lesson: no moments, no steps.
+    #[must_use]
+    pub(crate) fn with_classes(&self, classes: usize) -> Self {
+        let mut head = HeadBuffers::new(classes, self.features);
+        head.take_rows(self, 0..self.classes.min(classes));
+        head
+    }
+
+    /// Copies rows, biases included, from a head of the same features.
+    pub(crate) fn take_rows(&mut self, from: &HeadBuffers, rows: core::ops::Range<usize>) {
+        let span = rows.start * self.features..rows.end * self.features;
+        self.values[span.clone()].copy_from_slice(&from.values[span]);
+        let [own, other] = [self.classes * self.features, from.classes * from.features];
+        self.values[own + rows.start..own + rows.end]
+            .copy_from_slice(&from.values[other + rows.start..other + rows.end]);
+    }
+
     /// Rows of W.
     #[must_use]
     pub fn classes(&self) -> usize {

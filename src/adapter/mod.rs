@@ -56,6 +56,16 @@ impl Adapter {
         Ok(Adapter { sites: started.collect::<Result<_>>()?, head: HeadBuffers::new(classes, features) })
     }
 
+    /// Ready for a further lesson, which tells `classes` apart, the ones known first: what was learned stays, the optimizer and
+    /// importance start anew.
+    ///
+    /// # Errors
+    /// Kind `Sites` where a buffer does not fit.
+    pub(crate) fn begin_lesson(&mut self, classes: usize) -> Result<()> {
+        self.head = self.head.with_classes(classes);
+        self.sites.iter_mut().try_for_each(SiteBuffers::begin_lesson)
+    }
+
     /// Numbers that the optimizer moves.
     #[must_use]
     pub fn trainable(&self) -> usize {

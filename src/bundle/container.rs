@@ -44,6 +44,8 @@ pub enum Kind {
     Bundle,
     /// One generation of a personal store.
     Store,
+    /// A lesson under way.
+    Checkpoint,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
         match self {
             Kind::Bundle => "srlora-bundle",
             Kind::Store => "srlora-store",
+            Kind::Checkpoint => "srlora-checkpoint",
         }
     }
 
@@ -58,6 +61,7 @@ impl Kind {
         match self {
             Kind::Bundle => "a bundle",
             Kind::Store => "a store generation",
+            Kind::Checkpoint => "a lesson under way",
         }
     }
 
@@ -65,13 +69,14 @@ impl Kind {
         match self {
             Kind::Bundle => "copy it again from where it came, or make it anew with `srlora pack`",
             Kind::Store => "go on from an earlier generation, or restore this file from a copy",
+            Kind::Checkpoint => "remove it: the lesson begins anew",
         }
     }
 
     const fn error_kind(self) -> ErrorKind {
         match self {
             Kind::Bundle => ErrorKind::Bundle,
-            Kind::Store => ErrorKind::Store,
+            Kind::Store | Kind::Checkpoint => ErrorKind::Store,
         }
     }
 }
@@ -152,7 +157,7 @@ impl<'d> Container<'d> {
     }
 
     /// Lets go of a tensor that has been read.
-    pub(super) fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         self.tensors.remove(name);
     }
 
@@ -225,7 +230,6 @@ impl<'d> Container<'d> {
     /// `Io`: `path` cannot be read. `Bundle` or `Store`, by `kind`: it is not a file of that kind and [`VERSION`], is
     /// truncated, or does not have the contents that its hash promises.
     pub fn open(path: &Path, kind: Kind) -> Result<Self> {
-        let refuse = |what: &dyn std::fmt::Display| damaged(kind, path, what);
         let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
         if !about.is_file() {
             let found = if about.is_dir() { "a folder" } else { "not a regular file" };
@@ -233,7 +237,16 @@ impl<'d> Container<'d> {
             return Err(Error::new(kind.error_kind(), path.display(), message));
         }
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let header = read_header(&mut file, about.len()).map_err(|what| refuse(&what))?;
+        Self::read(&mut file, about.len(), path, kind)
+    }
+
+    /// [`Container::open`] of a file that has been opened, of `len` bytes; `path` is for messages.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn read(file: &mut impl Read, len: u64, path: &Path, kind: Kind) -> Result<Self> {
+        let refuse = |what: &dyn std::fmt::Display| damaged(kind, path, what);
+        let header = read_header(file, len).map_err(|what| refuse(&what))?;
         let metadata: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let mut container = Container { metadata, tensors: BTreeMap::new(), kind, path: path.to_owned() };
         container.check_format()?;
@@ -254,10 +267,12 @@ impl<'d> Container<'d> {
         let refuse = |what| Err(Error::new(self.kind.error_kind(), self.path.display(), what));
         let found = self.metadata.get("format").map_or("", String::as_str);
         if found != format {
-            return refuse(match [Kind::Bundle, Kind::Store].iter().find(|kind| kind.format() == found) {
-                Some(other) => format!("is {}, where {noun} is expected: check the arguments", other.noun()),
-                None => format!("is a safetensors file, but not {noun} (its `format` is not `{format}`)"),
-            });
+            return refuse(
+                match [Kind::Bundle, Kind::Store, Kind::Checkpoint].iter().find(|kind| kind.format() == found) {
+                    Some(other) => format!("is {}, where {noun} is expected: check the arguments", other.noun()),
+                    None => format!("is a safetensors file, but not {noun} (its `format` is not `{format}`)"),
+                },
+            );
         }
         match self.text("version")? {
             VERSION => Ok(()),
@@ -320,14 +335,25 @@ impl<'d> Container<'d> {
     /// The whole file, durable, under a temporary name in the folder of `path`; removed again when dropped.
     fn stage(&self, path: &Path) -> Result<NamedTempFile> {
         let mut staged = temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder))?;
-        let header = self.header(Some(&self.content_sha256()?))?;
-        let mut write = || {
-            staged.write_all(&header)?;
-            self.in_file_order().iter().try_for_each(|(_, tensor)| staged.write_all(&tensor.bytes))?;
-            staged.as_file().sync_all()
-        };
-        write().map_err(|e| Error::io(path, e))?;
+        let written = self.write_to(&mut staged).and_then(|_| staged.as_file().sync_all());
+        written.map_err(|e| Error::io(path, e))?;
         Ok(staged)
+    }
+
+    /// Writes the whole file; the bytes that it has.
+    ///
+    /// # Errors
+    /// Those of `sink`.
+    pub(crate) fn write_to(&self, sink: &mut impl Write) -> io::Result<u64> {
+        let hash = self.content_sha256().map_err(io::Error::other)?;
+        let header = self.header(Some(&hash)).map_err(io::Error::other)?;
+        sink.write_all(&header)?;
+        let mut len = header.len();
+        for (_, tensor) in self.in_file_order() {
+            sink.write_all(&tensor.bytes)?;
+            len += tensor.bytes.len();
+        }
+        Ok(len as u64)
     }
 }
 
@@ -405,7 +431,7 @@ fn read_header(file: &mut impl Read, file_len: u64) -> std::result::Result<Metad
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::{check_output, new_folder};
+    use super::super::output::check_output;
     use super::*;
     use proptest::prelude::*;
     use tempfile::TempDir;
@@ -637,7 +663,6 @@ mod tests {
         // Also when it comes into being while the temporary is written.
         let late = sample().stage(&path).unwrap().persist_noclobber(&path).unwrap_err().error;
         assert_eq!(late.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(new_folder(&path, |_| unreachable!()).unwrap_err().kind(), ErrorKind::Exists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         assert_eq!(files(dir.path()), 1);
     }

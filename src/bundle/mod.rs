@@ -18,7 +18,7 @@ pub use crate::adapter::Directions;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
 pub use output::{TEMPORARY_PREFIX, check_output};
-pub(crate) use output::{new_folder, write_new};
+pub(crate) use output::{taken, write_new};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 

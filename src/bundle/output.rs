@@ -1,6 +1,6 @@
 //! Where outputs come into being: under a temporary name in their folder first, in their place when they are whole.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(super) fn refuse_taken(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() { Err(taken(path)) } else { Ok(()) }
 }
 
-pub(super) fn taken(path: &Path) -> Error {
+pub(crate) fn taken(path: &Path) -> Error {
     Error::new(ErrorKind::Exists, path.display(), "is already there: remove it, or choose another output")
 }
 
@@ -63,26 +63,6 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Makes a folder that must not be there yet: `fill` writes it under a temporary name beside `path`; it appears when that
-/// is done, durable, or not at all.
-///
-/// # Errors
-/// Those of `fill`; `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new, a write failed.
-pub(crate) fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    refuse_taken(path)?;
-    let staged = temporary(path, 0o777, |builder, folder| builder.tempdir_in(folder))?;
-    fill(staged.path()).map_err(|e| match e.kind() {
-        // It names a file that the caller has never heard of.
-        ErrorKind::Io => Error::new(ErrorKind::Io, path.display(), e.message()),
-        _ => e,
-    })?;
-    refuse_taken(path)?;
-    fs::rename(staged.path(), path).map_err(|e| Error::io(path, e))?;
-    // Nothing is left under that name to be removed.
-    let _ = staged.keep();
-    sync_folder(path)
-}
-
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -95,35 +75,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
-
     use super::*;
-
-    fn files(folder: &Path) -> usize {
-        fs::read_dir(folder).unwrap().count()
-    }
-
-    #[test]
-    fn a_folder_appears_when_it_is_whole_or_not_at_all() {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("new");
-        let fails = |folder: &Path| {
-            fs::write(folder.join("first"), "whole").unwrap();
-            Err(Error::new(ErrorKind::Io, folder.join("second").display(), "no space left"))
-        };
-        let error = new_folder(&path, fails).unwrap_err();
-        assert_eq!(error.to_string(), format!("{}: no space left", path.display()));
-        let diverged = new_folder(&path, |_| Err(Error::new(ErrorKind::Diverged, "step 0", "no number")));
-        assert_eq!(diverged.unwrap_err().to_string(), "step 0: no number");
-        assert_eq!(files(dir.path()), 0);
-        new_folder(&path, |folder| {
-            assert!(!path.exists());
-            fs::write(folder.join("first"), "whole").map_err(|e| Error::io(folder, e))
-        })
-        .unwrap();
-        assert_eq!(fs::read(path.join("first")).unwrap(), b"whole");
-        assert_eq!((files(dir.path()), files(&path)), (1, 1));
-    }
 
     #[test]
     fn a_bare_file_name_is_written_into_the_current_folder() {

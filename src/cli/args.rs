@@ -1,6 +1,7 @@
 //! The command line, parsed into types before any work is done.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -36,6 +37,10 @@ pub(super) enum Command {
     Pack(PackArgs),
     /// Learn the classes of a photo folder; writes a store.
     Train(TrainArgs),
+    /// Undo the last lesson of a store, or go back to any generation; that, too, can be undone.
+    Rollback(RollbackArgs),
+    /// Take a class out of a store's classifier. What the pairs have learned with it stays, and older generations still know it.
+    Forget(ForgetArgs),
     /// Measure accuracy on a photo folder, with a confusion matrix.
     Eval(EvalArgs),
     /// Classify single photos.
@@ -112,9 +117,18 @@ pub(super) struct TrainArgs {
     pub(super) bundle: PathBuf,
     #[command(flatten)]
     pub(super) lesson: LessonFlags,
-    /// The store to write; it must not exist yet.
-    #[arg(short, long, value_name = "STORE")]
-    pub(super) output: PathBuf,
+    /// The store to write; it must not exist yet, but for --resume.
+    #[arg(short, long, value_name = "STORE", required_unless_present = "from")]
+    pub(super) output: Option<PathBuf>,
+    /// Instead of -o: a store that learns a further lesson. New folders become new classes; classes without photos are not trained.
+    #[arg(long, value_name = "STORE", conflicts_with = "output")]
+    pub(super) from: Option<PathBuf>,
+    /// Go on with the same lesson where it was cut off, to the same bytes; where nothing was begun, begin.
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Seconds between checkpoints: the most work that a power cut can cost; 0: after every step.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
+    pub(super) checkpoint: Duration,
     /// What is trained, and how.
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
@@ -150,6 +164,23 @@ pub(super) struct TrainArgs {
     /// Steps that a pair must have lived before it can be fused [default: one more than the interval].
     #[arg(long, value_name = "STEPS")]
     pub(super) min_age: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// What `train` wrote.
+    pub(super) store: PathBuf,
+    /// The generation to go back to, or the number of a lesson that was kept aside [default: what the last lesson went out from].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) to: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// What `train` wrote.
+    pub(super) store: PathBuf,
+    /// The class, by its folder's name.
+    pub(super) class: String,
 }
 
 #[derive(Debug, Args)]
@@ -356,6 +387,11 @@ fn parse_range(text: &str) -> Result<f32, String> {
 pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|s| *s > 0.0 && *s < 1.0);
     share.ok_or_else(|| "write a share between 0 and 1, for instance 0.2".into())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "expected a number of seconds, 0 or more".to_string())
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<f32, String> {

@@ -68,9 +68,9 @@ fn describe(found: &Inspection) -> String {
     text += &format!(
         "generation {}: {} after {} steps, seed {}, classes {}\n",
         found.generation.unwrap_or(0),
-        lesson.method,
+        lesson.lesson.method,
         lesson.steps,
-        lesson.seed,
+        lesson.lesson.seed,
         plain(lesson.classes.join(", "))
     );
     let events = found.events.as_deref().unwrap_or_default();

@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod change;
 mod compare;
 mod demo;
 mod eval;
@@ -46,6 +47,8 @@ fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Pack(args) => pack::run(args, output),
         Command::Train(args) => train::run(args, output),
+        Command::Rollback(args) => change::rollback(args, output),
+        Command::Forget(args) => change::forget(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Predict(args) => predict::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),

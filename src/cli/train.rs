@@ -1,11 +1,21 @@
 //! `srlora train`.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
 use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
 use crate::bundle::Bundle;
 use crate::core::Method;
-use crate::error::Result;
-use crate::session::{Lesson, TrainReport, train};
+use crate::error::{Error, Result};
+use crate::session::{Keep, Lesson, TrainReport, TrialPhotos, train_into};
+
+/// What a process that a signal ends answers, less the signal's number.
+const BY_SIGNAL: i32 = 128;
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
@@ -13,10 +23,33 @@ pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     for flag in ignored(args) {
         tell(format_args!("warning: {flag} has no effect with --method {}", method.name()));
     }
+    let stop = stop_on_signals()?;
+    let keep = Keep {
+        further: args.from.is_some(),
+        resume: args.resume,
+        every: args.checkpoint,
+        stop: &stop,
+        ..Keep::new(store(args))
+    };
     let mut meter = Meter::new();
-    let report = train(&bundle, &lesson(args), &args.output, &mut |progress| meter.show(progress))?;
+    let report = train_into(&bundle, &lesson(args), &keep, &mut |progress| meter.show(progress))?;
     meter.end();
     output.result(&report, |report| describe(report, args))
+}
+
+fn store(args: &TrainArgs) -> &Path {
+    args.from.as_deref().or(args.output.as_deref()).unwrap_or(Path::new(""))
+}
+
+/// Set by the first SIGTERM or SIGINT: the lesson then stops at a step. The second one ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register_conditional_shutdown(signal, BY_SIGNAL + signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|e| Error::io(Path::new("signals"), e))?;
+    }
+    Ok(stop)
 }
 
 /// The flags that were given and that the method does not look at.
@@ -55,7 +88,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
 }
 
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
-    let store = shown(&args.output);
+    let store = shown(store(args));
     let mut text = format!(
         "{store}: {}, {} steps of {}, seed {}, on {}\n",
         count(report.classes.len(), "class"),
@@ -67,6 +100,22 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let (Some(before), Some(after)) = (report.val_accuracy_before, report.val_accuracy) {
         let photos = count(report.val_images, "validation photo");
         text += &format!("accuracy: {} imprinted, {} trained, on {photos}\n", percent(before), percent(after));
+    }
+    if let Some(number) = report.aside {
+        let trial = report.trial.map_or(String::new(), |trial| {
+            let on = match trial.on {
+                TrialPhotos::HeldBack => "on photos held back",
+                TrialPhotos::LeftOut => "on the training photos, against imprinting on each one left out",
+            };
+            format!(" ({} against {} {on})", percent(trial.after), percent(trial.before))
+        });
+        text += &format!(
+            "the lesson is no better than what was there{trial}: it is kept aside as number {number}, and generation "
+        );
+        text += &format!(
+            "{} stays current; `srlora rollback {store} --to {number}` takes it all the same\n",
+            report.generation
+        );
     }
     if let Some(loss) = report.train_loss {
         text += &format!("training loss over the last epoch: {loss:.3}\n");

@@ -145,18 +145,32 @@ impl Dataset {
         (side(false), side(true))
     }
 
-    /// sha256 of class, name and contents of every photo, in lowercase hex; where the folder lies does not count.
-    ///
-    /// # Errors
-    /// Kind `Io` where a photo cannot be read at all.
-    pub(super) fn sha256(&self) -> Result<String> {
+    /// sha256 of class, name and contents of every photo, in lowercase hex; where the folder lies does not count. A photo that
+    /// cannot be read has no contents.
+    pub(super) fn sha256(&self) -> String {
         let mut list = String::new();
         for sample in &self.samples {
             let (class, name) = (&self.classes[sample.class], sample.path.file_name().unwrap_or_default());
-            let contents = contents_sha256(&sample.path).map_err(|e| Error::io(&sample.path, e))?;
+            let contents = contents_sha256(&sample.path).unwrap_or_else(|e| e.kind().to_string());
             list += &format!("{class:?} {name:?} {contents}\n");
         }
-        Ok(sha256(list.as_bytes()))
+        sha256(list.as_bytes())
+    }
+
+    /// The classes of `known`, and after them those of this folder that are not among them; its photos are counted in these.
+    ///
+    /// # Errors
+    /// None: every class is among them.
+    pub(super) fn added_to(self, known: &[String]) -> Result<Dataset> {
+        let mut classes = known.to_vec();
+        classes.extend(self.classes.iter().filter(|class| !known.contains(class)).cloned());
+        self.relabelled(&classes)
+    }
+
+    /// The classes, by name, that have no photo.
+    pub(super) fn without_photos(&self) -> Vec<&str> {
+        let has = |class: usize| self.samples.iter().any(|sample| sample.class == class);
+        (0..self.classes.len()).filter(|class| !has(*class)).map(|class| self.classes[class].as_str()).collect()
     }
 
     /// The same photos with their classes counted in `names`, the classes of a classifier; a class may stay without
@@ -424,7 +438,7 @@ mod tests {
         let hash = |files: &[(&str, &str)]| {
             let root = folder(&files.iter().map(|(name, _)| *name).collect::<Vec<_>>());
             files.iter().for_each(|(name, text)| fs::write(root.path().join(name), text).unwrap());
-            Dataset::open(root.path()).unwrap().sha256().unwrap()
+            Dataset::open(root.path()).unwrap().sha256()
         };
         let first = hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y")]);
         assert_eq!(first, hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y"), ("b/notes.txt", "z")]));

@@ -1,6 +1,9 @@
 //! When pairs learn, when they are recomposed, and whether that stays: not before they have converged, not where the photos could
 //! only be learned by heart, and not where it hurt.
 
+use serde::{Deserialize, Serialize};
+
+use super::bits::Bits;
 use super::left_out::LeftOutAccuracy;
 use super::lesson::{Event, Outcome};
 use super::plan::Plan;
@@ -53,11 +56,42 @@ struct OnTrial {
 }
 
 /// Mean and spread of the batches' losses.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[Bits; 3]", into = "[Bits; 3]")]
 struct Sample {
     count: f64,
     sum: f64,
     squares: f64,
+}
+
+impl From<[Bits; 3]> for Sample {
+    fn from([count, sum, squares]: [Bits; 3]) -> Self {
+        Sample { count: count.0, sum: sum.0, squares: squares.0 }
+    }
+}
+
+impl From<Sample> for [Bits; 3] {
+    fn from(sample: Sample) -> Self {
+        [sample.count, sample.sum, sample.squares].map(Bits)
+    }
+}
+
+/// What a gate has seen; with the adapter before the events on trial, another one can go on from it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct GateState {
+    smoothed: Option<Bits>,
+    shown: Sample,
+    recent: Sample,
+    /// Of the events on trial: the losses before them, and the first of their entries.
+    trial: Option<(Sample, usize)>,
+    shut: bool,
+}
+
+impl GateState {
+    /// The first entry of the events on trial.
+    pub(super) fn on_trial(&self) -> Option<usize> {
+        self.trial.map(|(_, first)| first)
+    }
 }
 
 impl Sample {
@@ -96,6 +130,27 @@ impl Gate {
         let (plan, schedules) = (*plan, plan.schedules());
         let [shown, recent] = [Sample::default(); 2];
         Gate { plan, schedules, easy, converged, smoothed: None, shown, recent, on_trial: None, shut: false }
+    }
+
+    /// What it has seen, and everything as it was before the events on trial.
+    pub(super) fn state(&self) -> (GateState, Option<&Adapter>) {
+        let trial = self.on_trial.as_ref();
+        let state = GateState {
+            smoothed: self.smoothed.map(Bits),
+            shown: self.shown,
+            recent: self.recent,
+            trial: trial.map(|trial| (trial.before, trial.first)),
+            shut: self.shut,
+        };
+        (state, trial.map(|trial| &trial.adapter))
+    }
+
+    /// Goes on from what another one has seen.
+    pub(super) fn restore(&mut self, state: GateState, before_events: Option<Adapter>) {
+        self.smoothed = state.smoothed.map(|Bits(smoothed)| smoothed);
+        (self.shown, self.recent, self.shut) = (state.shown, state.recent, state.shut);
+        let trial = state.trial.zip(before_events);
+        self.on_trial = trial.map(|((before, first), adapter)| OnTrial { before, adapter, first });
     }
 
     /// The rates of the step `step`, counted from 0, whose batch has the loss `loss`: that of the pairs is 0 while they rest.
@@ -143,7 +198,7 @@ impl Gate {
         let Some(trial) = self.on_trial.take() else { return };
         self.shut = self.recent.is_above(&trial.before);
         let outcome = if self.shut { Outcome::Undone } else { Outcome::Kept };
-        events[trial.first..].iter_mut().for_each(|event| event.outcome = outcome);
+        events.iter_mut().skip(trial.first).for_each(|event| event.outcome = outcome);
         if self.shut {
             *adapter = trial.adapter;
         }

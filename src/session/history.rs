@@ -46,6 +46,10 @@ pub fn history(store: &Path) -> Result<BTreeMap<String, History>> {
             let site = sites.entry(name).or_insert_with(fresh);
             // Never more than the file holds: a line that speaks of other pairs than the first is passed over.
             if site.pairs.len() == values.len() {
+                // A lesson that was taken up again tells some steps twice.
+                let known = site.steps.partition_point(|noted| *noted < step);
+                site.steps.truncate(known);
+                site.pairs.iter_mut().for_each(|history| history.truncate(known));
                 site.pairs.iter_mut().zip(values).for_each(|(history, value)| history.push(value));
                 site.steps.push(step);
             }

@@ -1,6 +1,9 @@
 //! How well imprinting does on photos that it has not seen: each training photo against class means without it.
 
 use half::f16;
+use serde::{Deserialize, Serialize};
+
+use super::bits;
 
 /// Feature values that are kept at most, 1 MiB: with more photos, over-fitting is not what limits a lesson.
 const MOST_VALUES: usize = 1 << 19;
@@ -10,8 +13,9 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
 }
 
 /// The share of photos that are nearest to their own class's mean, taken without them.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct LeftOutAccuracy {
+    #[serde(with = "bits")]
     pub(super) accuracy: f64,
     pub(super) photos: usize,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::CachePlace;
 use super::dataset::Quarantined;
 use super::forecast::Forecast;
+use super::trial::Trial;
 use crate::core::{Choice, Method, Start};
 
 /// How long a lesson takes.
@@ -146,6 +147,12 @@ pub struct TrainReport {
     pub val_accuracy: Option<f64>,
     /// Accuracy of the imprinted head, before training.
     pub val_accuracy_before: Option<f64>,
+    /// What the lesson was judged by; null where nothing was trained or there is nothing to judge by.
+    pub trial: Option<Trial>,
+    /// The number under which the lesson was kept aside, as what was there before is better; null where it became current.
+    pub aside: Option<u64>,
+    /// The step after which a lesson that had been cut off went on; null for one from its beginning.
+    pub resumed_after: Option<u64>,
     /// How many pairs were fused and started anew.
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.

@@ -1,24 +1,24 @@
 //! The journal beside a store's generations: one JSON object a line, for people and plots. It holds times, so it is no
 //! part of what two equal runs must have in common.
 
-use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
-use super::train::Witness;
+use super::steps::Witness;
+use super::store::{Sink, Store, not_written};
 use crate::adapter::{Adapter, Gradients};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Its name inside the store.
 pub const JOURNAL: &str = "metrics.jsonl";
 
 /// Appends lines as the run goes.
 pub(super) struct Journal {
-    file: File,
+    file: Box<dyn Sink>,
     path: PathBuf,
     begin: Instant,
     line: Vec<u8>,
@@ -73,13 +73,17 @@ fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::r
 }
 
 impl Journal {
-    pub(super) fn create(store: &Path) -> Result<Self> {
-        let path = store.join(JOURNAL);
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() })
+    /// Goes on with the journal of `store`, on a line of its own: a cut may have torn the last one.
+    pub(super) fn open(store: &Store) -> Result<Self> {
+        let (file, path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
+        let mut journal = Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() };
+        journal.file.write_all(b"\n").map_err(|e| not_written(&journal.path, e))?;
+        Ok(journal)
     }
 
-    pub(super) fn evaluation(&mut self, step: u64, accuracy: f64) -> Result<()> {
+    /// Notes accuracy, where it was measured.
+    pub(super) fn evaluation(&mut self, step: u64, accuracy: Option<f64>) -> Result<()> {
+        let Some(accuracy) = accuracy else { return Ok(()) };
         let seconds = self.begin.elapsed().as_secs_f64();
         self.append(&EvaluationLine { step, val_accuracy: accuracy, seconds })
     }
@@ -103,7 +107,7 @@ impl Journal {
         self.line.clear();
         let written = serde_json::to_writer(&mut self.line, values).map_err(std::io::Error::from);
         self.line.push(b'\n');
-        written.and_then(|()| self.file.write_all(&self.line)).map_err(|e| Error::io(&self.path, e))
+        written.and_then(|()| self.file.write_all(&self.line)).map_err(|e| not_written(&self.path, e))
     }
 }
 

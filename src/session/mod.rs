@@ -1,6 +1,7 @@
 //! What happens on the device: photos are read, a lesson is trained, its result is kept in a store and used.
 
 mod bench;
+mod bits;
 mod cache;
 pub(crate) mod clock;
 pub mod compare;
@@ -12,6 +13,7 @@ mod gate;
 mod history;
 mod image;
 mod inspect;
+mod keep;
 mod left_out;
 mod lesson;
 mod memory;
@@ -22,8 +24,10 @@ mod profile;
 mod runner;
 mod simulate;
 mod source;
-mod store;
+mod steps;
+pub mod store;
 mod train;
+mod trial;
 
 pub use bench::{BenchReport, bench};
 pub use cache::CachePlace;
@@ -33,6 +37,7 @@ pub use forecast::Forecast;
 pub use history::{History, history};
 pub use image::{Augment, load};
 pub use inspect::{InspectedSite, Inspection, inspect};
+pub use keep::{CHECKPOINT_EVERY, Keep};
 pub use lesson::{Event, Length, Lesson, Observer, Outcome, Progress, TrainReport, Validation};
 pub use memory::peak_rss_bytes;
 pub use metrics::JOURNAL;
@@ -43,4 +48,5 @@ pub use simulate::{
     Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
 };
 pub use store::{Record, Store};
-pub use train::train;
+pub use train::{train, train_into};
+pub use trial::{Trial, TrialPhotos};

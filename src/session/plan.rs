@@ -63,7 +63,8 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
         rule,
         last,
         recomposes,
-        lr: lesson.lr,
+        // A further lesson of the head alone leaves the pairs that are there as they are.
+        lr: if lesson.method.settings().trains_pairs { lesson.lr } else { 0.0 },
         head_lr: lesson.head_lr,
     }
 }

@@ -166,11 +166,12 @@ impl Runner {
         })
     }
 
-    /// Sets the head to the class means of the photos' features; photos that cannot be read leave `data`.
+    /// Sets the head's rows of the classes from `known` on to the class means of the photos' features; the rows before stay. Photos
+    /// that cannot be read leave `data`.
     ///
     /// # Errors
-    /// Kind `Data` where a class is left without a readable photo.
-    pub(super) fn imprint(&mut self, data: &mut Dataset, observer: &mut Observer) -> Result<()> {
+    /// Kind `Data` where a class that is to be imprinted is left without a readable photo.
+    pub(super) fn imprint(&mut self, data: &mut Dataset, known: usize, observer: &mut Observer) -> Result<()> {
         let mut head = self.adapter().head.clone();
         let mut counts = vec![0; data.classes.len()];
         let mut imprint = head.imprint(&mut counts)?;
@@ -190,20 +191,26 @@ impl Runner {
         })?;
         imprint.finish(IMPRINT_SCALE);
         self.left_out = left_out.and_then(|left_out| left_out.accuracy(data.classes.len()));
-        if let Some((name, _)) = data.classes.iter().zip(&counts).find(|(_, count)| **count == 0) {
+        let missing = data.classes.iter().zip(&counts).skip(known).find(|(_, count)| **count == 0);
+        if let Some((name, _)) = missing {
             let folder = data.root.join(name);
             let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
             let list = own.take(3).map(|q| format!("{} ({})", q.path, q.reason)).collect::<Vec<_>>().join("; ");
             let message = format!("has no readable photo: {list}; add some, or remove the folder");
             return Err(Error::new(ErrorKind::Data, folder.display(), message));
         }
-        self.adapter_mut().head = head;
+        self.adapter_mut().head.take_rows(&head, known.min(data.classes.len())..data.classes.len());
         Ok(())
     }
 
     /// Accuracy of the last imprinting on each of its photos, left out of the class means.
     pub(super) fn left_out_accuracy(&self) -> Option<LeftOutAccuracy> {
         self.left_out
+    }
+
+    /// What it was when the lesson began, before pairs had learned.
+    pub(super) fn restore_left_out(&mut self, left_out: Option<LeftOutAccuracy>) {
+        self.left_out = left_out;
     }
 
     /// Mean gradients over the photos `indices` of `data` into `total`, and the time in ms that the network took.

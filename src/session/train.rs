@@ -7,86 +7,104 @@ use std::time::Instant;
 use super::cache::{CachePlace, Slot};
 use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
+use super::evaluate::Evaluation;
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
-use super::gate::Gate;
+use super::keep::{Keep, Keeper, Opening};
 use super::lesson::{Lesson, Observer, Outcome, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
-use super::metrics::{Journal, Taken};
+use super::metrics::Journal;
 use super::plan::{Plan, plan};
 use super::runner::{Means, Runner};
-use super::store::{Record, Store, diverged};
-use crate::adapter::{Adapter, Gradients, SiteSettings};
+use super::steps::{judge, run_steps};
+use super::store::{Record, Store};
+use super::trial::Trial;
+use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
-use crate::bundle::{Bundle, check_output};
+use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Trains on a folder of photos and writes a store.
-///
-/// The store appears once every photo has been read once; its first generation is the imprinted head, its last the
-/// result. Nothing is written before bundle, data and output have been found good. A generation is kept after the loss
-/// of a batch has been measured with its own values.
+/// [`train_into`] a new store on the disk.
 ///
 /// # Errors
-/// `Exists`, `Io`, `Bundle`, `Model`, `Data`; `Usage` where the output lies among the photos; `Diverged` where the loss or
-/// a trained value stops being a number, with the step: the store then keeps the generation before.
+/// As there.
 pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Observer) -> Result<TrainReport> {
+    train_into(bundle, lesson, &Keep::new(output), observer)
+}
+
+/// Trains on a folder of photos and keeps what comes of it in a store.
+///
+/// A new store appears once every photo has been read once; its first generation is the imprinted head. The lesson's end becomes
+/// the next generation if it is at least as good as what was there ([`Trial`]); otherwise it is kept aside. Nothing is written
+/// before bundle, data and output have been found good. A generation is kept after the loss of a batch has been measured with
+/// its own values.
+///
+/// # Errors
+/// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`; `Usage` where the output lies among the photos; `Mismatch` where the store
+/// holds something else; `Busy` where another process writes it; `Stopped` where `keep.stop` was set; `Diverged` where the loss or
+/// a trained value stops being a number, with the step: the store then keeps the generation before.
+pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut Observer) -> Result<TrainReport> {
     let begin = Instant::now();
-    check_output(output)?;
-    refuse_among_photos(output, lesson)?;
-    let (mut data, validation) = datasets(lesson)?;
-    data.number(Slot::Rounded);
-    let settings = lesson.method.settings();
-    let start = lesson.start.unwrap_or(settings.start);
-    let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
-    let plan = plan(bundle, lesson, data.samples.len());
-    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan, (&data, validation.as_ref()), output)?;
+    refuse_among_photos(keep.store, lesson)?;
+    let mut opening = Opening::find(bundle, lesson, keep, datasets(lesson, keep.further)?)?;
+    opening.data.number(Slot::Rounded);
+    let plan_now = |opening: &Opening| {
+        let plan = plan(bundle, lesson, opening.data.samples.len());
+        if opening.takes_steps(lesson) { plan } else { plan.cut_to(0) }
+    };
+    let adapter = opening.take_adapter()?;
+    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan_now(&opening), &opening, keep.store)?;
     let startup_ms = since_begin_ms();
     observer(Progress::Planned(&forecast));
 
-    observer(Progress::Begin { phase: "imprint", total: data.samples.len() as u64 });
-    runner.imprint(&mut data, observer)?;
+    observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
+    runner.imprint(&mut opening.data, opening.known, observer)?;
     observer(Progress::End);
     // Photos that cannot be read have left.
-    let plan = self::plan(bundle, lesson, data.samples.len());
-    let before = validation.as_ref().map(|v| runner.evaluate(v, "before", observer)).transpose()?;
-
-    let mut record = Record::new(bundle, lesson, start, &data);
-    let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
-    judge(&mut runner, &data, &first, None, 0, observer)?;
-    let mut store = Store::create(output, &runner.adapter(), &record)?;
-    let mut journal = Journal::create(output)?;
-    if let Some(evaluation) = &before {
-        journal.evaluation(0, evaluation.accuracy)?;
-    }
+    let plan = plan_now(&opening);
+    let start = begin_steps(&mut runner, &mut opening, lesson, keep, &plan, observer)?;
+    let Opening { data, validation, mut record, from, over, resumes, .. } = opening;
+    let Begun { mut store, mut journal, accuracy_before, measured } = start;
     if validation.is_none() {
         runner.drop_prefix(data.samples.len());
     }
-    let plan = plan.cut_to(if settings.trains_head { plan.steps } else { 0 });
-    let steps = plan.steps;
-    let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, &mut journal, observer)?;
-    let after = match (&validation, steps) {
-        (Some(v), 1..) => Some(runner.evaluate(v, "after", observer)?),
-        _ => before.clone(),
-    };
-    if steps > 0 {
-        if let Some(evaluation) = &after {
-            journal.evaluation(steps, evaluation.accuracy)?;
-        }
-        store.save(&runner.adapter(), &record)?;
+    let resumed_after = resumes.then_some(record.steps);
+    let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, runner.left_out_accuracy());
+    let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, from, &mut keeper, observer)?;
+    if ran.stopped {
+        let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
+        return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
     }
+    let after = match &validation {
+        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", observer)?),
+        _ => measured,
+    };
+    let val_accuracy = after.as_ref().map(|evaluation| evaluation.accuracy);
+    let mut aside = None;
+    if plan.steps > 0 {
+        journal.evaluation(plan.steps, val_accuracy)?;
+        record.trial = Trial::of(accuracy_before, after.as_ref(), runner.left_out_accuracy(), &ran.epoch);
+        aside = end(&mut store, &runner.adapter(), &record)?;
+    } else if over {
+        aside = store.aside()?.map(|(number, _)| number).filter(|number| *number > store.current());
+    }
+    store.end_lesson();
     let mut quarantined = runner.quarantine().to_vec();
     quarantined.sort_by(|a, b| a.path.cmp(&b.path));
+    let trains = lesson.method.settings().trains_head;
     Ok(TrainReport {
         method: lesson.method.name().to_owned(),
         seed: lesson.seed,
-        steps,
+        steps: record.steps,
         classes: data.classes.clone(),
-        trainable_params: if settings.trains_head { runner.adapter().trainable() } else { 0 },
-        train_loss: ran.last_epoch_loss,
+        trainable_params: if trains { runner.adapter().trainable() } else { 0 },
+        train_loss: ran.epoch.loss(),
         val_images: after.as_ref().map_or(0, |e| e.n),
-        val_accuracy: after.map(|e| e.accuracy),
-        val_accuracy_before: before.map(|e| e.accuracy),
+        val_accuracy,
+        val_accuracy_before: accuracy_before,
+        trial: record.trial,
+        aside,
+        resumed_after,
         recompositions: record.events.len(),
         undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
         left_out_accuracy: runner.left_out_accuracy().map(|left_out| left_out.accuracy),
@@ -104,15 +122,96 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
     })
 }
 
+/// What is there when the first step, or the next, can be taken.
+struct Begun {
+    store: Store,
+    journal: Journal,
+    /// Accuracy before the lesson's first step.
+    accuracy_before: Option<f64>,
+    /// What was measured just now.
+    measured: Option<Evaluation>,
+}
+
+/// Measures accuracy where that was not done before the lesson was left, and keeps what was imprinted.
+fn begin_steps(
+    runner: &mut Runner,
+    opening: &mut Opening,
+    lesson: &Lesson,
+    keep: &Keep,
+    plan: &Plan,
+    observer: &mut Observer,
+) -> Result<Begun> {
+    let (data, record) = (&opening.data, &mut opening.record);
+    if !opening.absent.is_empty() {
+        observer(Progress::Warning(&imprinted_only(&opening.absent)));
+    }
+    if opening.resumes {
+        observer(Progress::Note(&format!("going on after step {} of {}", record.steps, plan.steps)));
+    }
+    let is_under_way = opening.from.is_some();
+    if is_under_way {
+        runner.restore_left_out(opening.left_out);
+    }
+    let validation = opening.validation.as_ref().filter(|_| !is_under_way);
+    let measured = validation.map(|v| runner.evaluate(v, "before", observer)).transpose()?;
+    let mut accuracy_before = measured.as_ref().map(|evaluation| evaluation.accuracy);
+    if opening.over || is_under_way {
+        accuracy_before = opening.accuracy_before;
+    }
+    let imprinted = opening.known < data.classes.len();
+    if imprinted {
+        let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
+        judge(runner, data, &first, None, 0, observer)?;
+    }
+    let store = match opening.store.take() {
+        None => Store::create(keep.medium.clone(), keep.store, keep.resume, &runner.adapter(), record)?,
+        Some(mut store) => {
+            if imprinted {
+                store.save(&runner.adapter(), record)?;
+            }
+            store
+        }
+    };
+    // The imprinted head is where `rollback` leads from a first lesson.
+    if record.parent == 0 {
+        record.parent = store.current();
+    }
+    let mut journal = Journal::open(&store)?;
+    if !opening.over && !is_under_way {
+        journal.evaluation(0, accuracy_before)?;
+    }
+    Ok(Begun { store, journal, accuracy_before, measured })
+}
+
+fn imprinted_only(absent: &[String]) -> String {
+    let absent = absent.join(", ");
+    format!(
+        "there are no photos of {absent}: new classes are imprinted, and no step is taken, which would unlearn those without photos"
+    )
+}
+
+/// Keeps the lesson's end; the number under which it was kept aside, where it was no better than what was there.
+fn end(store: &mut Store, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
+    let aside = match record.trial {
+        Some(trial) if !trial.passed() => Some(store.set_aside(adapter, record)?),
+        _ => {
+            store.save(adapter, record)?;
+            None
+        }
+    };
+    Ok(aside)
+}
+
 /// The network on as many threads, and with such a cache, as the lesson asks for and its memory allows; and what that takes.
 fn runner(
     bundle: &Bundle,
     adapter: Adapter,
     lesson: &Lesson,
     plan: &Plan,
-    (data, validation): (&Dataset, Option<&Dataset>),
+    opening: &Opening,
     output: &Path,
 ) -> Result<(Runner, Forecast)> {
+    let (data, validation) = (&opening.data, opening.validation.as_ref());
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
     let undo_bytes = if plan.interval > 0 { generation_bytes } else { 0 };
@@ -183,20 +282,24 @@ fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     };
     for (flag, photos) in [("--data", &lesson.data)].into_iter().chain(validation) {
         if photos.canonicalize().is_ok_and(|photos| folder.starts_with(photos)) {
-            let message = format!("lies inside {flag} {}, among the photos; write elsewhere with -o", photos.display());
+            let message =
+                format!("lies inside {flag} {}, among the photos; keep the store elsewhere", photos.display());
             return Err(Error::new(ErrorKind::Usage, output.display(), message));
         }
     }
     Ok(())
 }
 
-/// The photos to train on, and those to measure accuracy on.
+/// The photos to train on, and those to measure accuracy on. A `further` lesson may have one new class, and measure classes that it
+/// has no photos of.
 ///
 /// # Errors
 /// `Data` where a folder cannot be used, `Mismatch` where their classes differ.
-pub(super) fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
+pub(super) fn datasets(lesson: &Lesson, further: bool) -> Result<(Dataset, Option<Dataset>)> {
     let data = Dataset::open(&lesson.data)?;
-    data.require_trainable()?;
+    if !further {
+        data.require_trainable()?;
+    }
     match &lesson.validation {
         Validation::None => Ok((data, None)),
         Validation::Split(share) => {
@@ -204,7 +307,8 @@ pub(super) fn datasets(lesson: &Lesson) -> Result<(Dataset, Option<Dataset>)> {
             Ok((train, Some(validation)))
         }
         Validation::Folder(folder) => {
-            let validation = Dataset::open(folder)?.relabelled(&data.classes)?;
+            let validation = Dataset::open(folder)?;
+            let validation = if further { validation } else { validation.relabelled(&data.classes)? };
             Ok((data, Some(validation)))
         }
     }
@@ -222,116 +326,6 @@ pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
     }
     let site_settings = SiteSettings { start, ..SiteSettings::default() };
     Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)
-}
-
-/// Steps whose times have room from the start.
-const STEPS_AHEAD: usize = 1 << 16;
-
-/// What the steps leave behind.
-#[derive(Default)]
-pub(super) struct Ran {
-    pub(super) last_epoch_loss: Option<f32>,
-    pub(super) step_ms: Vec<f64>,
-}
-
-/// Looks on after every step.
-pub(super) trait Witness {
-    /// One step has been taken. What `runner` is asked here must not change what it trains.
-    ///
-    /// # Errors
-    /// Its own: they end the lesson.
-    fn saw(&mut self, taken: &Taken, runner: &mut Runner) -> Result<()>;
-}
-
-/// Trains an imprinted adapter on `data` as planned.
-///
-/// # Errors
-/// `Diverged` where the loss or a trained value stops being a number; those of `witness`.
-pub(super) fn run_steps(
-    runner: &mut Runner,
-    data: &Dataset,
-    lesson: &Lesson,
-    plan: &Plan,
-    record: &mut Record,
-    witness: &mut dyn Witness,
-    observer: &mut Observer,
-) -> Result<Ran> {
-    let expected = usize::try_from(plan.steps).unwrap_or(0).min(STEPS_AHEAD);
-    let mut ran = Ran { last_epoch_loss: None, step_ms: Vec::with_capacity(expected) };
-    if plan.steps == 0 {
-        return Ok(ran);
-    }
-    let mut gate = Gate::new(plan, data.classes.len(), runner.left_out_accuracy());
-    observer(Progress::Begin { phase: "train", total: plan.steps });
-    let (mut epoch, mut photos, mut at) = (0, Vec::new(), 0..0);
-    let mut epoch_loss = Mean::default();
-    let mut augment = None;
-    let mut gradients = runner.adapter().zero_gradients();
-    for step in 0..plan.steps {
-        if at.end == photos.len() {
-            photos = order(lesson.seed, epoch, data.samples.len());
-            at = 0..0;
-            epoch += 1;
-            epoch_loss = Mean::default();
-        }
-        at = at.end..photos.len().min(at.end + lesson.batch);
-        augment = lesson.augment.then_some((lesson.seed, epoch - 1));
-        let clock = runner.gradients(data, &photos[at.clone()], augment, &mut gradients, observer)?;
-        if gradients.images == 0 {
-            continue;
-        }
-        if !gradients.loss.is_finite() {
-            return Err(diverged(step + 1, NO_NUMBER));
-        }
-        let update = Instant::now();
-        let rates = gate.rates(step, gradients.loss);
-        runner.update(&gradients, rates)?;
-        gate.after_step(step, &mut runner.adapter_mut(), &mut record.events)?;
-        record.steps = step + 1;
-        ran.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);
-        epoch_loss.add(&gradients);
-        let noted = plan.notes_importance(step);
-        witness.saw(&Taken { step: step + 1, epoch: epoch - 1, gradients: &gradients, rates, noted }, runner)?;
-        observer(Progress::Step { step: step + 1, loss: gradients.loss, accuracy: gradients.accuracy() });
-    }
-    observer(Progress::End);
-    judge(runner, data, &photos[at], augment, plan.steps, observer)?;
-    ran.last_epoch_loss = epoch_loss.value();
-    Ok(ran)
-}
-
-const NO_NUMBER: &str = "the loss stopped being a number";
-
-/// The values after `step` steps have been seen by no batch yet: measures one.
-fn judge(
-    runner: &mut Runner,
-    data: &Dataset,
-    batch: &[usize],
-    augment: Option<(u64, u64)>,
-    step: u64,
-    observer: &mut Observer,
-) -> Result<()> {
-    match runner.loss(data, batch, augment, observer)? {
-        Some(loss) if !loss.is_finite() => Err(diverged(step, NO_NUMBER)),
-        _ => Ok(()),
-    }
-}
-
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    count: f64,
-}
-
-impl Mean {
-    fn add(&mut self, gradients: &Gradients) {
-        self.sum += f64::from(gradients.loss) * gradients.images as f64;
-        self.count += gradients.images as f64;
-    }
-
-    fn value(&self) -> Option<f32> {
-        (self.count > 0.0).then_some((self.sum / self.count) as f32)
-    }
 }
 
 pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -57,12 +57,12 @@ pub struct Comparison {
 /// with all of them; as of `train`.
 pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -> Result<ComparisonReport> {
     request.check()?;
-    let (data, validation) = datasets(&request.lesson)?;
+    let (data, validation) = datasets(&request.lesson, false)?;
     let Some(validation) = validation else {
         let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
         return Err(Error::new(ErrorKind::Usage, "--val", message));
     };
-    let settings = request.settings(bundle, &data.sha256()?, &validation.sha256()?);
+    let settings = request.settings(bundle, &data.sha256(), &validation.sha256());
     let warn = |text: &str| observer(Progress::Warning(text));
     let ledger = Ledger::open(request.output.as_deref(), settings, warn)?;
     let classes = data.classes.clone();

@@ -16,8 +16,9 @@ use crate::session::memory::peak_rss_bytes;
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
 use crate::session::runner::{Means, Runner};
-use crate::session::store::Record;
-use crate::session::train::{Witness, fresh_adapter, median, run_steps};
+use crate::session::steps::{Witness, run_steps};
+use crate::session::store::{Record, Settings};
+use crate::session::train::{fresh_adapter, median};
 
 /// The photos of a comparison, each with its place in a stage's caches.
 pub(super) struct Photos {
@@ -70,7 +71,7 @@ impl<'b> Stage<'b> {
         let means = Means { threads: lesson.threads, cache: CachePlace::Disk, folder, photos: train, measured };
         let mut runner = Runner::start(&plan, adapter, bundle, &means)?;
         observer(Progress::Begin { phase: "training photos", total: photos.data.samples.len() as u64 });
-        runner.imprint(&mut photos.data, observer)?;
+        runner.imprint(&mut photos.data, 0, observer)?;
         observer(Progress::End);
         runner.evaluate(&photos.validation, "before", observer)?;
         let unreadable = runner.quarantine();
@@ -88,19 +89,19 @@ impl<'b> Stage<'b> {
         let settings = lesson.method.settings();
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
-        self.runner.imprint(&mut data, &mut |_| ())?;
+        self.runner.imprint(&mut data, 0, &mut |_| ())?;
         let planned = plan(self.bundle, lesson, data.samples.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
-        let start = lesson.start.unwrap_or(settings.start);
-        let mut record = Record::new(self.bundle, lesson, start, &data);
+        let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
         let mut curve = Curve::new(parts, planned.steps);
         if parts.points > 0 || planned.steps == 0 {
             curve.measure(0, &mut self.runner)?;
         }
-        let outcome = match run_steps(&mut self.runner, &data, lesson, &planned, &mut record, &mut curve, observer) {
-            Err(error) if error.kind() == ErrorKind::Diverged => None,
-            outcome => Some(outcome?),
-        };
+        let outcome =
+            match run_steps(&mut self.runner, &data, lesson, &planned, &mut record, None, &mut curve, observer) {
+                Err(error) if error.kind() == ErrorKind::Diverged => None,
+                outcome => Some(outcome?),
+            };
         if outcome.is_some() && curve.points.last().is_none_or(|(step, _)| *step != planned.steps) {
             curve.measure(planned.steps, &mut self.runner)?;
         }
@@ -109,7 +110,7 @@ impl<'b> Stage<'b> {
         Ok(Run {
             key,
             accuracy,
-            train_loss: outcome.last_epoch_loss,
+            train_loss: outcome.epoch.loss(),
             steps: planned.steps,
             images: data.samples.len(),
             val_images: curve.images,

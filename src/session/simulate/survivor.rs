@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
-use crate::session::store::{Store, file};
+use crate::session::store::{Series, Store};
 
 /// The generation that opens where `durable` generations of `store` were written, and, where `saving`, half of the next one is
 /// there under its name: a medium may keep the name and lose the bytes. `None` where the store had not appeared yet.
@@ -19,7 +19,7 @@ pub(super) fn after_cut(store: &Path, durable: u64, saving: bool) -> Result<Opti
     }
     let place = TempDir::with_prefix("srlora-cut-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
     let copy = |number: u64, share: usize| {
-        let (from, to) = (file(store, number), file(place.path(), number));
+        let (from, to) = (Series::Generation.file(store, number), Series::Generation.file(place.path(), number));
         let bytes = fs::read(&from).map_err(|e| Error::io(&from, e))?;
         fs::write(&to, &bytes[..bytes.len() / share]).map_err(|e| Error::io(&to, e))
     };
@@ -41,7 +41,7 @@ mod tests {
         for number in [1, 2] {
             let mut container = Container::new(Kind::Store);
             container.insert_u32("head/age", &[1], vec![number]).unwrap();
-            container.write_new(&file(store.path(), number.into())).unwrap();
+            container.write_new(&Series::Generation.file(store.path(), number.into())).unwrap();
         }
         let left = |durable, saving| after_cut(store.path(), durable, saving).unwrap();
         assert_eq!([left(0, true), left(1, false), left(1, true), left(2, false)], [None, Some(1), Some(1), Some(2)]);

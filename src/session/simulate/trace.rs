@@ -13,7 +13,7 @@ use crate::session::clock::processor_ms;
 use crate::session::lesson::{Progress, TrainReport};
 use crate::session::memory::peak_rss_bytes;
 use crate::session::metrics::JOURNAL;
-use crate::session::store::file;
+use crate::session::store::Series;
 
 /// What is being done in a piece of a lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -133,7 +133,9 @@ impl<'r> Recorder<'r> {
         let host_ms = (now - self.last_ms).max(0.0);
         self.last_ms = now;
         let next = self.trace.written.generations.len() as u64 + 1;
-        let bytes = fs::metadata(file(self.store, next)).map(|found| found.len()).ok();
+        let written = |series: Series| fs::metadata(series.file(self.store, next)).map(|found| found.len()).ok();
+        // A lesson that was kept aside has worn the medium as much.
+        let bytes = written(Series::Generation).or_else(|| written(Series::Aside));
         self.trace.written.generations.extend(bytes);
         let bytes_written = bytes.unwrap_or(0) as f64;
         let generation = bytes.map(|_| next);
@@ -182,10 +184,10 @@ mod tests {
         recorder.see(&begin("b"));
         recorder.see(&Progress::Advance);
         recorder.see(&Progress::End);
-        fs::write(file(folder.path(), 1), [0; 7]).unwrap();
+        fs::write(Series::Generation.file(folder.path(), 1), [0; 7]).unwrap();
         recorder.see(&begin("c"));
         recorder.see(&step(1));
-        fs::write(file(folder.path(), 2), [0; 9]).unwrap();
+        fs::write(Series::Generation.file(folder.path(), 2), [0; 9]).unwrap();
         recorder.see(&step(2));
         let seen = recorder.trace.pieces.iter().map(|piece| (piece.phase, piece.step, piece.bytes, piece.generation));
         let expected = [

@@ -1,0 +1,282 @@
+//! Where a lesson is kept, and how it begins: anew, after what a store has learned, or where it was left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::bits::Bits;
+use super::dataset::Dataset;
+use super::gate::Gate;
+use super::left_out::LeftOutAccuracy;
+use super::lesson::Lesson;
+use super::metrics::{Journal, Taken};
+use super::runner::Runner;
+use super::steps::{EpochMean, From, Witness};
+use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, is_unborn};
+use super::train::fresh_adapter;
+use crate::adapter::{Adapter, SiteSettings};
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Time between two checkpoints: what a power cut may cost. A checkpoint of some MiB takes about half a second on a slow card.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// Where a lesson is kept, and how.
+#[derive(Debug, Clone)]
+pub struct Keep<'k> {
+    /// What keeps the store.
+    pub medium: Arc<dyn Medium>,
+    /// The store's folder.
+    pub store: &'k Path,
+    /// The lesson goes on from what the store has learned; otherwise the store must not exist yet.
+    pub further: bool,
+    /// A lesson that was begun with the same settings goes on where it was left; where nothing was begun, it begins.
+    pub resume: bool,
+    /// Time between checkpoints, and so the most work that can be lost; zero: after every step.
+    pub every: Duration,
+    /// Once set, the lesson stops after the step under way, with a checkpoint.
+    pub stop: &'k AtomicBool,
+}
+
+impl<'k> Keep<'k> {
+    /// A new store on the disk.
+    #[must_use]
+    pub fn new(store: &'k Path) -> Self {
+        Keep { medium: Arc::new(Disk), store, further: false, resume: false, every: CHECKPOINT_EVERY, stop: &NEVER }
+    }
+}
+
+/// How a lesson begins.
+pub(super) struct Opening {
+    /// `None`: it is yet to be made.
+    pub(super) store: Option<Store>,
+    pub(super) data: Dataset,
+    pub(super) validation: Option<Dataset>,
+    /// As it is now; its head has rows for all classes.
+    pub(super) adapter: Adapter,
+    pub(super) record: Record,
+    /// Classes whose rows of the head are there; those after them are to be imprinted.
+    pub(super) known: usize,
+    /// Where to go on from, between two steps.
+    pub(super) from: Option<From>,
+    /// How imprinting did on photos left out, where the lesson goes on between two steps.
+    pub(super) left_out: Option<LeftOutAccuracy>,
+    /// Accuracy before the first step, where it was measured before the lesson was left.
+    pub(super) accuracy_before: Option<f64>,
+    /// The lesson was begun before.
+    pub(super) resumes: bool,
+    /// And ended.
+    pub(super) over: bool,
+    /// Classes that the store knows and that have no photos: steps would unlearn them.
+    pub(super) absent: Vec<String>,
+}
+
+impl Opening {
+    /// Finds out how the lesson begins. Nothing is written yet, except that half-written files leave a store that is gone on with.
+    ///
+    /// # Errors
+    /// `Exists` or `Io` where no store can be made; `Mismatch` where the store holds another lesson; those of [`Store::open`];
+    /// `Data` where the photos cannot be used.
+    pub(super) fn find(
+        bundle: &Bundle,
+        lesson: &Lesson,
+        keep: &Keep,
+        (data, validation): (Dataset, Option<Dataset>),
+    ) -> Result<Self> {
+        let begun = keep.resume && keep.medium.list(keep.store).is_ok() && !is_unborn(&*keep.medium, keep.store)?;
+        if !keep.further && !begun {
+            return Self::anew(bundle, lesson, keep, data, validation);
+        }
+        let mut store = Store::open_to_write(keep.medium.clone(), keep.store)?;
+        let (record, adapter) = store.load(bundle)?;
+        store.close_generation();
+        let (data, validation) = match keep.further {
+            true => added_to(&record.classes, data, validation)?,
+            false => (data, validation),
+        };
+        let mut settings = Settings::on(lesson, &data, validation.as_ref());
+        if !adapter.sites.is_empty() {
+            settings.keep_start(&record.lesson, lesson.start.is_some())?;
+        }
+        let left =
+            if keep.resume { Left::find(bundle, &store, &record, &settings, keep.further)? } else { Left::Nothing };
+        let absent =
+            if keep.further { data.without_photos().into_iter().map(str::to_owned).collect() } else { Vec::new() };
+        let opening = Opening {
+            known: record.classes.len(),
+            store: Some(store),
+            data,
+            validation,
+            adapter,
+            from: None,
+            left_out: None,
+            accuracy_before: record.trial.map(|trial| trial.before),
+            record,
+            resumes: true,
+            over: false,
+            absent,
+        };
+        match left {
+            Left::UnderWay(left) => {
+                let UnderWay { record, standing, adapter, before_events } = *left;
+                let accuracy_before = standing.accuracy_before.map(|Bits(accuracy)| accuracy);
+                let (from, left_out) = (Some((standing.epoch, standing.gate, before_events)), standing.left_out);
+                let known = record.classes.len();
+                Ok(Opening { known, record, adapter, from, left_out, accuracy_before, ..opening })
+            }
+            Left::Imprinted => Ok(opening),
+            Left::Over => Ok(Opening { over: true, ..opening }),
+            Left::Nothing => opening.further(bundle, lesson, settings),
+        }
+    }
+
+    /// Whether there are steps to take.
+    pub(super) fn takes_steps(&self, lesson: &Lesson) -> bool {
+        lesson.method.settings().trains_head && self.absent.is_empty() && !self.over
+    }
+
+    /// The adapter; nothing of it stays here.
+    pub(super) fn take_adapter(&mut self) -> Result<Adapter> {
+        let nothing = Adapter::start([], 0, SiteSettings::default(), 0, 0)?;
+        Ok(core::mem::replace(&mut self.adapter, nothing))
+    }
+
+    /// A first lesson.
+    fn anew(bundle: &Bundle, lesson: &Lesson, keep: &Keep, data: Dataset, validation: Option<Dataset>) -> Result<Self> {
+        if !keep.resume || keep.medium.list(keep.store).is_err() {
+            keep.medium.check_new(keep.store)?;
+        }
+        let settings = Settings::on(lesson, &data, validation.as_ref());
+        let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
+        let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
+        Ok(Opening {
+            store: None,
+            data,
+            validation,
+            adapter,
+            record,
+            known: 0,
+            from: None,
+            left_out: None,
+            accuracy_before: None,
+            resumes: false,
+            over: false,
+            absent: Vec::new(),
+        })
+    }
+
+    /// A further lesson after what the store has learned.
+    fn further(mut self, bundle: &Bundle, lesson: &Lesson, settings: Settings) -> Result<Self> {
+        let parent = self.store.as_ref().map_or(0, Store::current);
+        let fresh = fresh_adapter(bundle, lesson, self.data.classes.len())?;
+        if self.adapter.sites.is_empty() {
+            self.adapter.sites = fresh.sites;
+        }
+        self.adapter.begin_lesson(self.data.classes.len())?;
+        let sites = !self.adapter.sites.is_empty();
+        self.record = Record { parent, ..Record::new(bundle, settings, sites, &self.data.classes) };
+        (self.resumes, self.accuracy_before) = (false, None);
+        if !self.absent.is_empty() && self.known == self.data.classes.len() {
+            let message = format!(
+                "has no photos of {}: a lesson without them would unlearn them; add some of their old photos",
+                self.absent.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Data, self.data.root.display(), message));
+        }
+        Ok(self)
+    }
+}
+
+/// The photos, counted in the classes that a store knows and new ones after them.
+fn added_to(known: &[String], data: Dataset, validation: Option<Dataset>) -> Result<(Dataset, Option<Dataset>)> {
+    let data = data.added_to(known)?;
+    let validation = validation.map(|validation| validation.relabelled(&data.classes)).transpose()?;
+    Ok((data, validation))
+}
+
+/// What a store holds of a lesson that is to be taken up again.
+enum Left {
+    /// It was cut off between two steps.
+    UnderWay(Box<UnderWay>),
+    /// Its head was imprinted, and no more.
+    Imprinted,
+    /// It has ended.
+    Over,
+    /// It has not begun.
+    Nothing,
+}
+
+impl Left {
+    fn find(bundle: &Bundle, store: &Store, record: &Record, settings: &Settings, further: bool) -> Result<Self> {
+        // A cut may have left the steps of a lesson beside its end.
+        let aside = store.aside()?.filter(|(number, _)| *number > store.current());
+        if aside.is_some_and(|(_, aside)| aside.lesson == *settings) {
+            return Ok(Left::Over);
+        }
+        if let Some(left) = store.under_way(bundle)? {
+            return match left.record.lesson == *settings {
+                true => Ok(Left::UnderWay(Box::new(left))),
+                false => Err(other_lesson(store, "the lesson under way", &left.record.lesson, settings)),
+            };
+        }
+        match record.lesson == *settings {
+            true if record.steps > 0 => Ok(Left::Over),
+            true => Ok(Left::Imprinted),
+            false if further => Ok(Left::Nothing),
+            false => Err(other_lesson(store, "its lesson", &record.lesson, settings)),
+        }
+    }
+}
+
+fn other_lesson(store: &Store, whose: &str, then: &Settings, now: &Settings) -> Error {
+    let message = format!(
+        "{whose} has other settings ({}): give the same ones to go on, or add a lesson with --from",
+        then.differences(now).join("; ")
+    );
+    Error::new(ErrorKind::Mismatch, store.path().display(), message)
+}
+
+/// Keeps a lesson's journal, and where it stands.
+pub(super) struct Keeper<'k> {
+    journal: &'k mut Journal,
+    store: &'k Store,
+    keep: &'k Keep<'k>,
+    accuracy_before: Option<Bits>,
+    left_out: Option<LeftOutAccuracy>,
+    last: Instant,
+}
+
+impl<'k> Keeper<'k> {
+    pub(super) fn new(
+        store: &'k Store,
+        keep: &'k Keep<'k>,
+        journal: &'k mut Journal,
+        accuracy_before: Option<f64>,
+        left_out: Option<LeftOutAccuracy>,
+    ) -> Self {
+        let accuracy_before = accuracy_before.map(Bits);
+        Keeper { journal, store, keep, accuracy_before, left_out, last: Instant::now() }
+    }
+}
+
+impl Witness for Keeper<'_> {
+    fn saw(&mut self, taken: &Taken, runner: &mut Runner) -> Result<()> {
+        self.journal.saw(taken, runner)
+    }
+
+    fn stands(&mut self, record: &Record, epoch: &EpochMean, gate: &Gate, adapter: &Adapter) -> Result<bool> {
+        let stop = self.keep.stop.load(Ordering::Relaxed);
+        if stop || self.last.elapsed() >= self.keep.every {
+            let (gate, before_events) = gate.state();
+            let base = self.store.current();
+            let (accuracy_before, left_out) = (self.accuracy_before, self.left_out);
+            let standing = Standing { base, accuracy_before, left_out, epoch: *epoch, gate };
+            self.store.checkpoint(adapter, before_events, record, &standing)?;
+            self.last = Instant::now();
+        }
+        Ok(!stop)
+    }
+}

@@ -1,0 +1,119 @@
+//! A lesson under way: everything that its next step needs, to the bit.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Record, Series, Store, load, parse, put_record, refuse_not_finite, tensors};
+use crate::adapter::Adapter;
+use crate::bundle::{Bundle, Container, Kind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::bits::Bits;
+use crate::session::gate::GateState;
+use crate::session::left_out::LeftOutAccuracy;
+use crate::session::steps::EpochMean;
+
+/// Where in its course a lesson stands, besides the adapter and the record. The order of the photos, and random cuts, follow from
+/// the seed and the number of steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::session) struct Standing {
+    /// The generation that was current when its steps began; with another one it is over.
+    pub(in crate::session) base: u64,
+    /// Accuracy before the first step, where it is measured.
+    pub(in crate::session) accuracy_before: Option<Bits>,
+    /// How imprinting did on photos left out, when the lesson began.
+    pub(in crate::session) left_out: Option<LeftOutAccuracy>,
+    /// What the present epoch has shown.
+    pub(in crate::session) epoch: EpochMean,
+    /// What the gate has seen.
+    pub(in crate::session) gate: GateState,
+}
+
+/// A lesson that can go on.
+pub(in crate::session) struct UnderWay {
+    pub(in crate::session) record: Record,
+    pub(in crate::session) standing: Standing,
+    pub(in crate::session) adapter: Adapter,
+    /// Everything as it was before the events that are on trial.
+    pub(in crate::session) before_events: Option<Adapter>,
+}
+
+const BEFORE_EVENTS: &str = "before_events/";
+
+impl Store {
+    /// Keeps where a lesson stands, durably, in place of where it stood before; the bytes that were written.
+    ///
+    /// # Errors
+    /// As [`Store::save`]: where it stood before is still kept.
+    pub(in crate::session) fn checkpoint(
+        &self,
+        adapter: &Adapter,
+        before_events: Option<&Adapter>,
+        record: &Record,
+        standing: &Standing,
+    ) -> Result<u64> {
+        let mut container = Container::new(Kind::Checkpoint);
+        put_record(&mut container, record)?;
+        let json = serde_json::to_string(standing).map_err(|e| Error::new(ErrorKind::Internal, "standing", e))?;
+        container.metadata.insert("standing".to_owned(), json);
+        tensors::put(&mut container, "", adapter)?;
+        if let Some(before) = before_events {
+            tensors::put(&mut container, BEFORE_EVENTS, before)?;
+        }
+        refuse_not_finite(&container, record.steps)?;
+        let bytes = Series::Checkpoint.write(&*self.medium, &self.path, record.steps, &container)?;
+        Series::Checkpoint.sweep(&*self.medium, &self.path, |step| step != record.steps);
+        Ok(bytes)
+    }
+
+    /// The furthest that is kept of a lesson that went out from the current generation.
+    ///
+    /// # Errors
+    /// `Mismatch` where it is of another bundle, `Store` where a tensor does not fit, `Io`.
+    pub(in crate::session) fn under_way(&self, bundle: &Bundle) -> Result<Option<UnderWay>> {
+        let current = self.current;
+        let wanted = |container: &Container| standing(container).is_ok_and(|standing| standing.base == current);
+        let (found, _) = Series::Checkpoint.newest(&*self.medium, &self.path, wanted)?;
+        let Some((_, container)) = found else { return Ok(None) };
+        let standing = standing(&container)?;
+        let (record, adapter) = load(&container, &self.path, bundle)?;
+        let before_events = standing.gate.on_trial().map(|_| {
+            let start = record.lesson.start().unwrap_or_default();
+            tensors::take(&container, BEFORE_EVENTS, bundle, start, record.classes.len())
+        });
+        Ok(Some(UnderWay { before_events: before_events.transpose()?, record, standing, adapter }))
+    }
+
+    /// The lesson kept aside, and its number.
+    ///
+    /// # Errors
+    /// Kind `Io`.
+    pub(in crate::session) fn aside(&self) -> Result<Option<(u64, Record)>> {
+        let (found, _) = Series::Aside.newest(&*self.medium, &self.path, |_| true)?;
+        Ok(found.and_then(|(number, container)| Some((number, parse(&container).ok()?))))
+    }
+
+    /// The lesson is over: where it stood is of no more use.
+    pub(in crate::session) fn end_lesson(&self) {
+        Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
+    }
+
+    /// A file in the store that is no part of a lesson, to go on writing at its end.
+    ///
+    /// # Errors
+    /// Kind `Io`.
+    pub(in crate::session) fn append(&self, name: &str) -> Result<Box<dyn super::Sink>> {
+        let file = self.path.join(name);
+        self.medium.append(&file).map_err(|e| super::not_written(&file, e))
+    }
+
+    /// Where it lies.
+    pub(in crate::session) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn standing(container: &Container) -> Result<Standing> {
+    serde_json::from_str(container.text("standing")?)
+        .map_err(|e| container.fault(format_args!("its entry standing does not parse ({e})")))
+}

@@ -1,0 +1,177 @@
+//! What a generation knows besides its numbers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{Bundle, BundleSite};
+use crate::core::Start;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::dataset::Dataset;
+use crate::session::lesson::{Event, Length, Lesson};
+use crate::session::trial::Trial;
+
+/// Everything that decides what a lesson ends in. Threads, memory and cache do not, and are not here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What is trained.
+    pub method: String,
+    /// What pairs start on: aligned, principal or random.
+    pub start: String,
+    /// Seed of random starts.
+    pub start_seed: u64,
+    /// Seed of the lesson.
+    pub seed: u64,
+    /// Photos per step.
+    pub batch: usize,
+    /// How long, in words.
+    pub length: String,
+    /// Learning rate of the pairs.
+    pub lr: f32,
+    /// Learning rate of the head.
+    pub head_lr: f32,
+    /// Random crops and mirror images.
+    pub augment: bool,
+    /// Steps between recompositions, where asked for.
+    pub interval: Option<u32>,
+    /// Steps that a pair must have lived, where asked for.
+    pub min_age: Option<u32>,
+    /// Hash over the photos trained on, by class and name.
+    pub data_sha256: String,
+    /// Hash over the photos that accuracy is measured on.
+    pub val_sha256: Option<String>,
+}
+
+impl Settings {
+    /// Those of a lesson on these photos.
+    pub(in crate::session) fn on(lesson: &Lesson, data: &Dataset, validation: Option<&Dataset>) -> Self {
+        Settings { data_sha256: data.sha256(), val_sha256: validation.map(Dataset::sha256), ..Self::of(lesson) }
+    }
+
+    /// Those of a lesson, whatever its photos.
+    pub(in crate::session) fn of(lesson: &Lesson) -> Self {
+        let (start, start_seed) = match lesson.start.unwrap_or(lesson.method.settings().start) {
+            Start::Aligned => ("aligned", 0),
+            Start::Principal => ("principal", 0),
+            Start::Random { seed } => ("random", seed),
+        };
+        Settings {
+            method: lesson.method.name().to_owned(),
+            start: start.to_owned(),
+            start_seed,
+            seed: lesson.seed,
+            batch: lesson.batch,
+            length: match lesson.length {
+                Length::Epochs(epochs) => format!("--epochs {epochs}"),
+                Length::Steps(steps) => format!("--steps {steps}"),
+            },
+            lr: lesson.lr,
+            head_lr: lesson.head_lr,
+            augment: lesson.augment,
+            interval: lesson.interval,
+            min_age: lesson.min_age,
+            data_sha256: String::new(),
+            val_sha256: None,
+        }
+    }
+
+    /// Pairs that are there have started on what they have.
+    ///
+    /// # Errors
+    /// Kind `Usage` where that was `asked` for otherwise.
+    pub(in crate::session) fn keep_start(&mut self, before: &Settings, asked: bool) -> Result<()> {
+        if asked && self.start != before.start {
+            let message = format!("the store's pairs have started {}, and stay so; leave it out", before.start);
+            return Err(Error::new(ErrorKind::Usage, "--start", message));
+        }
+        (self.start, self.start_seed) = (before.start.clone(), before.start_seed);
+        Ok(())
+    }
+
+    pub(super) fn start(&self) -> Option<Start> {
+        match self.start.as_str() {
+            "aligned" => Some(Start::Aligned),
+            "principal" => Some(Start::Principal),
+            "random" => Some(Start::Random { seed: self.start_seed }),
+            _ => None,
+        }
+    }
+
+    /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
+    pub(in crate::session) fn differences(&self, other: &Settings) -> Vec<String> {
+        fn rows(settings: &Settings) -> [(&'static str, String); 11] {
+            let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
+            [
+                ("--method", settings.method.clone()),
+                ("--start", settings.start.clone()),
+                ("--seed", settings.seed.to_string()),
+                ("--batch", settings.batch.to_string()),
+                ("length", settings.length.clone()),
+                ("--lr", settings.lr.to_string()),
+                ("--head-lr", settings.head_lr.to_string()),
+                ("--augment", if settings.augment { "on" } else { "off" }.to_owned()),
+                ("--interval", asked(settings.interval)),
+                ("--min-age", asked(settings.min_age)),
+                ("photos to measure on", settings.val_sha256.as_ref().map_or("none", |_| "others").to_owned()),
+            ]
+        }
+        let rows = rows(self).into_iter().zip(rows(other));
+        let mut differences: Vec<String> = rows
+            .filter(|((_, own), (_, others))| own != others)
+            .map(|((flag, own), (_, others))| format!("{flag}: {own} then, {others} now"))
+            .collect();
+        if self.data_sha256 != other.data_sha256 {
+            differences.push("the photos trained on have changed".to_owned());
+        }
+        if self.val_sha256 != other.val_sha256 && self.val_sha256.is_some() == other.val_sha256.is_some() {
+            differences.push("the photos to measure on have changed".to_owned());
+        }
+        differences
+    }
+}
+
+/// What a generation knows besides its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Hash of the bundle that the pairs belong to.
+    pub bundle_sha256: String,
+    /// Hash of the backbone in it.
+    pub backbone_sha256: String,
+    /// Precision of its frozen weights.
+    pub precision: String,
+    /// The sites that have pairs, as the bundle lists them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<BundleSite>,
+    /// The lesson that made it.
+    #[serde(flatten)]
+    pub lesson: Settings,
+    /// The generation that this lesson went out from; 0: none.
+    #[serde(default)]
+    pub parent: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// What it was judged by, once it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// Class names in the order of the head's rows.
+    pub classes: Vec<String>,
+    /// Recompositions, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
+}
+
+impl Record {
+    /// Of a lesson that has not begun.
+    pub(in crate::session) fn new(bundle: &Bundle, settings: Settings, trains_pairs: bool, classes: &[String]) -> Self {
+        Record {
+            bundle_sha256: bundle.content_sha256.clone(),
+            backbone_sha256: bundle.backbone_sha256.clone(),
+            precision: bundle.precision.clone(),
+            sites: if trains_pairs { bundle.sites.clone() } else { Vec::new() },
+            lesson: settings,
+            parent: 0,
+            steps: 0,
+            trial: None,
+            classes: classes.to_vec(),
+            events: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A lesson on a medium that fails: the power goes before every single change of it, with five kinds of leftovers, and every call
+//! is refused in turn. Whatever was acknowledged must be found again, and the lesson taken up must end in the bytes of one that
+//! nothing interrupted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use srlora::ErrorKind;
+use srlora::bundle::Bundle;
+use srlora::session::store::{Medley, Simulated};
+use srlora::session::{CachePlace, Keep, Length, Lesson, Progress, Store, TrainReport, Validation, train_into};
+use tempfile::TempDir;
+
+const MEDLEYS: [Medley; 7] = [
+    Medley::Lost,
+    Medley::Kept,
+    Medley::Names,
+    Medley::Torn,
+    Medley::Shuffled(1),
+    Medley::Shuffled(2),
+    Medley::Shuffled(3),
+];
+
+/// A network of a few thousand weights, photos of noise in two classes, and a lesson of a few steps with recompositions.
+struct Place {
+    _folder: TempDir,
+    bundle: Bundle,
+    lesson: Lesson,
+}
+
+impl Place {
+    fn new(validation: bool) -> Self {
+        let folder = TempDir::new().unwrap();
+        for (class, base) in [("dark", 90u32), ("bright", 110)] {
+            fs::create_dir_all(folder.path().join("photos").join(class)).unwrap();
+            for nth in 0..5 {
+                let noise = |x: u32, y: u32| (x * 7919 + y * 104_729 + nth * 1_299_709 + base) % 61;
+                let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(base + noise(x, y)) as u8; 3]));
+                photo.save(folder.path().join("photos").join(class).join(format!("{nth}.png"))).unwrap();
+            }
+        }
+        let bundle = folder.path().join("good.bundle");
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx");
+        let packed = std::process::Command::new(env!("CARGO_BIN_EXE_srlora"))
+            .args(["pack", "--sites", "all", "--rank", "2", "--reserve", "8", "--fit", "stretch", "-o"])
+            .args([&bundle, &model])
+            .output()
+            .unwrap();
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        let data = folder.path().join("photos");
+        let lesson = Lesson {
+            length: Length::Steps(7),
+            batch: 4,
+            interval: Some(2),
+            cache: CachePlace::Off,
+            validation: if validation { Validation::Folder(data.clone()) } else { Validation::None },
+            ..Lesson::new(data)
+        };
+        Place { bundle: Bundle::open(&bundle).unwrap(), lesson, _folder: folder }
+    }
+
+    fn keep<'k>(&self, medium: &Simulated, resume: bool) -> Keep<'k> {
+        let medium = Arc::new(medium.clone());
+        Keep { medium, resume, every: Duration::ZERO, ..Keep::new(Path::new(STORE)) }
+    }
+
+    /// The lesson, or the rest of it.
+    fn train(&self, medium: &Simulated, resume: bool) -> srlora::Result<TrainReport> {
+        train_into(&self.bundle, &self.lesson, &self.keep(medium, resume), &mut |_| ())
+    }
+
+    /// What a whole lesson leaves, and the calls and changes that it made.
+    fn uninterrupted(&self) -> (BTreeMap<PathBuf, Vec<u8>>, (u64, u64)) {
+        let medium = medium();
+        self.train(&medium, false).unwrap();
+        (generations(&medium), medium.counts())
+    }
+}
+
+const STORE: &str = "/simulated/store";
+
+fn medium() -> Simulated {
+    Simulated::with_folder(Path::new("/simulated"))
+}
+
+/// Everything but the journal.
+fn generations(medium: &Simulated) -> BTreeMap<PathBuf, Vec<u8>> {
+    medium.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "safetensors")).collect()
+}
+
+/// How the files of two media differ.
+fn difference(end: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().map(|p| p.display().to_string()).collect::<Vec<_>>();
+    let other =
+        end.iter().filter(|(path, bytes)| expected.get(*path).is_some_and(|e| e != *bytes)).map(|(path, _)| path);
+    format!("{:?} for {:?}, other bytes in {:?}", names(end), names(expected), other.collect::<Vec<_>>())
+}
+
+/// The step that a lesson goes on after, and its end.
+fn take_up(place: &Place, medium: &Simulated) -> (Option<u64>, BTreeMap<PathBuf, Vec<u8>>) {
+    let report = place.train(medium, true).unwrap();
+    (report.resumed_after, generations(medium))
+}
+
+#[test]
+fn the_power_may_go_before_any_change_and_the_lesson_still_ends_in_the_same_bytes() {
+    let place = Place::new(true);
+    let (expected, (_, changes)) = place.uninterrupted();
+    assert_eq!(expected.len(), 2, "the imprinted head and the lesson's end: {expected:?}");
+    let mut cuts = 0;
+    for cut in 1..=changes {
+        let medium = medium();
+        medium.cut_before(cut);
+        let mut last_step = 0;
+        let observer = &mut |progress: Progress<'_>| {
+            if let Progress::Step { step, .. } = progress {
+                last_step = step;
+            }
+        };
+        let error = train_into(&place.bundle, &place.lesson, &place.keep(&medium, false), observer);
+        // Removing what is of no more use may fail without a word; all else is said.
+        if let Err(error) = error {
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        }
+        for medley in MEDLEYS {
+            let left = medium.after_cut(medley);
+            // Every step is followed by a checkpoint, so no more than the step under way is lost.
+            if let Ok(store) = Store::open_on(Arc::new(left.clone()), Path::new(STORE)) {
+                assert!(store.current() <= 2);
+            } else {
+                assert_eq!(last_step, 0, "cut {cut}, {medley:?}: a store was there and is lost");
+            }
+            let (resumed_after, end) = take_up(&place, &left);
+            assert!(
+                end == expected,
+                "cut {cut}, {medley:?}, after step {resumed_after:?}: {}",
+                difference(&end, &expected)
+            );
+            assert!(
+                resumed_after.unwrap_or(0) + 1 >= last_step,
+                "cut {cut}, {medley:?}: step {last_step} was taken, and the lesson went on after {resumed_after:?}"
+            );
+            cuts += 1;
+        }
+    }
+    println!("a lesson of 7 steps: {changes} changes of the medium, {cuts} cuts, 0 stores lost");
+}
+
+#[test]
+fn any_call_may_be_refused_and_what_was_kept_stays() {
+    let place = Place::new(false);
+    let (expected, (calls, _)) = place.uninterrupted();
+    let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::Other];
+    let mut refusals = 0;
+    for call in 1..=calls {
+        for (kind, for_good) in kinds.into_iter().zip([true, false, true]) {
+            let medium = medium();
+            medium.refuse(call, kind, for_good);
+            match place.train(&medium, false) {
+                Ok(_) => {
+                    assert!(generations(&medium).len() >= expected.len(), "call {call}, {kind:?}: said to be done")
+                }
+                Err(error) => {
+                    assert!([ErrorKind::Io, ErrorKind::Exists].contains(&error.kind()), "call {call}: {error}");
+                    assert!(error.to_string().contains("/simulated"), "call {call}: {error} names no file");
+                }
+            }
+            // The medium works again.
+            medium.refuse(0, kind, false);
+            let (_, end) = take_up(&place, &medium);
+            assert!(end == expected, "call {call}, {kind:?}: {}", difference(&end, &expected));
+            refusals += 1;
+        }
+    }
+    println!("a lesson of 7 steps: {calls} calls, {refusals} refusals, 0 stores lost");
+}
+
+#[test]
+fn a_lesson_that_is_asked_to_stop_stops_at_a_step_and_goes_on_to_the_same_bytes() {
+    let place = Place::new(true);
+    let (expected, _) = place.uninterrupted();
+    for last in 1..=7 {
+        let (medium, stop) = (medium(), AtomicBool::new(false));
+        let keep = Keep { stop: &stop, every: Duration::MAX, ..place.keep(&medium, false) };
+        let observer = &mut |progress: Progress<'_>| {
+            if let Progress::Step { step, .. } = progress {
+                stop.store(step == last, Ordering::Relaxed);
+            }
+        };
+        let error = train_into(&place.bundle, &place.lesson, &keep, observer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stopped);
+        assert!(error.to_string().contains(&format!("after step {last} of 7")), "{error}");
+        assert_eq!(take_up(&place, &medium), (Some(last), expected.clone()));
+    }
+}
+
+#[test]
+fn a_lesson_that_is_over_or_another_one_is_not_taken_up() {
+    let mut place = Place::new(false);
+    let (expected, _) = place.uninterrupted();
+    let medium = medium();
+    assert_eq!(take_up(&place, &medium), (None, expected.clone()), "where nothing was begun, it begins");
+    assert_eq!(take_up(&place, &medium), (Some(7), expected.clone()), "it was over");
+    assert_eq!(place.train(&medium, false).unwrap_err().kind(), ErrorKind::Exists);
+    place.lesson.seed = 5;
+    place.lesson.lr = 0.5;
+    let error = place.train(&medium, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(error.to_string().contains("--seed: 0 then, 5 now; --lr: 0.003 then, 0.5 now"), "{error}");
+    assert!(generations(&medium) == expected);
+}
+
+#[test]
+fn any_flipped_byte_of_a_store_leaves_a_generation_or_a_clear_refusal() {
+    let place = Place::new(false);
+    let medium = medium();
+    place.train(&medium, false).unwrap();
+    let (files, mut flips) = (generations(&medium), 0);
+    let newest = files.keys().next_back().unwrap();
+    let bytes = &files[newest];
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        medium.overwrite(newest, flipped);
+        let store = Store::open_on(Arc::new(medium.clone()), Path::new(STORE)).unwrap();
+        assert_eq!(store.current(), 1, "byte {at}");
+        assert!(store.warning().unwrap().contains("generation-000002"), "byte {at}");
+        flips += 1;
+    }
+    println!("{flips} flips of {newest:?}: the generation before is used each time");
+}
