@@ -113,7 +113,7 @@ impl Opening {
             adapter,
             from: None,
             left_out: None,
-            accuracy_before: record.trial.map(|trial| trial.before),
+            accuracy_before: None,
             record,
             resumes: true,
             over: false,
@@ -128,7 +128,10 @@ impl Opening {
                 Ok(Opening { known, record, adapter, from, left_out, accuracy_before, ..opening })
             }
             Left::Imprinted => Ok(opening),
-            Left::Over => Ok(Opening { over: true, ..opening }),
+            Left::Over(record) => {
+                let accuracy_before = record.trial.map(|trial| trial.before);
+                Ok(Opening { over: true, record: *record, accuracy_before, ..opening })
+            }
             Left::Nothing => opening.further(bundle, lesson, settings),
         }
     }
@@ -178,7 +181,7 @@ impl Opening {
         self.adapter.begin_lesson(self.data.classes.len())?;
         let sites = !self.adapter.sites.is_empty();
         self.record = Record { parent, ..Record::new(bundle, settings, sites, &self.data.classes) };
-        (self.resumes, self.accuracy_before) = (false, None);
+        self.resumes = false;
         if !self.absent.is_empty() && self.known == self.data.classes.len() {
             let message = format!(
                 "has no photos of {}: a lesson without them would unlearn them; add some of their old photos",
@@ -203,8 +206,8 @@ enum Left {
     UnderWay(Box<UnderWay>),
     /// Its head was imprinted, and no more.
     Imprinted,
-    /// It has ended.
-    Over,
+    /// It has ended: its record.
+    Over(Box<Record>),
     /// It has not begun.
     Nothing,
 }
@@ -213,8 +216,8 @@ impl Left {
     fn find(bundle: &Bundle, store: &Store, record: &Record, settings: &Settings, further: bool) -> Result<Self> {
         // A cut may have left the steps of a lesson beside its end.
         let aside = store.aside()?.filter(|(number, _)| *number > store.current());
-        if aside.is_some_and(|(_, aside)| aside.lesson == *settings) {
-            return Ok(Left::Over);
+        if let Some((_, aside)) = aside.filter(|(_, aside)| aside.lesson == *settings) {
+            return Ok(Left::Over(Box::new(aside)));
         }
         if let Some(left) = store.under_way(bundle)? {
             return match left.record.lesson == *settings {
@@ -223,7 +226,7 @@ impl Left {
             };
         }
         match record.lesson == *settings {
-            true if record.steps > 0 => Ok(Left::Over),
+            true if record.steps > 0 => Ok(Left::Over(Box::new(record.clone()))),
             true => Ok(Left::Imprinted),
             false if further => Ok(Left::Nothing),
             false => Err(other_lesson(store, "its lesson", &record.lesson, settings)),

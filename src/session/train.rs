@@ -17,7 +17,7 @@ use super::plan::{Plan, plan};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
 use super::store::{Record, Store};
-use super::trial::Trial;
+use super::trial::{Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
@@ -79,7 +79,8 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", observer)?),
         _ => measured,
     };
-    let val_accuracy = after.as_ref().map(|evaluation| evaluation.accuracy);
+    let tried = record.trial.filter(|trial| over && trial.on == TrialPhotos::HeldBack).map(|trial| trial.after);
+    let val_accuracy = tried.or(after.as_ref().map(|evaluation| evaluation.accuracy));
     let mut aside = None;
     if plan.steps > 0 {
         journal.evaluation(plan.steps, val_accuracy)?;

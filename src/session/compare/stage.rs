@@ -170,6 +170,7 @@ mod tests {
     use super::*;
     use crate::bundle::{PackRequest, Preprocess, pack};
     use crate::session::lesson::{Length, Validation};
+    use crate::session::store::Disk;
     use crate::session::{Store, train};
 
     /// Two classes of `each` photos of grey noise, one a little brighter.
@@ -238,7 +239,7 @@ mod tests {
             let (record, adapter) = Store::open(&alone).unwrap().load(&bundle).unwrap();
             let bytes = |place: &str, adapter: &crate::adapter::Adapter| {
                 let path = folder.path().join(format!("{name}-{seed}-{place}"));
-                Store::create(&path, adapter, &record).unwrap();
+                Store::create(Arc::new(Disk), &path, false, adapter, &record).unwrap();
                 fs::read(path.join("generation-000001.safetensors")).unwrap()
             };
             assert!(bytes("staged", &stage.runner.adapter()) == bytes("alone", &adapter), "{name}, seed {seed}");

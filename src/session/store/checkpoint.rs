@@ -117,3 +117,9 @@ fn standing(container: &Container) -> Result<Standing> {
     serde_json::from_str(container.text("standing")?)
         .map_err(|e| container.fault(format_args!("its entry standing does not parse ({e})")))
 }
+
+/// The generation that a checkpoint's lesson went out from.
+#[cfg(test)]
+pub(super) fn base(container: &Container) -> Option<u64> {
+    standing(container).ok().map(|standing| standing.base)
+}

@@ -9,6 +9,8 @@ mod record;
 mod series;
 mod simulated;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,258 @@
+//! Every change of a store cut short, and the change that follows cut short too: what was acknowledged is found again.
+
+use std::println;
+
+use half::f16;
+
+use super::*;
+use crate::adapter::{Directions, SiteSettings};
+use crate::session::gate::GateState;
+use crate::session::lesson::Lesson;
+use crate::session::steps::EpochMean;
+
+const STORE: &str = "/simulated/store";
+
+const MEDLEYS: [Medley; 8] = [
+    Medley::Lost,
+    Medley::Kept,
+    Medley::Names,
+    Medley::Torn,
+    Medley::Shuffled(1),
+    Medley::Shuffled(2),
+    Medley::Shuffled(3),
+    Medley::Shuffled(4),
+];
+
+/// A head of three classes and two pairs, told apart by `salt`.
+fn adapter(salt: u64) -> Adapter {
+    let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
+    let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+    let mut adapter = Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 3, 6).unwrap();
+    let values = adapter.head.values_mut();
+    values.iter_mut().enumerate().for_each(|(at, value)| *value = (salt * 100) as f32 + at as f32);
+    adapter
+}
+
+fn record(steps: u64, parent: u64) -> Record {
+    Record {
+        bundle_sha256: String::new(),
+        backbone_sha256: String::new(),
+        precision: String::new(),
+        sites: Vec::new(),
+        lesson: Settings::of(&Lesson::new("photos".into())),
+        parent,
+        steps,
+        trial: None,
+        classes: ["a", "b", "c"].map(str::to_owned).into(),
+        events: Vec::new(),
+    }
+}
+
+/// One thing that is done to a store.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Create,
+    Checkpoint(u64),
+    Save(u64),
+    Aside(u64),
+    Rollback(Option<u64>),
+    Forget(&'static str),
+}
+
+fn medium() -> Simulated {
+    Simulated::with_folder(Path::new("/simulated"))
+}
+
+fn open(medium: &Simulated) -> Result<Store> {
+    Store::open_on(Arc::new(medium.clone()), Path::new(STORE))
+}
+
+/// Does it as a process of its own would.
+fn change(medium: &Simulated, change: Change) -> Result<()> {
+    let (medium, path): (Arc<dyn Medium>, _) = (Arc::new(medium.clone()), Path::new(STORE));
+    if let Change::Create = change {
+        return Store::create(medium, path, true, &adapter(0), &record(0, 0)).map(drop);
+    }
+    let mut store = Store::open_to_write(medium, path)?;
+    match change {
+        Change::Create => Ok(()),
+        Change::Checkpoint(step) => {
+            let (base, epoch, gate) = (store.current(), EpochMean::default(), GateState::default());
+            let standing = Standing { base, accuracy_before: None, left_out: None, epoch, gate };
+            store.checkpoint(&adapter(50 + step), None, &record(step, base), &standing).map(drop)
+        }
+        Change::Save(steps) => {
+            store.save(&adapter(steps), &record(steps, store.current()))?;
+            store.end_lesson();
+            Ok(())
+        }
+        Change::Aside(steps) => store.set_aside(&adapter(steps), &record(steps, store.current())).map(drop),
+        Change::Rollback(to) => store.rollback(to).map(drop),
+        Change::Forget(class) => store.forget(class),
+    }
+}
+
+/// What a store holds: classes, steps and head of what is current, and how far its lesson has come.
+type Contents = ((Vec<String>, u64, Vec<f32>), Option<u64>);
+
+fn contents(medium: &Simulated) -> Option<Contents> {
+    let store = open(medium).ok()?;
+    let record = store.record().unwrap();
+    let head = store.container().unwrap().f32("head/values", &[7 * record.classes.len()]).unwrap();
+    let current = |container: &Container| checkpoint::base(container) == Some(store.current);
+    let (lesson, _) = Series::Checkpoint.newest(medium, Path::new(STORE), current).unwrap();
+    Some(((record.classes, record.steps, head), lesson.map(|(step, _)| step)))
+}
+
+const LIFE: [Change; 14] = [
+    Change::Create,
+    Change::Checkpoint(1),
+    Change::Checkpoint(2),
+    Change::Save(3),
+    Change::Checkpoint(1),
+    Change::Aside(4),
+    Change::Rollback(None),
+    Change::Save(5),
+    Change::Save(6),
+    Change::Save(7),
+    Change::Checkpoint(8),
+    Change::Forget("b"),
+    Change::Rollback(None),
+    Change::Rollback(Some(3)),
+];
+
+/// The contents after each change of a life that nothing interrupts.
+fn expected() -> Vec<Option<Contents>> {
+    let medium = medium();
+    let life = LIFE.iter().map(|&next| {
+        // The number that a rollback is asked for may have left.
+        let _ = change(&medium, next);
+        contents(&medium)
+    });
+    life.collect()
+}
+
+/// A medium on which the changes before `nth` are done and durable.
+fn until(nth: usize) -> Simulated {
+    let medium = medium();
+    LIFE[..nth].iter().for_each(|&next| drop(change(&medium, next)));
+    medium.after_cut(Medley::Kept)
+}
+
+#[test]
+fn a_change_cut_short_and_the_next_one_too_leaves_what_was_before_or_after_it() {
+    let expected = expected();
+    assert_eq!(expected[0].as_ref().unwrap().1, None);
+    assert_eq!(expected[2].as_ref().unwrap().1, Some(2));
+    assert_ne!(expected[2].as_ref().unwrap().0, expected[3].as_ref().unwrap().0);
+    let (mut single, mut double) = (0u64, 0u64);
+    for (nth, &cut_short) in LIFE.iter().enumerate() {
+        let before = if nth == 0 { None } else { expected[nth - 1].clone() };
+        let allowed = |found: &Option<Contents>| {
+            let lesson_gone = before.as_ref().map(|(current, _)| (current.clone(), None));
+            // What ends a lesson may take its steps away first, but only once its end is durable.
+            *found == before
+                || *found == expected[nth]
+                || (matches!(cut_short, Change::Aside(_)) && *found == lesson_gone)
+        };
+        for cut in 1..=changes(&until(nth), cut_short) {
+            let medium = until(nth);
+            medium.cut_before(cut);
+            let _ = change(&medium, cut_short);
+            for medley in MEDLEYS {
+                let left = medium.after_cut(medley);
+                let found = contents(&left);
+                assert!(allowed(&found), "{cut_short:?}, cut {cut}, {medley:?}: {found:?}");
+                single += 1;
+                // The same again, cut short as well, and then once more to the end.
+                for second in 1..=changes(&left, cut_short) {
+                    let again = left.after_cut(Medley::Kept);
+                    again.cut_before(second);
+                    let _ = change(&again, cut_short);
+                    let left = again.after_cut(medley);
+                    let found = contents(&left);
+                    // What was done by the first is done twice.
+                    let twice = matches!(cut_short, Change::Rollback(_) | Change::Forget(_));
+                    let fine = allowed(&found) || twice && found.is_some();
+                    assert!(fine, "{cut_short:?}, cuts {cut} and {second}, {medley:?}: {found:?}");
+                    double += 1;
+                    let _ = change(&left, cut_short);
+                    assert!(contents(&left).is_some(), "{cut_short:?}, cuts {cut} and {second}, {medley:?}");
+                }
+            }
+        }
+    }
+    println!("{single} single cuts, {double} double cuts, 0 stores lost");
+}
+
+/// How many changes of `medium` that takes.
+fn changes(medium: &Simulated, next: Change) -> u64 {
+    let medium = medium.after_cut(Medley::Kept);
+    let _ = change(&medium, next);
+    medium.counts().1
+}
+
+#[test]
+fn the_oldest_generations_leave_and_where_rollback_leads_stays() {
+    let medium = medium();
+    change(&medium, Change::Create).unwrap();
+    (1..8).for_each(|steps| change(&medium, Change::Save(steps)).unwrap());
+    let [generations, _] = open(&medium).unwrap().numbers().unwrap();
+    assert_eq!(generations, [8, 7, 6, 5]);
+    change(&medium, Change::Rollback(None)).unwrap();
+    assert_eq!(open(&medium).unwrap().record().unwrap().steps, 6, "what generation 7 held");
+    change(&medium, Change::Rollback(None)).unwrap();
+    assert_eq!(open(&medium).unwrap().record().unwrap().steps, 5, "and further back");
+    change(&medium, Change::Rollback(Some(8))).unwrap();
+    assert_eq!(open(&medium).unwrap().record().unwrap().steps, 7, "a rollback can be undone");
+    let error = change(&medium, Change::Rollback(Some(1))).unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("there is no generation 1"), "{error}");
+}
+
+#[test]
+fn a_class_that_is_forgotten_leaves_the_head_and_nothing_else_moves() {
+    let medium = medium();
+    change(&medium, Change::Create).unwrap();
+    change(&medium, Change::Save(1)).unwrap();
+    change(&medium, Change::Forget("b")).unwrap();
+    let store = open(&medium).unwrap();
+    assert_eq!((store.current(), store.record().unwrap().classes), (3, vec!["a".to_owned(), "c".to_owned()]));
+    let container = store.container().unwrap();
+    // Rows of six values and then three biases: the second row and the second bias are gone.
+    let whole: Vec<f32> = (0..21).map(|at| 100.0 + at as f32).collect();
+    let rest = [&whole[..6], &whole[12..18], &[whole[18], whole[20]]].concat();
+    assert_eq!(container.f32("head/values", &[14]).unwrap(), rest);
+    assert_eq!(container.u64("head/shape", &[2]).unwrap(), [2, 6]);
+    assert_eq!(container.f32("site/site/state", &[110]).unwrap(), adapter(1).sites[0].state);
+    for (class, words) in [("b", "knows no class b; it knows a, c"), ("a", ""), ("c", "knows no class but c")] {
+        match change(&medium, Change::Forget(class)) {
+            Ok(()) => assert!(words.is_empty()),
+            Err(error) => assert!(!words.is_empty() && error.to_string().contains(words), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn names_that_are_almost_a_generations_are_none() {
+    let medium = medium();
+    change(&medium, Change::Create).unwrap();
+    for name in ["generation-+00002", "generation-2", "generation-0000002", "generation-", "generation-000002x"] {
+        let mut sink = medium.create(&Path::new(STORE).join(format!("{name}.safetensors"))).unwrap();
+        std::io::Write::write_all(&mut sink, b"other").unwrap();
+    }
+    let store = open(&medium).unwrap();
+    assert_eq!((store.numbers().unwrap(), store.warning()), ([vec![1], vec![]], None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_writer_is_refused_while_the_first_one_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let first = Store::create(Arc::new(Disk), &path, false, &adapter(0), &record(0, 0)).unwrap();
+    let error = Store::open_to_write(Arc::new(Disk), &path).unwrap_err();
+    assert!(error.kind() == ErrorKind::Busy && error.to_string().contains("another process"), "{error}");
+    assert_eq!(Store::open(&path).unwrap().current(), 1, "a reader needs no lock");
+    drop(first);
+    Store::open_to_write(Arc::new(Disk), &path).unwrap();
+}
