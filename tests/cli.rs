@@ -93,6 +93,12 @@ impl Place {
     }
 }
 
+/// The bytes of a lesson's end, whether it became current or was kept aside.
+fn end(store: &str) -> Vec<u8> {
+    let file = |series: &str| fs::read(format!("{store}/{series}-000002.safetensors"));
+    file("generation").or_else(|_| file("aside")).unwrap()
+}
+
 /// Runs what must succeed; what it says on stderr.
 fn said(args: &[&str]) -> String {
     let output = srlora(args);
@@ -156,8 +162,11 @@ fn the_same_command_twice_writes_the_same_bytes() {
                 method,
                 "--json",
             ]);
-            let last = if method == "imprint" { 1 } else { 2 };
-            fs::read(format!("{store}/generation-{last:06}.safetensors")).unwrap()
+            if method == "imprint" {
+                fs::read(format!("{store}/generation-000001.safetensors")).unwrap()
+            } else {
+                end(&store)
+            }
         };
         assert!(generation("once") == generation("twice"), "{method}");
     }
@@ -172,7 +181,7 @@ fn neither_threads_nor_place_and_size_of_the_cache_change_a_lesson() {
         let args = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "12", "--batch", "5", "--json"];
         let trained = json(&[&args, more].concat());
         assert!(trained["planned_peak_bytes"].as_u64() >= trained["peak_rss_bytes"].as_u64(), "{trained}");
-        (fs::read(format!("{store}/generation-000002.safetensors")).unwrap(), trained)
+        (end(&store), trained)
     };
     let (alone, report) = train("alone", &[]);
     assert_eq!((report["threads"].as_u64(), report["planned"]["cache"].as_str()), (Some(1), Some("disk")));
@@ -640,6 +649,9 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     assert_eq!((&report["left_out_accuracy"], &report["recompositions"]), (&1.0.into(), &0.into()), "{report}");
 
     let report = train(&asked, &["--interval", "20"]);
+    // Two classes of noise are easier to imprint than to learn.
+    assert_eq!((&report["aside"], &report["generation"]), (&2.into(), &1.into()), "{report}");
+    assert_eq!(json(&["rollback", &asked, "--to", "2", "--json"])["generation"], 3);
     let events = json(&["inspect", &asked, "--json"])["events"].as_array().unwrap().clone();
     assert_eq!(report["recompositions"].as_u64(), Some(events.len() as u64));
     let undone = events.iter().filter(|event| event["outcome"] == "undone").count();
@@ -717,4 +729,63 @@ fn control_characters_in_names_are_escaped_in_text_and_kept_in_json() {
         assert!(text.contains("da\\u{1b}[2J\\nrk") && !text.contains('\u{1b}'), "{text:?}");
     }
     assert_eq!(json(&["inspect", &store, "--json"])["lesson"]["classes"][1], name);
+}
+
+#[test]
+fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let inspect = || json(&["inspect", &store, "--json"])["lesson"].clone();
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "4", "--method", "head", "--json"]);
+
+    // A new class without photos of the others: it is imprinted, and nothing is unlearned.
+    let new = place.path("new");
+    fs::create_dir_all(format!("{new}/black")).unwrap();
+    for nth in 0..3u8 {
+        let black = image::RgbImage::from_pixel(20, 20, image::Rgb([nth, 0, 2 * nth]));
+        black.save(format!("{new}/black/{nth}.png")).unwrap();
+    }
+    let known = json(&["inspect", &store, "--json"])["generation"].as_u64().unwrap();
+    let output = srlora(&["train", &bundle, "--from", &store, "--data", &new, "--json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("no photos of bright, dark"), "{said}");
+    let added: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((added["steps"].as_u64(), added["generation"].as_u64()), (Some(0), Some(known + 1)));
+    assert_eq!(added["classes"], serde_json::json!(["bright", "dark", "black"]));
+    let photo = |path: &str| json(&["predict", &bundle, "--store", &store, path, "--json"])["top"][0]["label"].clone();
+    assert_eq!(photo(&format!("{new}/black/1.png")), "black");
+    place.refuses(
+        &["train", &bundle, "--from", &store, "--data", &new],
+        1,
+        &["no photos of bright, dark", "old photos"],
+    );
+
+    // With photos of all classes steps are taken, on from what was learned.
+    for class in ["bright", "dark"] {
+        fs::create_dir(format!("{new}/{class}")).unwrap();
+        for nth in 0..4 {
+            fs::copy(format!("{data}/{class}/{nth}.png"), format!("{new}/{class}/{nth}.png")).unwrap();
+        }
+    }
+    let args = ["--val", &new, "--method", "head", "--steps", "30", "--json"];
+    let further = json(&[&["train", &bundle, "--from", &store, "--data", &new][..], &args].concat());
+    assert_eq!(further["classes"], added["classes"]);
+    assert!(further["trial"]["before"].is_number(), "{further}");
+    let current = json(&["inspect", &store, "--json"])["generation"].as_u64().unwrap();
+    assert_eq!(further["generation"].as_u64(), Some(current));
+    assert_eq!(further["aside"].is_null(), current == known + 2, "{further}");
+
+    // Back to before the class was added, forward again, and the class is forgotten.
+    let back = json(&["rollback", &store, "--to", &known.to_string(), "--json"]);
+    assert_eq!(back["classes"], serde_json::json!(["bright", "dark"]));
+    json(&["rollback", &store, "--to", &(known + 1).to_string(), "--json"]);
+    let left = json(&["forget", &store, "dark", "--json"]);
+    assert_eq!((&left["classes"], &inspect()["classes"]), (&serde_json::json!(["bright", "black"]), &left["classes"]));
+    assert_eq!(photo(&format!("{new}/black/1.png")), "black");
+    place.refuses(&["forget", &store, "dark"], 2, &["no class dark", "bright, black"]);
+    place.refuses(&["rollback", &store, "--to", "77"], 2, &["no generation 77"]);
+    place.refuses(&["inspect", &data], 1, &["no generation"]);
+    let head =
+        ["train", &bundle, "--from", &store, "--data", &new, "--start", "random", "--method", "srlora", "--steps", "2"];
+    assert!(srlora(&head).status.success(), "a store without pairs takes any start");
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const RUNS: usize = 50;
 /// Kills of one lesson before it is let through.
-const MOST_KILLS: usize = 4;
+const MOST_KILLS: usize = 2;
 
 fn handwriting(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting").join(name)

@@ -75,9 +75,11 @@ fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::r
 impl Journal {
     /// Goes on with the journal of `store`, on a line of its own: a cut may have torn the last one.
     pub(super) fn open(store: &Store) -> Result<Self> {
-        let (file, path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
+        let ((file, is_begun), path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
         let mut journal = Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() };
-        journal.file.write_all(b"\n").map_err(|e| not_written(&journal.path, e))?;
+        if is_begun {
+            journal.file.write_all(b"\n").map_err(|e| not_written(&journal.path, e))?;
+        }
         Ok(journal)
     }
 

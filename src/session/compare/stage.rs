@@ -236,6 +236,9 @@ mod tests {
 
             let alone = folder.path().join(format!("{name}-{seed}"));
             let report = train(&bundle, &lesson, &alone, &mut |_| ()).unwrap();
+            if let Some(aside) = report.aside {
+                Store::open_to_write(Arc::new(Disk), &alone).unwrap().rollback(Some(aside)).unwrap();
+            }
             let (record, adapter) = Store::open(&alone).unwrap().load(&bundle).unwrap();
             let bytes = |place: &str, adapter: &crate::adapter::Adapter| {
                 let path = folder.path().join(format!("{name}-{seed}-{place}"));

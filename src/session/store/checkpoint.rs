@@ -98,13 +98,15 @@ impl Store {
         Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
     }
 
-    /// A file in the store that is no part of a lesson, to go on writing at its end.
+    /// A file in the store that is no part of a lesson, to go on writing at its end; and whether it holds something.
     ///
     /// # Errors
     /// Kind `Io`.
-    pub(in crate::session) fn append(&self, name: &str) -> Result<Box<dyn super::Sink>> {
+    pub(in crate::session) fn append(&self, name: &str) -> Result<(Box<dyn super::Sink>, bool)> {
         let file = self.path.join(name);
-        self.medium.append(&file).map_err(|e| super::not_written(&file, e))
+        let is_begun = self.medium.read(&file).is_ok_and(|(len, _)| len > 0);
+        let sink = self.medium.append(&file).map_err(|e| super::not_written(&file, e))?;
+        Ok((sink, is_begun))
     }
 
     /// Where it lies.
