@@ -69,7 +69,10 @@ fn photos() -> Vec<String> {
 /// The values of a tensor, whatever they are.
 fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     let whole = |width: usize| {
-        bytes.chunks_exact(width).map(|b| b.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte)) as f64).collect()
+        bytes
+            .chunks_exact(width)
+            .map(|b| b.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte)) as f64)
+            .collect()
     };
     match dtype {
         Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
@@ -88,9 +91,14 @@ fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
 fn compare(name: &str, here: &Path, there: &Path) {
     let [a, b] = [here, there].map(|store| fs::read(store.join("generation-000002.safetensors")).unwrap());
     let [x, y] = [&a, &b].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
-    assert_eq!(x.names(), y.names());
+    let [names, others] = [&x, &y].map(|file| {
+        let mut names = file.names();
+        names.sort_unstable();
+        names
+    });
+    assert_eq!(names, others, "{name}");
     let (mut worst, mut equal, mut codes) = ((0.0, String::new()), 0, 0);
-    for tensor in x.names() {
+    for tensor in &names {
         let [p, q] = [&x, &y].map(|file| file.tensor(tensor).unwrap());
         assert_eq!((p.dtype(), p.shape()), (q.dtype(), q.shape()), "{name}: {tensor}");
         equal += usize::from(p.data() == q.data());
@@ -98,7 +106,9 @@ fn compare(name: &str, here: &Path, there: &Path) {
         let largest = v.iter().fold(1e-30, |most: f64, value| most.max(value.abs()));
         let difference = v.iter().zip(&w).map(|(v, w)| (v - w).abs()).fold(0.0, f64::max);
         match p.dtype() {
-            Dtype::F32 | Dtype::F16 if difference / largest > worst.0 => worst = (difference / largest, tensor.to_owned()),
+            Dtype::F32 | Dtype::F16 if difference / largest > worst.0 => {
+                worst = (difference / largest, (*tensor).to_owned())
+            }
             Dtype::F32 | Dtype::F16 => assert!(difference.is_finite(), "{name}: {tensor}"),
             Dtype::I8 => {
                 codes += v.iter().zip(&w).filter(|(v, w)| v != w).count();
@@ -107,7 +117,7 @@ fn compare(name: &str, here: &Path, there: &Path) {
             _ => assert_eq!(v, w, "{name}: {tensor}"),
         }
     }
-    let all = x.names().len();
+    let all = names.len();
     println!("{name}: {equal} of {all} tensors have the same bits, {codes} codes differ by one");
     println!("{name}: weights differ by {:.1e} of the largest at most, in {}", worst.0, worst.1);
     assert!(worst.0 <= TOLERANCE, "{name}: {} differs by {:.1e}", worst.1, worst.0);
@@ -132,8 +142,12 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
     let stores = machines.each_ref().map(|machine| {
         let store = place.join(machine.name);
         let out = store.to_str().unwrap();
-        let report = &machine.json(&["train", bundle, "--data", data.to_str().unwrap(), "-o", out, "--epochs", "10"])[0];
-        println!("{precision}, {}: loss {}, {} pairs recomposed", machine.name, report["train_loss"], report["recompositions"]);
+        let report =
+            &machine.json(&["train", bundle, "--data", data.to_str().unwrap(), "-o", out, "--epochs", "10"])[0];
+        println!(
+            "{precision}, {}: loss {}, {} pairs recomposed",
+            machine.name, report["train_loss"], report["recompositions"]
+        );
         store
     });
     compare(precision, &stores[0], &stores[1]);
@@ -145,7 +159,9 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
         let labels = expected.iter().zip(&found).filter(|(a, b)| a.0 == b.0).count();
         let largest = expected.iter().zip(&found).map(|(a, b)| (a.1 - b.1).abs()).fold(0.0, f64::max);
         let (at, of) = (machines[machine].name, machines[store].name);
-        println!("{precision}, predictions {at} from the store made {of}: {labels} of 400 equal, probabilities within {largest:.1e}");
+        println!(
+            "{precision}, predictions {at} from the store made {of}: {labels} of 400 equal, probabilities within {largest:.1e}"
+        );
         assert_eq!((found.len(), labels), (400, 400), "{precision}: predictions {at} from the store made {of}");
         assert!(largest <= PROBABILITY, "{precision}: a probability differs by {largest}");
     }
