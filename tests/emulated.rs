@@ -201,8 +201,7 @@ fn the_demo_gives_the_same_predictions() {
 #[test]
 fn a_lesson_on_an_fp32_bundle_is_the_same() {
     let place = TempDir::new().unwrap();
-    let shipped = project("models/handwriting/handwriting.bundle");
-    a_lesson_is_the_same("fp32", shipped.to_str().unwrap(), place.path());
+    a_lesson_is_the_same("fp32", &packed("fp32", place.path()), place.path());
 }
 
 #[test]
