@@ -5,7 +5,7 @@ OLDEST_GLIBC=2.27
 # Bytes of the stripped program: 12 MiB.
 LARGEST=12582912
 # The program ends on a panic, after its message, so tables for unwinding serve nobody; no-unwind.ld drops the standard library's.
-# It is linked to a fixed address: the table that moves a program takes 0.6 MB. Stack, heap and libraries still lie at random.
+# It is linked to a fixed address: the table that moves a program would be in the file. Stack, heap and libraries still lie at random.
 export RUSTFLAGS="-C force-unwind-tables=no -C relocation-model=static -C link-arg=-Wl,-T,$here/no-unwind.ld"
 
 fail() { echo "${0##*/}: $*" >&2; exit 1; }
