@@ -331,6 +331,25 @@ fn outputs_that_exist_or_cannot_be_written_are_refused() {
     }
 }
 
+/// A bundle is the same on every processor, so a file for the wrong one can only be a program, or something else that is no bundle.
+#[test]
+fn what_is_given_as_a_bundle_and_is_none_is_refused_by_name() {
+    let place = Place::new();
+    let (bundle, data, store, out) = (place.bundle(), place.photos("photos"), place.path("store"), place.path("out"));
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "2", "--json"]);
+    let generation = format!("{store}/generation-000002.safetensors");
+    for (path, words) in [
+        (env!("CARGO_BIN_EXE_srlora"), &["srlora pack"][..]),
+        (&model("good"), &["srlora pack"]),
+        (&generation, &["not a bundle"]),
+        (&store, &["bundle"]),
+    ] {
+        let words = [&[path], words].concat();
+        place.refuses(&["train", path, "--data", &data, "-o", &out], 1, &words);
+        place.refuses(&["predict", path, &format!("{data}/dark/1.png")], 1, &words);
+    }
+}
+
 #[test]
 fn data_that_cannot_be_trained_on_is_refused() {
     let place = Place::new();

@@ -135,7 +135,7 @@ fn crowded(site: &Site, rank: usize) -> String {
 }
 
 fn matching(spec: &str, sites: &[Site], ineligible: &[Ineligible]) -> std::result::Result<Selection, String> {
-    let pattern = regex::Regex::new(spec).map_err(|e| {
+    let pattern = regex_lite::Regex::new(spec).map_err(|e| {
         format!("neither last:N, nor all, nor a regular expression ({})", e.to_string().replace('\n', " "))
     })?;
     let sites_matched: Vec<Site> = sites.iter().filter(|s| pattern.is_match(&s.name)).cloned().collect();

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba, imageops};
 use rand::RngExt;
@@ -283,16 +284,18 @@ fn cut(size: [u32; 2], preprocess: &Preprocess, random: &mut Option<ChaCha8Rng>)
     })
 }
 
+/// The type of a pixel is known here: asked for at run time, the kernels of all thirteen would be in the binary, 3 MB of them.
 fn resize(photo: &RgbImage, [x, y]: [Span; 2]) -> Plain<RgbImage> {
     let fault = |e: &dyn core::fmt::Display| format!("cannot be resized: {e}");
     let source =
-        ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3).map_err(|e| fault(&e))?;
-    let mut target = Image::new(x.len, y.len, PixelType::U8x3);
+        TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw()).map_err(|e| fault(&e))?;
+    let mut result = RgbImage::new(x.len, y.len);
+    let mut target = TypedImage::<U8x3>::from_buffer(x.len, y.len, &mut result).map_err(|e| fault(&e))?;
     let ((left, width), (top, height)) = (x.within(photo.width()), y.within(photo.height()));
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(left, top, width, height);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| fault(&e))?;
-    RgbImage::from_raw(x.len, y.len, target.into_vec()).ok_or_else(|| fault(&"the buffer has another size"))
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| fault(&e))?;
+    Ok(result)
 }
 
 #[cfg(test)]
