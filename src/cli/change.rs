@@ -32,10 +32,10 @@ fn open(path: &Path) -> Result<Store> {
 
 pub(super) fn rollback(args: &RollbackArgs, output: &Output) -> Result<()> {
     let mut store = open(&args.store)?;
-    let contents_of = Some(store.rollback(args.to)?);
-    let changed = Changed { generation: store.current(), contents_of, classes: store.record()?.classes };
+    let number = store.rollback(args.to)?;
+    let changed = Changed { generation: store.current(), contents_of: Some(number), classes: store.record()?.classes };
     output.result(&changed, |changed| {
-        let (store, number) = (shown(&args.store), contents_of.unwrap_or(0));
+        let store = shown(&args.store);
         format!("{store}: generation {} holds what generation {number} held\n", changed.generation)
     })
 }

@@ -11,6 +11,9 @@ const SUFFIX: &str = ".safetensors";
 /// Bytes that go to the medium at a time.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// A file that was read, and its number.
+type Numbered = (u64, Container<'static>);
+
 /// One kind of a store's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::session) enum Series {
@@ -106,7 +109,7 @@ impl Series {
         medium: &dyn Medium,
         store: &Path,
         wanted: impl Fn(&Container) -> bool,
-    ) -> Result<(Option<(u64, Container<'static>)>, Vec<Error>)> {
+    ) -> Result<(Option<Numbered>, Vec<Error>)> {
         let mut faults = Vec::new();
         for number in self.numbers(medium, store)? {
             match self.read(medium, store, number) {
