@@ -123,6 +123,31 @@ fn a_second_lesson_on_the_same_store_is_refused_while_the_first_one_runs() {
     finish(&store);
 }
 
+#[test]
+fn a_lesson_that_runs_out_of_memory_anywhere_goes_on_to_the_same_bytes() {
+    let place = TempDir::new().unwrap();
+    let [whole, store] = ["whole", "store"].map(|name| place.path().join(name));
+    finish(&whole);
+    let (mut failed, mut with_store) = (0, 0);
+    // From too little address space to load the program up to enough for the whole lesson.
+    for kib in (8 << 10..).step_by(512) {
+        let limited = lesson(&store);
+        let words = [limited.get_program()].into_iter().chain(limited.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let command = format!("ulimit -c 0 -v {kib}; exec {}", words.join(" "));
+        let output = Command::new("bash").args(["-c", &command]).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        failed += 1;
+        with_store += usize::from(store.exists());
+    }
+    finish(&store);
+    assert_eq!(generations(&store), generations(&whole));
+    println!("{failed} lessons ran out of memory, {with_store} of them after the store had appeared");
+    assert!(failed > 4);
+}
+
 /// A file system of `kib` KiB that is gone with this.
 struct Small {
     place: TempDir,
