@@ -130,7 +130,7 @@ fn a_lesson_that_runs_out_of_memory_anywhere_goes_on_to_the_same_bytes() {
     finish(&whole);
     let (mut failed, mut with_store) = (0, 0);
     // From too little address space to load the program up to enough for the whole lesson.
-    for kib in (8 << 10..).step_by(512) {
+    for kib in (8 << 10..).step_by(128) {
         let limited = lesson(&store);
         let words = [limited.get_program()].into_iter().chain(limited.get_args());
         let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();

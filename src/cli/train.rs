@@ -99,7 +99,8 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     );
     if let (Some(before), Some(after)) = (report.val_accuracy_before, report.val_accuracy) {
         let photos = count(report.val_images, "validation photo");
-        text += &format!("accuracy: {} imprinted, {} trained, on {photos}\n", percent(before), percent(after));
+        text +=
+            &format!("accuracy: {} before the steps, {} after them, on {photos}\n", percent(before), percent(after));
     }
     if let Some(number) = report.aside {
         let trial = report.trial.map_or(String::new(), |trial| {
