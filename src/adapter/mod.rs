@@ -11,7 +11,8 @@ pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
-pub use site::{HostLedger, MOST_DIRECTIONS, MOST_PAIRS, SiteBuffers, SiteSettings};
+pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
+pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};

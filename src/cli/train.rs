@@ -2,13 +2,12 @@
 
 use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
-use crate::bundle::Bundle;
 use crate::core::Method;
 use crate::error::Result;
 use crate::session::{Lesson, TrainReport, train};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let method = Method::from(args.method);
     for flag in ignored(args) {
         tell(format_args!("warning: {flag} has no effect with --method {}", method.name()));
