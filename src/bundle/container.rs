@@ -233,7 +233,16 @@ impl<'d> Container<'d> {
             return Err(Error::new(kind.error_kind(), path.display(), message));
         }
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let header = read_header(&mut file, about.len()).map_err(|what| refuse(&what))?;
+        let container = Self::read(&mut file, about.len(), path, kind)?;
+        if container.text(CONTENT_SHA256)? != container.content_sha256()? {
+            return Err(refuse(&"its contents do not match its `content_sha256`: it was damaged or edited"));
+        }
+        Ok(container)
+    }
+
+    /// All of a file of `len` bytes but the check of its hash.
+    fn read(file: &mut impl Read, len: u64, path: &Path, kind: Kind) -> Result<Self> {
+        let header = read_header(file, len).map_err(|what| damaged(kind, path, what))?;
         let metadata: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let mut container = Container { metadata, tensors: BTreeMap::new(), kind, path: path.to_owned() };
         container.check_format()?;
@@ -243,10 +252,21 @@ impl<'d> Container<'d> {
             file.read_exact(&mut bytes).map_err(|e| Error::io(path, e))?;
             container.tensors.insert(name, Tensor { dtype: info.dtype, shape: info.shape, bytes: bytes.into() });
         }
-        if container.text(CONTENT_SHA256)? != container.content_sha256()? {
-            return Err(refuse(&"its contents do not match its `content_sha256`: it was damaged or edited"));
-        }
         Ok(container)
+    }
+
+    /// The file of `bytes` with the hashes that its contents have: what a fuzzer needs to get behind them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn rehashed(mut bytes: &[u8], kind: Kind) -> Option<Vec<u8>> {
+        let len = bytes.len() as u64;
+        let mut container = Self::read(&mut bytes, len, Path::new("rehashed"), kind).ok()?;
+        if let Ok(backbone) = container.bytes(super::BACKBONE).map(sha256) {
+            container.metadata.insert("backbone_sha256".to_owned(), backbone);
+        }
+        let mut file = container.header(Some(&container.content_sha256().ok()?)).ok()?;
+        container.in_file_order().iter().for_each(|(_, tensor)| file.extend_from_slice(&tensor.bytes));
+        Some(file)
     }
 
     fn check_format(&self) -> Result<()> {
