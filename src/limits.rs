@@ -27,6 +27,8 @@ pub const MOST_PAIRS: usize = 256;
 pub const MOST_DIRECTIONS: usize = 2048;
 /// Longest feature vector; the head has one weight for each of its values and each class.
 pub const MOST_FEATURES: usize = 1 << 20;
+/// Weights of a head: ImageNet-21k on 2048 features.
+pub const MOST_HEAD_VALUES: usize = 1 << 26;
 
 /// Longest side of a network's input, in pixels.
 pub const MOST_INPUT_SIDE: usize = 4096;

@@ -37,7 +37,8 @@ impl Place {
     }
 
     fn pack(&self, name: &str, more: &[&str]) -> String {
-        let (bundle, model) = (self.name(name), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx"));
+        let (bundle, model) =
+            (self.name(name), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx"));
         let args = ["pack", model.to_str().unwrap(), "-o", &bundle, "--sites", "all", "--rank", "2"];
         let (code, said) = srlora(&[&args, more].concat());
         assert_eq!(code, Some(0), "{said}");
@@ -98,7 +99,8 @@ fn with_a_key_only_its_bundles_are_taken_by_every_command() {
             (&edited, &pem, "0", "not one of the key"),
             (&signed, &pem, "8", "of release 7, and --min-release asks for 8"),
         ] {
-            let args = [&[command[0], bundle], &command[1..], &["--verify-key", key, "--min-release", release]].concat();
+            let args =
+                [&[command[0], bundle], &command[1..], &["--verify-key", key, "--min-release", release]].concat();
             let (code, said) = srlora(&args);
             assert!(code == Some(1) && said.contains(words) && said.contains(bundle.as_str()), "{args:?}: {said}");
         }

@@ -95,7 +95,9 @@ impl Geometry {
 fn explicit(node: &NodeProto) -> Result<Padding, String> {
     match attribute(node, "pads").map(|a| &a.ints[..]) {
         None | Some([]) => Ok(Padding::Explicit { before: [0; 2], after: [0; 2] }),
-        Some(&[top, left, bottom, right]) if [top, left, bottom, right].iter().all(|p| (0..=MOST_PAD as i64).contains(p)) => {
+        Some(&[top, left, bottom, right])
+            if [top, left, bottom, right].iter().all(|p| (0..=MOST_PAD as i64).contains(p)) =>
+        {
             let pair = |a: i64, b: i64| [a as usize, b as usize];
             Ok(Padding::Explicit { before: pair(top, left), after: pair(bottom, right) })
         }

@@ -85,12 +85,15 @@ impl OnnxFile {
         let mut proto = decode_proto(bytes.as_ref(), subject)?;
         drop(bytes);
         let opset = opset(&proto);
-        if !limits::OPSETS.contains(&opset) {
-            return Err(fault(format!("it uses opset {opset}; {:?} are taken; export the model again", limits::OPSETS)));
-        }
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(fault("not an ONNX file: it holds no graph; export the model again".into()));
         };
+        if !limits::OPSETS.contains(&opset) {
+            return Err(fault(format!(
+                "it uses opset {opset}; {:?} are taken; export the model again",
+                limits::OPSETS
+            )));
+        }
         check_names(graph).map_err(fault)?;
         name_nodes(graph);
         check_tensors(graph).map_err(fault)?;
@@ -336,12 +339,15 @@ fn check_names(graph: &GraphProto) -> std::result::Result<(), String> {
         let own = node.attribute.iter().map(|a| &a.name);
         if let Some(long) = texts.chain(own).find(|text| text.len() > most) {
             let start: String = long.chars().take(40).collect();
-            return Err(format!("the name {start}... is longer than {most} bytes; export the model with shorter names"));
+            return Err(format!(
+                "the name {start}... is longer than {most} bytes; export the model with shorter names"
+            ));
         }
         if node.op_type == MAP_OP || node.attribute.iter().any(|a| a.name.starts_with(OWN_PREFIX)) {
             return Err(format!("node {} uses a name that is srlora's own; export the model again", node.name));
         }
-        if let Some(bad) = node.attribute.iter().find(|a| !(a.f.is_finite() && a.floats.iter().all(|f| f.is_finite()))) {
+        if let Some(bad) = node.attribute.iter().find(|a| !(a.f.is_finite() && a.floats.iter().all(|f| f.is_finite())))
+        {
             return Err(format!("node {}: its {} is not finite; the file is damaged", node.name, bad.name));
         }
         if let Some(twice) = node.output.iter().find(|name| inputs.contains(name.as_str()) || !is_new(name)) {
@@ -395,7 +401,10 @@ fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
         let dims: Vec<usize> = tensor.dims.iter().map(|&d| d as usize).collect();
         if limits::elements(&dims, usize::MAX).is_none() {
             let most = limits::MOST_AXES;
-            return Err(format!("tensor {} has the shape {dims:?}, too large or of more than {most} axes", tensor.name));
+            return Err(format!(
+                "tensor {} has the shape {dims:?}, too large or of more than {most} axes",
+                tensor.name
+            ));
         }
         if let Some(value) = not_finite(tensor) {
             return Err(format!("tensor {} holds {value}; the file is damaged", tensor.name));

@@ -91,7 +91,10 @@ const DAMAGED: &str = "not an ONNX file, or a truncated one; export it again";
 impl Counts {
     fn message(&mut self, bytes: &[u8], kind: Kind, depth: usize) -> Result<(), String> {
         if depth > limits::MOST_NESTED {
-            return Err(format!("has messages within messages, more than {} deep; export it again", limits::MOST_NESTED));
+            return Err(format!(
+                "has messages within messages, more than {} deep; export it again",
+                limits::MOST_NESTED
+            ));
         }
         self.count(kind)?;
         let (mut rest, mut numbers) = (bytes, 0);
@@ -112,7 +115,10 @@ impl Counts {
                 Part::Message(_) | Part::Plain => {}
             }
             if numbers > limits::MOST_LISTED {
-                return Err(format!("has a list of more than {} numbers in an attribute or a shape", limits::MOST_LISTED));
+                return Err(format!(
+                    "has a list of more than {} numbers in an attribute or a shape",
+                    limits::MOST_LISTED
+                ));
             }
         }
         Ok(())

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_INPUT_VALUES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES, SITE_SHARE,
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_INPUT_VALUES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
+    SITE_SHARE,
 };
 
 pub use crate::adapter::Directions;
@@ -142,10 +143,13 @@ impl Bundle {
         if self.labels.as_ref().is_some_and(|labels| labels.len() > MOST_CLASSES)
             || names.any(|name| name.len() > MOST_NAME_BYTES)
         {
-            return Err(format!("it has more than {MOST_CLASSES} labels, or a name of more than {MOST_NAME_BYTES} bytes"));
+            return Err(format!(
+                "it has more than {MOST_CLASSES} labels, or a name of more than {MOST_NAME_BYTES} bytes"
+            ));
         }
         // A weight has a byte for each of its values at least, and a few sites may share it.
-        let values = self.sites.iter().try_fold(0usize, |sum, site| sum.checked_add(site.out_dim.checked_mul(site.in_dim)?));
+        let values =
+            self.sites.iter().try_fold(0usize, |sum, site| sum.checked_add(site.out_dim.checked_mul(site.in_dim)?));
         if values.is_none_or(|values| values > backbone.saturating_mul(SITE_SHARE)) {
             return Err("its sites have more values than its backbone".to_owned());
         }

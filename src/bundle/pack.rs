@@ -13,14 +13,17 @@ use serde::Serialize;
 
 use super::{
     BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, check_input, check_output,
-    directions::directions, sha256, signature::{RELEASE, Signet},
+    directions::directions,
+    sha256,
+    signature::{RELEASE, Signet},
 };
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
 use crate::backbone::{Backbone, Precision, Rounding, Selection, SharedAdapter, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS,
+    MOST_SITES,
 };
 
 /// Classes of the made-up task that the gradient check trains for.
@@ -135,7 +138,10 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     }
     let [height, width] = backbone.size();
     let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
-    preprocess.validate()?;
+    preprocess.validate().map_err(|e| match (e.subject(), request.size) {
+        ("--input", None) => Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message())),
+        _ => e,
+    })?;
     check_input(&backbone, &subject)?;
     if let (Some(path), Some(labels)) = (&request.labels, &labels) {
         fit_outputs(path, labels, &backbone)?;

@@ -14,9 +14,9 @@ use std::path::Path;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use ed25519_dalek::{SECRET_KEY_LENGTH, Signature, Signer, SigningKey, VerifyingKey};
 
+use super::Container;
 use super::container::hex;
 use super::pack::read_file;
-use super::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MOST_KEY_BYTES;
 
@@ -66,7 +66,9 @@ impl Trust {
             (Some(release), least) => {
                 Err(container.fault(format_args!("it is of release {release}, and --min-release asks for {least}")))
             }
-            (None, least) => Err(container.fault(format_args!("it has no release, and --min-release asks for {least}"))),
+            (None, least) => {
+                Err(container.fault(format_args!("it has no release, and --min-release asks for {least}")))
+            }
         }
     }
 }
@@ -105,7 +107,8 @@ fn message(content_sha256: &str) -> String {
 
 fn read_pem(path: &Path) -> Result<String> {
     let bytes = read_file(path, MOST_KEY_BYTES, ErrorKind::Usage)?;
-    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Usage, path.display(), "is no key in PEM: it is not text"))
+    String::from_utf8(bytes)
+        .map_err(|_| Error::new(ErrorKind::Usage, path.display(), "is no key in PEM: it is not text"))
 }
 
 fn unhex(text: &str) -> Option<[u8; 2 * SECRET_KEY_LENGTH]> {
@@ -196,13 +199,16 @@ mod tests {
         assert_eq!(container.content_sha256().unwrap(), hash, "the signature is not part of what is signed");
         checked(&trust, &container, &hash).unwrap();
         assert!(checked(&other, &container, &hash).unwrap_err().contains("not one of the key"));
-        assert!(checked(&trust, &container, &hash.replace(['0', '1'], "2")).unwrap_err().contains("not one of the key"));
+        assert!(
+            checked(&trust, &container, &hash.replace(['0', '1'], "2")).unwrap_err().contains("not one of the key")
+        );
         for (least, taken) in [(7, true), (8, false), (u64::MAX, false)] {
             let trust = Trust { min_release: least, ..trust.clone() };
             assert_eq!(checked(&trust, &container, &hash).is_ok(), taken, "release 7, at least {least}");
         }
         let good = container.metadata[SIGNATURE].clone();
-        for bad in ["", "00", &good[2..], &good.to_uppercase(), &"é".repeat(64), &"0".repeat(128), &format!("{good}00")] {
+        for bad in ["", "00", &good[2..], &good.to_uppercase(), &"é".repeat(64), &"0".repeat(128), &format!("{good}00")]
+        {
             container.metadata.insert(SIGNATURE.into(), bad.into());
             assert!(checked(&trust, &container, &hash).is_err(), "{bad}");
         }

@@ -293,9 +293,11 @@ impl Call<'_> {
         let dims = self.only(self.slice()?)?;
         let (fact, cuts) = (self.operand(0)?, self.cuts()?);
         let at = |index: &[usize]| {
-            index.iter().zip(&fact.dims).zip(&cuts).fold(0, |place, ((&at, &dim), cut)| {
-                place * dim + (cut.start + at as i64 * cut.step) as usize
-            })
+            index
+                .iter()
+                .zip(&fact.dims)
+                .zip(&cuts)
+                .fold(0, |place, ((&at, &dim), cut)| place * dim + (cut.start + at as i64 * cut.step) as usize)
         };
         let values = self.picked(&dims, at)?;
         Ok((fact.kind, dims, values))

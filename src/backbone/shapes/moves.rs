@@ -1,7 +1,7 @@
 //! Operators that move, repeat and cut: what their outputs' shapes are, and which of their settings cannot be meant.
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::TensorProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
 
 use super::{Call, Fact, Kind, Made, Outcome, axes_of, axis_of, broadcast, held, integers};
 use crate::limits;
@@ -48,7 +48,8 @@ impl<'c> Call<'c> {
         if fact.elements() != 1 {
             return Err("its value is not one number".into());
         }
-        let value = if fact.kind.is_float() { None } else { integers::held(tensor, fact.kind, &fact.dims)?.first().copied() };
+        let value =
+            if fact.kind.is_float() { None } else { integers::held(tensor, fact.kind, &fact.dims)?.first().copied() };
         Ok(Some((fact.kind, value)))
     }
 
@@ -80,7 +81,8 @@ impl<'c> Call<'c> {
             }
             _ => {
                 self.takes(1..=2)?;
-                let axes = if self.opset < 13 { self.ints("axes")?.ok_or("it has no axes")? } else { self.integers_of(1)? };
+                let axes =
+                    if self.opset < 13 { self.ints("axes")?.ok_or("it has no axes")? } else { self.integers_of(1)? };
                 let rank = x.dims.len() + axes.len();
                 if rank > limits::MOST_AXES {
                     return Err(format!("its output has {rank} axes, above the limit of {}", limits::MOST_AXES));
@@ -158,9 +160,15 @@ impl<'c> Call<'c> {
             return Err("it has not one or two inputs, or an output without a name".into());
         }
         let axis = self.axis(0, x.dims.len())?;
-        let given = if self.opset < 13 { self.ints("split")? } else { self.optional(1).map(|_| self.integers_of(1)).transpose()? };
+        let given = if self.opset < 13 {
+            self.ints("split")?
+        } else {
+            self.optional(1).map(|_| self.integers_of(1)).transpose()?
+        };
         let sizes = match given {
-            Some(sizes) => sizes.iter().map(|&n| usize::try_from(n).ok().filter(|n| *n > 0)).collect::<Option<Vec<_>>>(),
+            Some(sizes) => {
+                sizes.iter().map(|&n| usize::try_from(n).ok().filter(|n| *n > 0)).collect::<Option<Vec<_>>>()
+            }
             None => (x.dims[axis] % outputs == 0).then(|| vec![x.dims[axis] / outputs; outputs]),
         };
         let sizes = sizes.filter(|sizes| sizes.len() == outputs && total(sizes) == Some(x.dims[axis]));
@@ -197,11 +205,19 @@ impl<'c> Call<'c> {
             *cut = match step {
                 1.. => {
                     let (start, end) = (start.clamp(0, len), end.clamp(0, len));
-                    Cut { start, step, count: (end - start).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize }
+                    Cut {
+                        start,
+                        step,
+                        count: (end - start).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize,
+                    }
                 }
                 i64::MIN..=-1 if step > i64::MIN => {
                     let (start, end) = (start.clamp(-1, len - 1), end.clamp(-1, len - 1));
-                    Cut { start, step, count: (start - end).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize }
+                    Cut {
+                        start,
+                        step,
+                        count: (start - end).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize,
+                    }
                 }
                 _ => return Err(format!("its step is {step}")),
             };
@@ -221,7 +237,8 @@ impl<'c> Call<'c> {
         let axis = self.axis(0, x.dims.len())?;
         let known = indices.known.as_ref().filter(|_| indices.kind != Kind::Truth);
         let known = known.ok_or("its indices do not follow from the file, which is not taken")?;
-        let (len, inside) = (x.dims[axis] as i64, |v: &&i64| **v >= -(x.dims[axis] as i64) && **v < x.dims[axis] as i64);
+        let (len, inside) =
+            (x.dims[axis] as i64, |v: &&i64| **v >= -(x.dims[axis] as i64) && **v < x.dims[axis] as i64);
         if let Some(bad) = known.iter().find(|v| !inside(v)) {
             return Err(format!("its index {bad} is outside {len}"));
         }
@@ -277,20 +294,26 @@ impl<'c> Call<'c> {
     pub(super) fn blocks(&self) -> Outcome<Made> {
         self.takes(1..=1)?;
         let x = self.float(0)?;
-        let size = self.int("blocksize")?.and_then(|size| usize::try_from(size).ok()).filter(|size| (1..=64).contains(size));
+        let size =
+            self.int("blocksize")?.and_then(|size| usize::try_from(size).ok()).filter(|size| (1..=64).contains(size));
         let size = size.ok_or("its block is not 1 to 64 pixels wide")?;
-        let [batch, channels, height, width] = x.dims[..] else { return Err(format!("it has an input of {:?}", x.dims)) };
+        let [batch, channels, height, width] = x.dims[..] else {
+            return Err(format!("it has an input of {:?}", x.dims));
+        };
         if !["", "DCR", "CRD"].contains(&self.text("mode")?) {
             return Err("its mode is not taken".into());
         }
         let area = size * size;
         let dims = if self.node.op_type == "DepthToSpace" {
-            (channels % area == 0).then(|| Some(vec![batch, channels / area, height.checked_mul(size)?, width.checked_mul(size)?]))
+            (channels % area == 0)
+                .then(|| Some(vec![batch, channels / area, height.checked_mul(size)?, width.checked_mul(size)?]))
         } else {
             (height % size == 0 && width % size == 0)
                 .then(|| Some(vec![batch, channels.checked_mul(area)?, height / size, width / size]))
         };
-        Made::one(x.shaped(dims.flatten().ok_or_else(|| format!("{:?} does not divide into blocks of {size}", x.dims))?))
+        Made::one(
+            x.shaped(dims.flatten().ok_or_else(|| format!("{:?} does not divide into blocks of {size}", x.dims))?),
+        )
     }
 }
 

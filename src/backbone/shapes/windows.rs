@@ -94,15 +94,16 @@ impl Call<'_> {
     /// Sides of the output of windows that move over an image. `ceil` says of a pool whether it rounds up.
     fn windows(&self, image: &[usize], kernel: &[usize], ceil: Option<bool>) -> Outcome<Vec<usize>> {
         let axes = image.len();
-        let list = |name: &str, count: usize, default: usize, range: std::ops::RangeInclusive<i64>| -> Outcome<Vec<usize>> {
-            match self.ints(name)? {
-                None | Some([]) => Ok(vec![default; count]),
-                Some(given) if given.len() == count && given.iter().all(|n| range.contains(n)) => {
-                    Ok(given.iter().map(|&n| n as usize).collect())
+        let list =
+            |name: &str, count: usize, default: usize, range: std::ops::RangeInclusive<i64>| -> Outcome<Vec<usize>> {
+                match self.ints(name)? {
+                    None | Some([]) => Ok(vec![default; count]),
+                    Some(given) if given.len() == count && given.iter().all(|n| range.contains(n)) => {
+                        Ok(given.iter().map(|&n| n as usize).collect())
+                    }
+                    Some(given) => Err(format!("its {name} are {given:?}; {count} of {range:?} are taken")),
                 }
-                Some(given) => Err(format!("its {name} are {given:?}; {count} of {range:?} are taken")),
-            }
-        };
+            };
         let strides = list("strides", axes, 1, 1..=limits::MOST_STRIDE as i64)?;
         let dilations = list("dilations", axes, 1, 1..=limits::MOST_STRIDE as i64)?;
         let pads = list("pads", 2 * axes, 0, 0..=limits::MOST_PAD as i64)?;
@@ -125,12 +126,13 @@ impl Call<'_> {
             if ceil.is_some() && before.max(after) >= reach {
                 return Err(format!("it pads by {} a kernel that reaches {reach}", before.max(after)));
             }
-            let room = (image[axis] + before + after).checked_sub(reach).ok_or_else(|| {
-                format!("an image of {image:?} is too small for its kernel")
-            })?;
+            let room = (image[axis] + before + after)
+                .checked_sub(reach)
+                .ok_or_else(|| format!("an image of {image:?} is too small for its kernel"))?;
             let whole = room / strides[axis];
             // A window that begins in the padding behind the image does not count.
-            let more = ceil == Some(true) && room % strides[axis] != 0 && (whole + 1) * strides[axis] < image[axis] + before;
+            let more =
+                ceil == Some(true) && room % strides[axis] != 0 && (whole + 1) * strides[axis] < image[axis] + before;
             Ok(whole + 1 + usize::from(more))
         };
         (0..axes).map(side).collect()
@@ -169,7 +171,8 @@ impl Call<'_> {
     pub(super) fn product(&self) -> Outcome<Made> {
         self.takes(2..=2)?;
         let (a, b) = (self.float(0)?, self.float(1)?);
-        let (Some((outer, [rows, inner])), Some((others, [own, columns]))) = (a.dims.split_last_chunk(), b.dims.split_last_chunk())
+        let (Some((outer, [rows, inner])), Some((others, [own, columns]))) =
+            (a.dims.split_last_chunk(), b.dims.split_last_chunk())
         else {
             return Err(format!("a product of {:?} and {:?}; both need two axes", a.dims, b.dims));
         };
@@ -209,7 +212,9 @@ impl Call<'_> {
         let x = self.float(0)?;
         let channels = *x.dims.get(1).filter(|_| x.dims.len() > 2).ok_or("it has an input of two axes")?;
         let groups = self.int("num_groups")?.and_then(|groups| usize::try_from(groups).ok());
-        let groups = groups.filter(|groups| *groups > 0 && channels % groups == 0).ok_or("its groups do not divide its channels")?;
+        let groups = groups
+            .filter(|groups| *groups > 0 && channels % groups == 0)
+            .ok_or("its groups do not divide its channels")?;
         let count = if self.opset < 21 { groups } else { channels };
         for place in 1..3 {
             let own = self.float(place)?;
@@ -264,13 +269,18 @@ impl Call<'_> {
             (true, true) => Some(1),
             (true, false) => None,
         };
-        Ok(Made { outputs: vec![x.shaped(x.dims.iter().enumerate().filter_map(dim).collect())], scratch: x.elements(), multiply_adds: 0 })
+        Ok(Made {
+            outputs: vec![x.shaped(x.dims.iter().enumerate().filter_map(dim).collect())],
+            scratch: x.elements(),
+            multiply_adds: 0,
+        })
     }
 }
 
 /// Floats of an input plane as a depthwise convolution lays it out, one for every phase of the stride, and of its sums.
 fn padded_plane(geometry: &Geometry, output: [usize; 2]) -> usize {
-    let further = |axis: usize| geometry.kernel[axis].saturating_mul(geometry.dilation[axis]) / geometry.stride[axis] + 1;
+    let further =
+        |axis: usize| geometry.kernel[axis].saturating_mul(geometry.dilation[axis]) / geometry.stride[axis] + 1;
     let pitch = output[1].saturating_add(further(1));
     let plane = output[0].saturating_add(further(0)).saturating_mul(pitch).saturating_add(2 * 64);
     let phases = geometry.stride[0].saturating_mul(geometry.stride[1]);
