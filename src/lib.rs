@@ -32,6 +32,8 @@ pub mod core;
 #[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
+pub mod limits;
+#[cfg(feature = "std")]
 pub mod session;
 
 #[cfg(feature = "std")]

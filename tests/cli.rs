@@ -235,7 +235,7 @@ fn models_that_cannot_be_packed_are_refused_with_the_reason() {
         (model("missing_weight"), &["node fc", "fc.w", "nothing makes"][..]),
         (model("external_data"), &["conv1.w", "external data"][..]),
         (model("quantized_scale_0"), &["node decode", "holds 0", "positive"][..]),
-        (model("quantized_scale_nan"), &["node decode", "holds NaN"][..]),
+        (model("quantized_scale_nan"), &["tensor scales", "holds NaN"][..]),
         (model("quantized_scale_length"), &["node decode", "11 scales along axis 0"][..]),
         (model("quantized_zero_type"), &["node decode", "codes", "zeros", "different types"][..]),
         (model("quantized_zero_range"), &["node decode", "codes", "zeros", "different types"][..]),

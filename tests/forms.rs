@@ -116,7 +116,7 @@ fn files_that_onnxruntime_refuses_or_that_mean_something_else_are_refused_by_nod
         ("code_outside", &["node decode", "holds 400"][..]),
         ("surplus", &["wq", "values of its shape"][..]),
         ("bias_short", &["node conv", "[1] for 16 outputs"][..]),
-        ("bias_nan", &["node fc", "holds NaN"][..]),
+        ("bias_nan", &["tensor b2", "holds NaN"][..]),
         ("classifier_width", &["node fc", "12 channels"][..]),
         ("classifier_infinite", &["y:", "not finite"][..]),
         ("blocks", &["node fc (MatMulNBits)", "blocked quantization"][..]),

@@ -7,14 +7,16 @@ pub(crate) mod kernel;
 pub(crate) mod scratch;
 mod site;
 
+pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
-pub use site::{HostLedger, MOST_DIRECTIONS, MOST_PAIRS, SiteBuffers, SiteSettings};
+pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MOST_CLASSES, MOST_HEAD_VALUES};
 
 /// One site to be started: name, rows and columns of W, shipped directions.
 pub type SiteSeed = (String, usize, usize, Directions);
@@ -43,7 +45,7 @@ impl Adapter {
     /// Every pair on its start, the head all zeros.
     ///
     /// # Errors
-    /// Kind `Sites` where a rank or a reserve does not fit a site.
+    /// Kind `Sites` where a rank or a reserve does not fit a site, `Mismatch` for a head that is too large.
     pub fn start(
         seeds: impl IntoIterator<Item = SiteSeed>,
         rank: usize,
@@ -51,6 +53,11 @@ impl Adapter {
         classes: usize,
         features: usize,
     ) -> Result<Self> {
+        if classes > MOST_CLASSES || classes.saturating_mul(features.saturating_add(1)) > MOST_HEAD_VALUES {
+            let message =
+                format!("{classes} classes on {features} features are more than is taken; choose fewer classes");
+            return Err(Error::new(ErrorKind::Mismatch, "head", message));
+        }
         let started =
             seeds.into_iter().enumerate().map(|(index, seed)| SiteBuffers::start(index, seed, rank, settings));
         Ok(Adapter { sites: started.collect::<Result<_>>()?, head: HeadBuffers::new(classes, features) })

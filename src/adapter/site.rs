@@ -9,6 +9,7 @@ use super::kernel::{Factors, Terms, product};
 use super::{Directions, SiteSeed, Update};
 use crate::core::{Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 
 /// Columns per delta block.
 const DELTA_BLOCK: usize = 32;
@@ -30,11 +31,6 @@ impl Default for SiteSettings {
         SiteSettings { start: Start::Aligned, scale: 1.0 }
     }
 }
-
-/// Most pairs of a host's site.
-pub const MOST_PAIRS: usize = 256;
-/// Most directions that ship for a host's site.
-pub const MOST_DIRECTIONS: usize = 2048;
 
 /// The bookkeeping of a host's site.
 pub type HostLedger = Ledger<MOST_PAIRS, MOST_DIRECTIONS>;

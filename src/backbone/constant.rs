@@ -40,18 +40,59 @@ pub(crate) struct Constants {
     uses: HashMap<String, usize>,
     /// Short integer tensors, which may be shapes or axes.
     shapes: HashMap<String, Vec<i64>>,
+    /// Bytes that copies of constants may still take: a file of any size could ask for any number.
+    room: usize,
 }
 
 impl Constants {
-    /// Moves the float initializers and Constant nodes of `graph` here, seen through what only moves their numbers.
-    pub(crate) fn of(graph: &mut GraphProto) -> Self {
+    /// Moves the float initializers and Constant nodes of `graph` here, seen through what only moves their numbers. What is
+    /// made of them may take `room` bytes.
+    ///
+    /// # Errors
+    /// Names the node with which it would take more.
+    pub(crate) fn of(graph: &mut GraphProto, room: usize) -> Result<Self, String> {
         let mut uses = HashMap::new();
         let inputs = graph.node.iter().flat_map(|node| &node.input);
         inputs.chain(graph.output.iter().map(|o| &o.name)).for_each(|name| *uses.entry(name.clone()).or_insert(0) += 1);
-        let mut found = Constants { values: HashMap::new(), uses, shapes: HashMap::new() };
+        let mut found = Constants { values: HashMap::new(), uses, shapes: HashMap::new(), room };
         graph.initializer.retain_mut(|tensor| !found.collect(&tensor.name.clone(), tensor));
-        graph.node.retain_mut(|node| !found.resolve(node));
-        found
+        let mut crowded = Ok(());
+        graph.node.retain_mut(|node| match found.resolve(node) {
+            Ok(is_constant) => !is_constant,
+            Err(what) => {
+                crowded = Err(format!("node {}: {what}", node.name));
+                true
+            }
+        });
+        crowded.map(|()| found)
+    }
+
+    /// Takes the bytes of `made` off what copies may take.
+    ///
+    /// # Errors
+    /// Where that is more than is left.
+    fn charge(&mut self, made: &Constant) -> Result<(), String> {
+        let bytes = match &made.values {
+            Values::F32(values) => 4 * values.len(),
+            Values::F16(values) => 2 * values.len(),
+            Values::Int8 { codes, scales, .. } => codes.len() + 5 * scales.len(),
+        };
+        self.charge_bytes(bytes)
+    }
+
+    pub(crate) fn charge_bytes(&mut self, bytes: usize) -> Result<(), String> {
+        self.room = self.room.checked_sub(bytes).ok_or("its constants become too large for a file of this size")?;
+        Ok(())
+    }
+
+    /// Makes `name` a constant that has been worked out.
+    ///
+    /// # Errors
+    /// Where constants would take more than a file of this size may ask for.
+    pub(crate) fn insert_made(&mut self, name: &str, constant: Constant) -> Result<(), String> {
+        self.charge(&constant)?;
+        self.insert(name, constant);
+        Ok(())
     }
 
     fn collect(&mut self, name: &str, tensor: &mut TensorProto) -> bool {
@@ -66,18 +107,26 @@ impl Constants {
     }
 
     /// Whether the node only makes a constant, which is then known.
-    pub(crate) fn resolve(&mut self, node: &mut NodeProto) -> bool {
-        let [output] = &node.output[..] else { return false };
+    ///
+    /// # Errors
+    /// Where constants would take more than a file of this size may ask for.
+    pub(crate) fn resolve(&mut self, node: &mut NodeProto) -> Result<bool, String> {
+        let [output] = &node.output[..] else { return Ok(false) };
         let output = output.clone();
         if node.op_type == "Constant" {
             let value = node.attribute.iter_mut().find(|a| a.name == "value").and_then(|a| a.t.as_mut());
-            return value.is_some_and(|tensor| self.collect(&output, tensor));
+            return Ok(value.is_some_and(|tensor| self.collect(&output, tensor)));
         }
-        let Some(source) = node.input.first() else { return false };
-        let Some(moved) = self.values.get(source).and_then(|constant| self.moved(node, constant)) else { return false };
+        let Some(source) = node.input.first() else { return Ok(false) };
+        let Some(moved) = self.values.get(source).and_then(|constant| self.moved(node, constant)) else {
+            return Ok(false);
+        };
         self.take(source);
+        if !moved.is_shared() {
+            self.charge(&moved)?;
+        }
         self.values.insert(output, moved);
-        true
+        Ok(true)
     }
 
     /// What `node` makes of a constant, if it only moves its numbers.
@@ -177,16 +226,29 @@ impl Constants {
     }
 
     /// Writes what the graph's nodes still need back into it, in f32, and drops what they do not; the number of bytes.
-    pub(crate) fn give_back(self, graph: &mut GraphProto) -> usize {
+    ///
+    /// # Errors
+    /// Where that is more than `most` bytes: a constant may have many names.
+    pub(crate) fn give_back(self, graph: &mut GraphProto, most: usize) -> Result<usize, String> {
         let outputs = graph.output.iter().map(|o| o.name.as_str());
         let used: HashSet<&str> = graph.node.iter().flat_map(reads).chain(outputs).collect();
         let mut rest: Vec<(String, Constant)> =
             self.values.into_iter().filter(|(name, _)| used.contains(name.as_str())).collect();
+        check_room(rest.iter().map(|(_, constant)| constant), most)?;
         rest.sort_by(|a, b| a.0.cmp(&b.0));
         graph.initializer.retain(|tensor| used.contains(tensor.name.as_str()));
         graph.initializer.extend(rest.into_iter().map(|(name, constant)| constant.to_proto(&name)));
-        graph.initializer.iter().map(|t| t.raw_data.len()).sum()
+        Ok(graph.initializer.iter().map(|t| t.raw_data.len()).sum())
     }
+}
+
+/// Refuses constants that would take more than `most` bytes in f32.
+pub(super) fn check_room<'c>(constants: impl Iterator<Item = &'c Constant>, most: usize) -> Result<(), String> {
+    let bytes: usize = constants.map(|constant| 4 * constant.dims.iter().product::<usize>()).sum();
+    if bytes > most {
+        return Err(format!("its constants take {} MiB, too much for a file of this size", bytes >> 20));
+    }
+    Ok(())
 }
 
 fn casts_to_float(node: &NodeProto) -> bool {

@@ -8,9 +8,10 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use super::constant::{Constant, Constants, Values};
-use super::onnx::{int_attribute, reads};
+use super::constant::{Constant, Constants, Values, check_room};
+use super::onnx::{int_attribute, model_of, opset, reads};
 use super::plan::Plan;
+use super::shapes::{Budget, settle};
 
 /// Every activation is f32, whatever the file says: f16 inputs, casts and fills become f32. Weights keep their precision.
 pub(crate) fn single_precision(graph: &mut GraphProto) {
@@ -52,7 +53,12 @@ pub(crate) fn plain_casts(graph: &mut GraphProto, image: &str) {
 ///
 /// # Errors
 /// Names the node whose operand cannot be worked out.
-pub(crate) fn settle_operands(proto: &mut ModelProto, image: &str, constants: &mut Constants) -> Result<(), String> {
+pub(crate) fn settle_operands(
+    proto: &mut ModelProto,
+    image: &str,
+    constants: &mut Constants,
+    budget: Budget,
+) -> Result<(), String> {
     let Some(graph) = proto.graph.as_ref() else { return Ok(()) };
     let changing = changing(graph, image);
     let is_map = |node: &&NodeProto| matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul");
@@ -62,9 +68,9 @@ pub(crate) fn settle_operands(proto: &mut ModelProto, image: &str, constants: &m
         .map(|(node, name)| (node.name.clone(), name.clone()))
         .collect();
     for (node, name) in missing {
-        let value = evaluate(proto, &name, constants)
+        let value = evaluate(proto, &name, constants, budget)
             .map_err(|e| format!("node {node}: its operand {name} cannot be worked out ({})", e.root_cause()))?;
-        constants.insert(&name, value);
+        constants.insert_made(&name, value)?;
     }
     let Some(graph) = proto.graph.as_mut() else { return Ok(()) };
     graph.node.retain(|node| node.output.iter().any(|name| constants.known(name).is_none()));
@@ -98,7 +104,7 @@ fn changing<'g>(graph: &'g GraphProto, image: &'g str) -> HashSet<&'g str> {
 }
 
 /// Runs what `name` depends on.
-fn evaluate(proto: &ModelProto, name: &str, constants: &Constants) -> TractResult<Constant> {
+fn evaluate(proto: &ModelProto, name: &str, constants: &Constants, budget: Budget) -> TractResult<Constant> {
     let graph = proto.graph.as_ref().context("no graph")?;
     let mut needed = HashSet::from([name]);
     let mut nodes: Vec<NodeProto> = Vec::new();
@@ -110,16 +116,17 @@ fn evaluate(proto: &ModelProto, name: &str, constants: &Constants) -> TractResul
     }
     nodes.reverse();
     let held = graph.initializer.iter().filter(|t| needed.contains(t.name.as_str())).cloned();
+    check_room(needed.iter().filter_map(|name| constants.known(name)), budget.constants).map_err(TractError::msg)?;
     let known = needed.iter().filter_map(|n| Some(constants.known(n)?.to_proto(n)));
-    let small = GraphProto {
+    let mut small = GraphProto {
         name: name.to_string(),
         initializer: held.chain(known).collect(),
         node: nodes,
         output: vec![ValueInfoProto { name: name.to_string(), ..ValueInfoProto::default() }],
         ..GraphProto::default()
     };
-    let opset_import = proto.opset_import.clone();
-    let small = ModelProto { ir_version: proto.ir_version, opset_import, graph: Some(small), ..ModelProto::default() };
+    settle(&mut small, opset(proto), None, budget, |_| None).map_err(TractError::msg)?;
+    let small = model_of(proto, small);
     let model = tract_onnx::onnx().model_for_proto_model(&small)?.into_typed()?;
     let value = Plan::as_is(model)?.start()?.run(tvec!())?.remove(0);
     let dims = value.shape().to_vec();

@@ -3,6 +3,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::onnx::attribute;
+use crate::limits::{MOST_KERNEL, MOST_PAD, MOST_STRIDE};
 
 /// Kernel, stride, dilation, groups and padding of a two-dimensional convolution.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +33,9 @@ impl Geometry {
     /// # Errors
     /// Says what a convolution of this form lacks.
     pub(crate) fn of(node: &NodeProto, kernel: [usize; 2]) -> Result<Self, String> {
+        if kernel.iter().any(|side| !(1..=MOST_KERNEL).contains(side)) {
+            return Err(format!("its kernel is {kernel:?}; sides of 1 to {MOST_KERNEL} are taken"));
+        }
         let ints = |name: &str, default: usize| -> Result<[usize; 2], String> {
             match attribute(node, name).map(|a| &a.ints[..]) {
                 None | Some([]) => Ok([default; 2]),
@@ -91,19 +95,21 @@ impl Geometry {
 fn explicit(node: &NodeProto) -> Result<Padding, String> {
     match attribute(node, "pads").map(|a| &a.ints[..]) {
         None | Some([]) => Ok(Padding::Explicit { before: [0; 2], after: [0; 2] }),
-        Some(&[top, left, bottom, right]) if [top, left, bottom, right].iter().all(|p| (0..=1 << 16).contains(p)) => {
+        Some(&[top, left, bottom, right])
+            if [top, left, bottom, right].iter().all(|p| (0..=MOST_PAD as i64).contains(p)) =>
+        {
             let pair = |a: i64, b: i64| [a as usize, b as usize];
             Ok(Padding::Explicit { before: pair(top, left), after: pair(bottom, right) })
         }
-        Some(other) => Err(format!("its pads are {other:?}")),
+        Some(other) => Err(format!("its pads are {other:?}; 0 to {MOST_PAD} on each side are taken")),
     }
 }
 
 fn positive(name: &str, values: [i64; 2]) -> Result<[usize; 2], String> {
-    let in_range = |v: i64| (1..=1 << 16).contains(&v).then_some(v as usize);
+    let in_range = |v: i64| (1..=MOST_STRIDE as i64).contains(&v).then_some(v as usize);
     match values.map(in_range) {
         [Some(a), Some(b)] => Ok([a, b]),
-        _ => Err(format!("its {name} are {values:?}")),
+        _ => Err(format!("its {name} are {values:?}; 1 to {MOST_STRIDE} are taken")),
     }
 }
 

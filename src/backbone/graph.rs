@@ -19,6 +19,7 @@ use super::geometry::Geometry;
 use super::map_op::{MapOp, SharedAdapter, SiteRef};
 use super::maps::{MAP_INDEX, MAP_OP, MapKind};
 use super::onnx::{OnnxFile, attribute};
+use super::shapes::settle;
 use super::sites::Site;
 
 const OUT_DIM: &str = "srlora_out_dim";
@@ -41,6 +42,7 @@ pub(crate) fn typed(file: &OnnxFile, request: &Request) -> TractResult<TypedMode
         fuse(file, graph, request.output);
         graph.node.iter_mut().for_each(|node| describe_map(file, node));
     }
+    settled(file, &mut proto, request)?;
     // A file's own shapes may be symbolic or stale; a plan is built for one concrete batch and size.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     onnx.op_register.insert(MAP_OP, parse_map);
@@ -78,6 +80,13 @@ fn check_inputs(model: &TypedModel, node: &TypedNode, file: &OnnxFile) -> TractR
     Ok(())
 }
 
+/// Lets nothing pass to tract but what has a shape within the limits.
+fn settled(file: &OnnxFile, proto: &mut ModelProto, request: &Request) -> TractResult<()> {
+    let graph = proto.graph.as_mut().context("no graph")?;
+    let image = (file.input.name.as_str(), [request.batch, 3, request.height, request.width]);
+    settle(graph, file.opset, Some(image), file.budget, |node| file.map(node)).map_err(TractError::msg)
+}
+
 fn shaped(mut model: InferenceModel, request: &Request) -> TractResult<TypedModel> {
     model.set_input_fact(0, f32::fact([request.batch, 3, request.height, request.width]).into())?;
     model.into_typed()
@@ -87,6 +96,7 @@ fn shaped(mut model: InferenceModel, request: &Request) -> TractResult<TypedMode
 pub(crate) fn reference(file: &OnnxFile, request: &Request) -> TractResult<TypedModel> {
     let mut proto = file.pruned(request.output);
     restore_maps(file, &mut proto);
+    settled(file, &mut proto, request)?;
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     shaped(onnx.model_for_proto_model(&proto)?, request)
 }

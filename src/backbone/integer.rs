@@ -143,7 +143,7 @@ impl Rewriter<'_> {
         }
         let kind = self.integers_named(name)?.kind;
         let constant = self.coded(name, self.quantizer(scale, zero)?, |rank| Ok(rank.saturating_sub(1)))?;
-        Ok((self.name_constant(node, name, constant), kind))
+        Ok((self.name_constant(node, name, constant)?, kind))
     }
 
     /// The constant weight, quantized as a whole or along `axis`, times `factor`.
@@ -152,7 +152,7 @@ impl Rewriter<'_> {
         let mut quantizer = self.quantizer(operand(node, 4)?, node.input.get(5))?;
         quantizer.scales.iter_mut().for_each(|scale| *scale *= factor);
         let constant = self.coded(name, quantizer, |_| Ok(axis))?;
-        Ok(self.name_constant(node, name, constant))
+        self.name_constant(node, name, constant)
     }
 
     /// The bias, whose scale is that of the products times `factor`.
@@ -162,13 +162,13 @@ impl Rewriter<'_> {
         let products = w.iter().map(|w| factor * x[0] * w).collect();
         let name = operand(node, at)?;
         let constant = self.coded(name, Quantizer::symmetric(products), |_| Ok(0))?;
-        Ok(self.name_constant(node, name, constant))
+        self.name_constant(node, name, constant)
     }
 
-    fn name_constant(&mut self, node: &NodeProto, name: &str, constant: Constant) -> String {
+    fn name_constant(&mut self, node: &NodeProto, name: &str, constant: Constant) -> Outcome<String> {
         let name = self.names.fresh(&format!("{}.{name}", node.name));
-        self.constants.insert(&name, constant);
-        name
+        self.constants.insert_made(&name, constant)?;
+        Ok(name)
     }
 
     /// (y, scale, zero) of x: here y is x itself and its scale 1.
@@ -200,7 +200,7 @@ impl Rewriter<'_> {
         }
         let axis = usize::from(node.op_type == "MatMulInteger");
         let constant = self.coded(name, codes, |_| Ok(axis))?;
-        let weight = self.name_constant(node, name, constant);
+        let weight = self.name_constant(node, name, constant)?;
         let op = node.op_type.trim_end_matches("Integer").to_string();
         self.emit(node, &op, vec![x.clone(), weight.clone()], output(node)?);
         self.unscaled.insert(output(node)?.clone(), weight);
@@ -243,7 +243,7 @@ impl Rewriter<'_> {
         let factor = one.to_f32()[0];
         let values = Values::F32(scales.to_f32().iter().map(|v| v * factor).collect());
         let product = Constant { dims: scales.dims.clone(), values };
-        self.constants.insert(output(node)?, product);
+        self.constants.insert_made(output(node)?, product)?;
         Ok(true)
     }
 }

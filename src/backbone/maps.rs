@@ -60,14 +60,19 @@ impl Map {
 /// Takes the maps out of `graph`: their nodes become [`MAP_OP`] with the data input alone.
 ///
 /// # Errors
-/// Names the node whose weight or form is damaged.
-pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants) -> Result<Vec<Map>, String> {
+/// Names the node whose weight or form is damaged, or with which biases and scales take more than `room` bytes: maps that
+/// share a weight have their own.
+pub(crate) fn take(graph: &mut GraphProto, constants: &mut Constants, mut room: usize) -> Result<Vec<Map>, String> {
     let (mut maps, mut turned) = (Vec::new(), Turned::default());
     for node in &mut graph.node {
         let Some(map) = map_of(node, constants, &mut turned).map_err(|what| format!("node {}: {what}", node.name))?
         else {
             continue;
         };
+        let own = map.frozen.weight.out_dim.saturating_mul(3 * size_of::<f32>());
+        room = room.checked_sub(own).ok_or_else(|| {
+            format!("node {}: the biases and scales of all maps take too much for a file of this size", node.name)
+        })?;
         node.input.truncate(1);
         node.op_type = MAP_OP.into();
         node.attribute.push(AttributeProto { name: MAP_INDEX.into(), i: maps.len() as i64, ..Default::default() });

@@ -20,9 +20,11 @@ mod patches;
 pub(crate) mod plan;
 mod product;
 mod quantized;
+mod shapes;
 mod sites;
 mod types;
 mod weight;
+mod wire;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,18 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
+use half::f16;
 use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
 use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue};
 
 use super::constant::Constants;
 use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
 use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
 use super::quantized::to_float;
+use super::shapes::Budget;
 use super::types::check_types;
+use super::wire;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 
 /// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
 ///
@@ -32,6 +39,9 @@ const CLASSIFIER_TAIL_OPS: [&str; 12] = [
     "Max",
     "Min",
 ];
+
+/// Attributes of this crate's own nodes begin so.
+const OWN_PREFIX: &str = "srlora_";
 
 /// The image input of a model, NCHW.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +66,10 @@ pub(crate) struct OnnxFile {
     pub(crate) maps: Vec<Map>,
     /// Bytes of the constants that are not weights of maps.
     pub(crate) constant_bytes: usize,
+    /// The version of ONNX's own operators that it uses.
+    pub(crate) opset: i64,
+    /// What its activations may take.
+    pub(crate) budget: Budget,
     producers: HashMap<String, usize>,
 }
 
@@ -67,12 +81,20 @@ impl OnnxFile {
     /// here.
     pub(crate) fn decode(bytes: impl AsRef<[u8]>, subject: &str) -> Result<Self> {
         let fault = |message: String| Error::new(ErrorKind::Model, subject, message);
+        let budget = Budget::of(bytes.as_ref().len());
         let mut proto = decode_proto(bytes.as_ref(), subject)?;
         drop(bytes);
         let opset = opset(&proto);
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(fault("not an ONNX file: it holds no graph; export the model again".into()));
         };
+        if !limits::OPSETS.contains(&opset) {
+            return Err(fault(format!(
+                "it uses opset {opset}; {:?} are taken; export the model again",
+                limits::OPSETS
+            )));
+        }
+        check_names(graph).map_err(fault)?;
         name_nodes(graph);
         check_tensors(graph).map_err(fault)?;
         check_types(graph).map_err(fault)?;
@@ -82,15 +104,15 @@ impl OnnxFile {
         graph.input.retain(|i| i.name == input.name);
         check_order(graph, &producers(graph)).map_err(fault)?;
         plain_casts(graph, &input.name);
-        let mut constants = Constants::of(graph);
+        let mut constants = Constants::of(graph, budget.bytes).map_err(fault)?;
         to_float(graph, opset, &mut constants).map_err(fault)?;
-        settle_operands(&mut proto, &input.name, &mut constants).map_err(fault)?;
+        settle_operands(&mut proto, &input.name, &mut constants, budget).map_err(fault)?;
         let graph = proto.graph.as_mut().expect("just read");
-        let maps = maps::take(graph, &mut constants).map_err(fault)?;
+        let maps = maps::take(graph, &mut constants, budget.bytes).map_err(fault)?;
         drop_idle(graph, &input.name);
-        let constant_bytes = constants.give_back(graph);
+        let constant_bytes = constants.give_back(graph, budget.constants).map_err(fault)?;
         let producers = producers(graph);
-        Ok(OnnxFile { subject: subject.into(), input, maps, constant_bytes, producers, proto })
+        Ok(OnnxFile { subject: subject.into(), input, maps, constant_bytes, opset, budget, producers, proto })
     }
 
     pub(crate) fn graph(&self) -> &GraphProto {
@@ -173,23 +195,32 @@ impl OnnxFile {
 
     /// The model cut down to what `output` needs.
     pub(crate) fn pruned(&self, output: &str) -> ModelProto {
-        let keep: HashSet<usize> = self.ancestors(output).into_iter().collect();
-        let mut proto = self.proto.clone();
-        let graph = proto.graph.as_mut().expect("checked by decode");
-        let mut ix = 0;
-        graph.node.retain(|_| {
-            ix += 1;
-            keep.contains(&(ix - 1))
-        });
-        let used: HashSet<&str> = graph.node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
-        graph.initializer.retain(|t| used.contains(t.name.as_str()));
-        graph.output = vec![ValueInfoProto { name: output.to_string(), ..ValueInfoProto::default() }];
-        proto
+        let graph = self.graph();
+        let node: Vec<NodeProto> = self.ancestors(output).into_iter().map(|ix| graph.node[ix].clone()).collect();
+        let used: HashSet<&str> = node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+        let initializer = graph.initializer.iter().filter(|t| used.contains(t.name.as_str())).cloned().collect();
+        let output = vec![ValueInfoProto { name: output.to_string(), ..ValueInfoProto::default() }];
+        let input = vec![float_input(&self.input.name)];
+        model_of(&self.proto, GraphProto { node, initializer, input, output, ..GraphProto::default() })
     }
 }
 
-/// Decodes the protobuf alone.
+/// A model of `graph` and nothing else: what a file says besides is of no use to tract.
+pub(crate) fn model_of(proto: &ModelProto, graph: GraphProto) -> ModelProto {
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: opset(proto) }];
+    ModelProto { ir_version: proto.ir_version, opset_import, graph: Some(graph), ..ModelProto::default() }
+}
+
+/// An input of f32 values, whose shape is still to be said.
+fn float_input(name: &str) -> ValueInfoProto {
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, ..type_proto::Tensor::default() };
+    let kind = TypeProto { value: Some(TypeValue::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.to_string(), r#type: Some(kind), ..ValueInfoProto::default() }
+}
+
+/// Decodes the protobuf alone, once it has no more parts than a file of its size may have.
 pub(crate) fn decode_proto(bytes: &[u8], subject: &str) -> Result<ModelProto> {
+    wire::check(bytes).map_err(|what| Error::new(ErrorKind::Model, subject, what))?;
     ModelProto::decode(bytes).map_err(|e| {
         let message = "not an ONNX file, or a truncated one; export it again";
         Error::new(ErrorKind::Model, subject, message).because(e.to_string())
@@ -262,7 +293,8 @@ pub(crate) fn name_nodes(graph: &mut GraphProto) {
 }
 
 fn producers(graph: &GraphProto) -> HashMap<String, usize> {
-    let outputs = |(ix, node): (usize, &NodeProto)| node.output.iter().map(|o| (o.clone(), ix)).collect::<Vec<_>>();
+    let named = |node: &NodeProto| node.output.iter().filter(|o| !o.is_empty()).cloned().collect::<Vec<String>>();
+    let outputs = |(ix, node): (usize, &NodeProto)| named(node).into_iter().map(move |o| (o, ix)).collect::<Vec<_>>();
     graph.node.iter().enumerate().flat_map(outputs).collect()
 }
 
@@ -283,7 +315,7 @@ fn check_order(graph: &GraphProto, producers: &HashMap<String, usize>) -> std::r
         if let Some(late) = node.input.iter().find(|i| producers.get(*i).is_some_and(|&at| at >= ix)) {
             return Err(format!("node {} uses tensor {late} before it is made; the file is damaged", node.name));
         }
-        if node.output.is_empty() {
+        if node.output.first().is_none_or(String::is_empty) {
             return Err(format!("node {} has no output; the file is damaged", node.name));
         }
     }
@@ -291,6 +323,63 @@ fn check_order(graph: &GraphProto, producers: &HashMap<String, usize>) -> std::r
         return Ok(());
     }
     Err("no node makes the graph's output; the file is damaged".into())
+}
+
+/// Names that are too long, meant twice, or this crate's own.
+fn check_names(graph: &GraphProto) -> std::result::Result<(), String> {
+    let most = limits::MOST_NAME_BYTES;
+    let mut made = HashSet::new();
+    let inputs: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
+    let mut is_new = |name: &'_ str| name.is_empty() || made.insert(name.to_string());
+    if let Some(twice) = graph.initializer.iter().find(|t| !is_new(&t.name)) {
+        return Err(format!("tensor {} is held twice; the file is damaged", twice.name));
+    }
+    for node in &graph.node {
+        let texts = node.input.iter().chain(&node.output).chain([&node.name, &node.op_type]);
+        let own = node.attribute.iter().map(|a| &a.name);
+        if let Some(long) = texts.chain(own).find(|text| text.len() > most) {
+            let start: String = long.chars().take(40).collect();
+            return Err(format!(
+                "the name {start}... is longer than {most} bytes; export the model with shorter names"
+            ));
+        }
+        if node.op_type == MAP_OP || node.attribute.iter().any(|a| a.name.starts_with(OWN_PREFIX)) {
+            return Err(format!("node {} uses a name that is srlora's own; export the model again", node.name));
+        }
+        if let Some(bad) = node.attribute.iter().find(|a| !(a.f.is_finite() && a.floats.iter().all(|f| f.is_finite())))
+        {
+            return Err(format!("node {}: its {} is not finite; the file is damaged", node.name, bad.name));
+        }
+        if let Some(twice) = node.output.iter().find(|name| inputs.contains(name.as_str()) || !is_new(name)) {
+            return Err(format!("node {} makes tensor {twice}, which is made already; the file is damaged", node.name));
+        }
+    }
+    let named = graph.initializer.iter().map(|t| &t.name).chain(graph.input.iter().map(|i| &i.name));
+    if named.into_iter().any(|name| name.is_empty() || name.len() > most) {
+        return Err(format!("a tensor has no name, or one longer than {most} bytes; export the model again"));
+    }
+    Ok(())
+}
+
+/// The first value of a float tensor that is not finite.
+fn not_finite(tensor: &TensorProto) -> Option<f64> {
+    let raw = &tensor.raw_data[..];
+    let bad = |value: f64| (!value.is_finite()).then_some(value);
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) => {
+            let single = raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+            single.chain(tensor.float_data.iter().copied()).find_map(|v| bad(v.into()))
+        }
+        Ok(DataType::Float16) => {
+            let half = raw.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b));
+            half.chain(tensor.int32_data.iter().map(|&v| f16::from_bits(v as u16))).find_map(|v| bad(v.into()))
+        }
+        Ok(DataType::Double) => {
+            let double = raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
+            double.chain(tensor.double_data.iter().copied()).find_map(bad)
+        }
+        _ => None,
+    }
 }
 
 fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
@@ -308,6 +397,17 @@ fn check_tensors(graph: &GraphProto) -> std::result::Result<(), String> {
         }
         if tensor.dims.iter().any(|&d| d < 0) {
             return Err(format!("tensor {} has a negative dimension; the file is damaged", tensor.name));
+        }
+        let dims: Vec<usize> = tensor.dims.iter().map(|&d| d as usize).collect();
+        if limits::elements(&dims, usize::MAX).is_none() {
+            let most = limits::MOST_AXES;
+            return Err(format!(
+                "tensor {} has the shape {dims:?}, too large or of more than {most} axes",
+                tensor.name
+            ));
+        }
+        if let Some(value) = not_finite(tensor) {
+            return Err(format!("tensor {} holds {value}; the file is damaged", tensor.name));
         }
         let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
         if elements.is_none() || elements.and_then(|n| held_by(tensor, n)).is_some_and(|fits| !fits) {

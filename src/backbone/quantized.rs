@@ -114,7 +114,7 @@ impl Rewriter<'_> {
             "DequantizeLinear" => self.dequantize(&node),
             op if super::integer::is(op) => self.integer(node),
             _ => {
-                if self.constants.resolve(&mut node) {
+                if self.constants.resolve(&mut node)? {
                     return Ok(());
                 }
                 self.other(node)
@@ -136,6 +136,7 @@ impl Rewriter<'_> {
             (zero, asked) => zero.or(asked).unwrap_or(Kind::Uint8),
         };
         if let Some(constant) = self.constants.take(x) {
+            self.constants.charge_bytes(4 * constant.dims.iter().product::<usize>())?;
             let codes = Integers::encode(&constant, &quantizer, kind, |rank| axis(node, rank))?;
             self.integers.insert(y.clone(), Ok(codes));
             return Ok(());
@@ -159,7 +160,7 @@ impl Rewriter<'_> {
         }
         let quantizer = self.quantizer(scale, node.input.get(2))?;
         let constant = self.coded(x, quantizer, |rank| axis(node, rank))?;
-        self.constants.insert(y, constant);
+        self.constants.insert_made(y, constant)?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The metadata names `format` and `version`, and carries `content_sha256`: the hash of this very file with that one
-//! entry left out. So it covers every name, dtype, shape, byte and other metadata entry, and it stands in the header,
+//! entry, and the one that signs it, left out. So it covers every name, dtype, shape, byte and other metadata entry, and it stands in the header,
 //! which can be written before the data.
 //!
 //! The `safetensors` crate writes its metadata in the order of a `HashMap`, a new one in every process; hence the header
@@ -26,7 +26,9 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::output::{refuse_taken, sync_folder, taken, temporary};
+use super::signature::SIGNATURE;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 
 /// The version of both formats that this crate writes, and the only one it reads.
 pub const VERSION: &str = "1";
@@ -34,8 +36,6 @@ pub const VERSION: &str = "1";
 const CONTENT_SHA256: &str = "content_sha256";
 /// What the safetensors format itself reserves.
 const METADATA: &str = "__metadata__";
-/// Longest header taken, in bytes; the limit of the safetensors format.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// What a file is for: decides its `format` entry, and the kind and the advice of every error about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,8 +245,17 @@ impl<'d> Container<'d> {
     /// # Errors
     /// As there.
     pub(crate) fn read(file: &mut impl Read, len: u64, path: &Path, kind: Kind) -> Result<Self> {
-        let refuse = |what: &dyn std::fmt::Display| damaged(kind, path, what);
-        let header = read_header(file, len).map_err(|what| refuse(&what))?;
+        let container = Self::read_unhashed(file, len, path, kind)?;
+        if container.text(CONTENT_SHA256)? != container.content_sha256()? {
+            let message = "its contents do not match its `content_sha256`: it was damaged or edited";
+            return Err(damaged(kind, path, message));
+        }
+        Ok(container)
+    }
+
+    /// All of a file but the check of its hash.
+    fn read_unhashed(file: &mut impl Read, len: u64, path: &Path, kind: Kind) -> Result<Self> {
+        let header = read_header(file, len).map_err(|what| damaged(kind, path, what))?;
         let metadata: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let mut container = Container { metadata, tensors: BTreeMap::new(), kind, path: path.to_owned() };
         container.check_format()?;
@@ -256,10 +265,21 @@ impl<'d> Container<'d> {
             file.read_exact(&mut bytes).map_err(|e| Error::io(path, e))?;
             container.tensors.insert(name, Tensor { dtype: info.dtype, shape: info.shape, bytes: bytes.into() });
         }
-        if container.text(CONTENT_SHA256)? != container.content_sha256()? {
-            return Err(refuse(&"its contents do not match its `content_sha256`: it was damaged or edited"));
-        }
         Ok(container)
+    }
+
+    /// The file of `bytes` with the hashes that its contents have: what a fuzzer needs to get behind them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn rehashed(mut bytes: &[u8], kind: Kind) -> Option<Vec<u8>> {
+        let len = bytes.len() as u64;
+        let mut container = Self::read_unhashed(&mut bytes, len, Path::new("rehashed"), kind).ok()?;
+        if let Ok(backbone) = container.bytes(super::BACKBONE).map(sha256) {
+            container.metadata.insert("backbone_sha256".to_owned(), backbone);
+        }
+        let mut file = container.header(Some(&container.content_sha256().ok()?)).ok()?;
+        container.in_file_order().iter().for_each(|(_, tensor)| file.extend_from_slice(&tensor.bytes));
+        Some(file)
     }
 
     fn check_format(&self) -> Result<()> {
@@ -314,11 +334,15 @@ impl<'d> Container<'d> {
         tensors
     }
 
-    /// The length and the JSON header, padded to 8 bytes, with `content_sha256` as given instead of as stored.
+    /// The length and the JSON header, padded to 8 bytes, with `content_sha256` as given instead of as stored; without
+    /// one, without a signature of it either.
     fn header(&self, content_sha256: Option<&str>) -> Result<Vec<u8>> {
         let mut metadata: BTreeMap<_, _> = self.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         metadata.remove(CONTENT_SHA256);
-        metadata.extend(content_sha256.map(|hash| (CONTENT_SHA256, hash)));
+        match content_sha256 {
+            Some(hash) => drop(metadata.insert(CONTENT_SHA256, hash)),
+            None => drop(metadata.remove(SIGNATURE)),
+        }
         let mut end = 0;
         let tensors = self.in_file_order().into_iter().map(|(name, tensor)| {
             let start = end;
@@ -403,7 +427,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -416,16 +440,40 @@ fn read_header(file: &mut impl Read, file_len: u64) -> std::result::Result<Metad
     let mut len = [0; 8];
     file.read_exact(&mut len).map_err(|_| "is not a safetensors file: it is too short".to_owned())?;
     let len = u64::from_le_bytes(len);
-    if len > MAX_HEADER || len > file_len.saturating_sub(8) {
+    if len > limits::MOST_HEADER_BYTES || len > file_len.saturating_sub(8) {
         return Err("is not a safetensors file, or was truncated".to_owned());
     }
     let mut json = Vec::new();
     file.take(len).read_to_end(&mut json).map_err(|e| e.to_string())?;
     let header: Metadata =
         serde_json::from_slice(&json).map_err(|e| format!("is not a safetensors file, or was damaged ({e})"))?;
+    check_counts(&header)?;
     match header.data_len() as u64 {
         data if Some(file_len) == data.checked_add(8 + len) => Ok(header),
         data => Err(format!("should have {data} bytes of tensors and has {}: it was truncated", file_len - 8 - len)),
+    }
+}
+
+/// More tensors, entries, axes or longer names than any file of this crate has.
+fn check_counts(header: &Metadata) -> std::result::Result<(), String> {
+    let tensors = header.tensors();
+    let entries = header.metadata().as_ref().map_or(0, std::collections::HashMap::len);
+    if tensors.len() > limits::MOST_TENSORS || entries > limits::MOST_ENTRIES {
+        let (most, more) = (limits::MOST_TENSORS, limits::MOST_ENTRIES);
+        return Err(format!(
+            "has {} tensors and {entries} metadata entries, above the limit of {most} and {more}",
+            tensors.len()
+        ));
+    }
+    let most = limits::MOST_NAME_BYTES + 64;
+    let odd = |(name, info): &(&String, &&TensorInfo)| name.len() > most || info.shape.len() > limits::MOST_AXES;
+    match tensors.iter().find(odd) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let start: String = name.chars().take(40).collect();
+            let axes = limits::MOST_AXES;
+            Err(format!("tensor `{start}` has a name longer than {most} bytes or more than {axes} axes"))
+        }
     }
 }
 

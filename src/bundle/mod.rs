@@ -5,14 +5,18 @@ mod directions;
 mod output;
 mod pack;
 mod preprocess;
+mod signature;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::{MOST_DIRECTIONS, MOST_PAIRS};
 use crate::backbone::{Backbone, Site};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_INPUT_VALUES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
+    SITE_SHARE,
+};
 
 pub use crate::adapter::Directions;
 pub use container::{Container, Kind, VERSION, sha256};
@@ -21,12 +25,9 @@ pub use output::{TEMPORARY_PREFIX, check_output};
 pub(crate) use output::{taken, write_new};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
+pub use signature::Trust;
 
 const BACKBONE: &str = "backbone.onnx";
-/// Longest feature vector; the head has one weight for each of its values and each class.
-const MOST_FEATURES: usize = 1 << 20;
-/// Values of the largest input, batch x 3 x height x width: half a GiB.
-const MOST_INPUT_VALUES: usize = 1 << 27;
 
 /// One site as a bundle lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,18 +65,35 @@ pub struct Bundle {
     pub backbone_sha256: String,
     /// sha256 over all tensors and metadata, lowercase hex.
     pub content_sha256: String,
+    /// The release that `pack --release` gave it.
+    pub release: Option<u64>,
+    /// Whether it has a signature; that it is a good one, only [`Bundle::open_trusted`] says.
+    pub is_signed: bool,
     /// Of each site.
     directions: Vec<Directions>,
     container: Container<'static>,
 }
 
 impl Bundle {
-    /// Reads and checks a bundle file.
+    /// Reads and checks a bundle file. A signature is not looked at.
     ///
     /// # Errors
     /// `Io` or `Bundle`, naming the file.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut container = Container::open(path, Kind::Bundle)?;
+        Self::read(Container::open(path, Kind::Bundle)?, path)
+    }
+
+    /// The same, of a bundle that `trust` accepts; nothing in it is looked at before.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]; `Bundle` where it is not signed, by another, or of an earlier release.
+    pub fn open_trusted(path: &Path, trust: &Trust) -> Result<Self> {
+        let container = Container::open(path, Kind::Bundle)?;
+        trust.check(&container)?;
+        Self::read(container, path)
+    }
+
+    fn read(mut container: Container<'static>, path: &Path) -> Result<Self> {
         let backbone = container.remove(BACKBONE)?;
         let json = |key: &str| container.text(key).map(str::to_string);
         let bad =
@@ -94,20 +112,22 @@ impl Bundle {
             precision: json("precision")?,
             backbone_sha256: json("backbone_sha256")?,
             content_sha256: json("content_sha256")?,
+            release: signature::release(&container)?,
+            is_signed: container.metadata.contains_key(signature::SIGNATURE),
             directions: Vec::new(),
             container,
         };
         if sha256(&backbone) != bundle.backbone_sha256 {
             return Err(bundle.container.fault("its backbone is not the one that its hash names"));
         }
-        bundle.check().map_err(|what| bundle.container.fault(what))?;
+        bundle.check(backbone.len()).map_err(|what| bundle.container.fault(what))?;
         bundle.directions =
             bundle.sites.iter().map(|site| take_directions(&mut bundle.container, site)).collect::<Result<_>>()?;
         Ok(bundle)
     }
 
     /// Whether the entries can be meant, whoever wrote them: sizes are believed, and allocated, after this.
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self, backbone: usize) -> std::result::Result<(), String> {
         self.preprocess.validate().map_err(|e| format!("its preprocessing cannot be: {}", e.message()))?;
         if !(1..=MOST_FEATURES).contains(&self.feature_dim) {
             return Err(format!("its features cannot have {} values", self.feature_dim));
@@ -115,8 +135,23 @@ impl Bundle {
         if !["fp32", "fp16", "int8"].contains(&self.precision.as_str()) {
             return Err(format!("its precision cannot be {}", self.precision));
         }
-        if self.sites.is_empty() {
-            return Err("it lists no site".to_owned());
+        if self.sites.is_empty() || self.sites.len() > MOST_SITES {
+            return Err(format!("it lists {} sites; 1 to {MOST_SITES} are taken", self.sites.len()));
+        }
+        let labels = self.labels.iter().flatten();
+        let mut names = self.sites.iter().map(|site| &site.name).chain(labels).chain([&self.features]);
+        if self.labels.as_ref().is_some_and(|labels| labels.len() > MOST_CLASSES)
+            || names.any(|name| name.len() > MOST_NAME_BYTES)
+        {
+            return Err(format!(
+                "it has more than {MOST_CLASSES} labels, or a name of more than {MOST_NAME_BYTES} bytes"
+            ));
+        }
+        // A weight has a byte for each of its values at least, and a few sites may share it.
+        let values =
+            self.sites.iter().try_fold(0usize, |sum, site| sum.checked_add(site.out_dim.checked_mul(site.in_dim)?));
+        if values.is_none_or(|values| values > backbone.saturating_mul(SITE_SHARE)) {
+            return Err("its sites have more values than its backbone".to_owned());
         }
         for (index, site) in self.sites.iter().enumerate() {
             let BundleSite { name, out_dim, in_dim, reserve } = site;

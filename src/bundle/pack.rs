@@ -12,21 +12,22 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{
-    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, MOST_FEATURES, Preprocess, check_input, check_output,
-    directions::directions, sha256,
+    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, check_input, check_output,
+    directions::directions,
+    sha256,
+    signature::{RELEASE, Signet},
 };
-use crate::adapter::{Adapter, MOST_DIRECTIONS, MOST_PAIRS, SiteSettings};
+use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
 use crate::backbone::{Backbone, Precision, Rounding, Selection, SharedAdapter, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS,
+    MOST_SITES,
+};
 
 /// Classes of the made-up task that the gradient check trains for.
 const CHECK_CLASSES: usize = 4;
-
-/// Largest model file, in bytes: protobuf has no larger messages.
-const MAX_MODEL_BYTES: u64 = 2 << 30;
-/// Largest file of labels, in bytes.
-const MAX_LABELS_BYTES: u64 = 16 << 20;
 
 /// Relative rounding error of a weight from which it is worth a warning: int8 codes of evenly spread weights lose 0.5 %.
 const LOSSY: f64 = 0.02;
@@ -57,6 +58,10 @@ pub struct PackRequest {
     pub preprocess: Preprocess,
     /// The precision in which the frozen weights ship.
     pub precision: Precision,
+    /// The private key that signs it, a PEM file.
+    pub sign: Option<PathBuf>,
+    /// A number that grows from release to release.
+    pub release: Option<u64>,
 }
 
 /// One packed site.
@@ -117,7 +122,8 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     let begin = Instant::now();
     check_output(&request.output)?;
     check_counts(request)?;
-    let source = read_file(&request.model, MAX_MODEL_BYTES, ErrorKind::Model)?;
+    let signet = request.sign.as_deref().map(Signet::read).transpose()?;
+    let source = read_file(&request.model, MOST_MODEL_BYTES, ErrorKind::Model)?;
     let labels = request.labels.as_deref().map(read_labels).transpose()?;
     let subject = request.model.display().to_string();
     let read = |bytes: &[u8]| Backbone::read(bytes, &subject, request.features.as_deref(), request.size);
@@ -132,12 +138,19 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     }
     let [height, width] = backbone.size();
     let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
-    preprocess.validate()?;
+    preprocess.validate().map_err(|e| match (e.subject(), request.size) {
+        ("--input", None) => Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message())),
+        _ => e,
+    })?;
     check_input(&backbone, &subject)?;
     if let (Some(path), Some(labels)) = (&request.labels, &labels) {
         fit_outputs(path, labels, &backbone)?;
     }
     let Selection { sites, left_out } = backbone.select(&request.sites, request.rank)?;
+    if sites.len() > MOST_SITES {
+        let message = format!("selects {} sites; {MOST_SITES} are taken at most", sites.len());
+        return Err(Error::new(ErrorKind::Sites, format_args!("--sites {}", request.sites), message));
+    }
     let mut notes: Vec<String> = left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)).collect();
     notes.extend(lossy(&rounding, request.precision));
     let reserve = request.reserve.max(request.rank);
@@ -156,8 +169,11 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     advance("checking forward pass and gradients");
     let checked = check(&backbone, &sites, &shipped, request.rank, &preprocess)?;
     advance("writing");
-    let container =
+    let mut container =
         fill(request, &backbone, &bytes, &sites, &shipped, &preprocess, labels.as_deref(), checked.feature_dim)?;
+    if let Some(signet) = signet {
+        signet.sign(&mut container)?;
+    }
     container.write_new(&request.output)?;
     let listed = Bundle::open(&request.output)?;
     let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
@@ -205,7 +221,7 @@ fn check_counts(request: &PackRequest) -> Result<()> {
 }
 
 /// A whole file of at most `most` bytes; others are refused with `kind`.
-fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
     let refuse = |message: String| Err(Error::new(kind, path.display(), message));
     // Asked before opening: opening a pipe would wait for its other end.
     let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
@@ -227,13 +243,16 @@ fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
 
 fn read_labels(path: &Path) -> Result<Vec<String>> {
     let refuse = |message: String| Err(Error::new(ErrorKind::Usage, path.display(), message));
-    let Ok(text) = String::from_utf8(read_file(path, MAX_LABELS_BYTES, ErrorKind::Usage)?) else {
+    let Ok(text) = String::from_utf8(read_file(path, MOST_LABEL_BYTES, ErrorKind::Usage)?) else {
         return refuse("is not UTF-8 text; save it as such".to_owned());
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let labels: Vec<String> = text.lines().map(str::trim_end).map(str::to_string).collect();
     if labels.is_empty() || labels.iter().any(String::is_empty) {
         return refuse("needs one class name on every line".to_owned());
+    }
+    if labels.len() > MOST_CLASSES || labels.iter().any(|label| label.len() > MOST_NAME_BYTES) {
+        return refuse(format!("has more than {MOST_CLASSES} lines, or one of more than {MOST_NAME_BYTES} bytes"));
     }
     let mut seen = HashSet::new();
     match labels.iter().find(|label| !seen.insert(label.as_str())) {
@@ -384,5 +403,6 @@ fn fill<'d>(
         ("sites", json(serde_json::to_string(&listed))?),
     ];
     container.metadata.extend(entries.map(|(key, value)| (key.to_string(), value)));
+    container.metadata.extend(request.release.map(|release| (RELEASE.to_string(), release.to_string())));
     Ok(container)
 }

@@ -5,9 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-
-/// Longest side of an input, in pixels.
-const MAX_SIDE: usize = 4096;
+use crate::limits::MOST_INPUT_SIDE;
 
 /// How a photo is brought to the input's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +49,11 @@ impl Preprocess {
     /// `mean` or `std` is not a number or makes values that are not.
     pub fn validate(&self) -> Result<()> {
         let refuse = |flag: &str, message: &str| Err(Error::new(ErrorKind::Usage, flag, message));
-        if [self.height, self.width].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            let size =
-                format!("{}x{} is not possible; height and width go from 1 to {MAX_SIDE}", self.height, self.width);
+        if [self.height, self.width].iter().any(|side| !(1..=MOST_INPUT_SIDE).contains(side)) {
+            let size = format!(
+                "{}x{} is not possible; height and width go from 1 to {MOST_INPUT_SIDE}",
+                self.height, self.width
+            );
             return refuse("--input", &size);
         }
         if !(self.range.is_finite() && self.range * 255.0 < f32::INFINITY && self.range > 0.0) {

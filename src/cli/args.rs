@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::compare::CompareArgs;
-use super::flags::LessonFlags;
+use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
 use crate::bundle::Fit;
@@ -94,6 +94,12 @@ pub(super) struct PackArgs {
     /// The model's own classes, one name a line, as many as it has outputs and in their order.
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
+    /// Sign the bundle with this Ed25519 private key, a PEM file as `openssl genpkey -algorithm ed25519` writes it.
+    #[arg(long, value_name = "KEYFILE")]
+    pub(super) sign: Option<PathBuf>,
+    /// A number that grows from release to release; --min-release refuses earlier ones.
+    #[arg(long, value_name = "N")]
+    pub(super) release: Option<u64>,
     /// Image size, height x width [default: what the model says].
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     pub(super) input: Option<[usize; 2]>,
@@ -115,6 +121,8 @@ pub(super) struct PackArgs {
 pub(super) struct TrainArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustFlags,
     #[command(flatten)]
     pub(super) lesson: LessonFlags,
     /// The store to write; it must not exist yet, but for --resume.
@@ -187,6 +195,8 @@ pub(super) struct ForgetArgs {
 pub(super) struct EvalArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustFlags,
     /// What `train` wrote; without it the model's own classifier answers.
     #[arg(long)]
     pub(super) store: Option<PathBuf>,
@@ -199,6 +209,8 @@ pub(super) struct EvalArgs {
 pub(super) struct PredictArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustFlags,
     /// What `train` wrote; without it the model's own classifier answers.
     #[arg(long)]
     pub(super) store: Option<PathBuf>,
@@ -211,6 +223,8 @@ pub(super) struct PredictArgs {
 pub(super) struct InspectArgs {
     /// A bundle file or a store folder.
     pub(super) path: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustFlags,
     /// Of a store: every recomposition with its outcome, and each site's importance over the lesson.
     #[arg(long)]
     pub(super) events: bool,
@@ -223,6 +237,8 @@ pub(super) struct InspectArgs {
 pub(super) struct BenchArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustFlags,
     /// Time with this store's pairs and head.
     #[arg(long)]
     pub(super) store: Option<PathBuf>,

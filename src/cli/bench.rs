@@ -3,12 +3,11 @@
 use super::args::BenchArgs;
 use super::open_store;
 use super::output::{Output, count, size};
-use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::session::{BenchReport, Profile, bench};
 
 pub(super) fn run(args: &BenchArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
     let report = bench(&bundle, store.as_ref(), args.batch as usize, args.threads as usize, args.profile)?;
     output.result(&report, describe)

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::args::parse_rate;
-use super::flags::LessonFlags;
+use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
-use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::session::Lesson;
 use crate::session::compare::{
@@ -22,6 +21,8 @@ const COLUMNS: [&str; 9] =
 pub(super) struct CompareArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    trust: TrustFlags,
     #[command(flatten)]
     pub(super) lesson: LessonFlags,
     /// What to compare, with commas.
@@ -71,7 +72,7 @@ fn contenders_help() -> String {
 }
 
 pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let mut meter = Meter::new();
     let report = compare(&bundle, &request(args), &mut |progress| meter.show(progress))?;
     meter.end();

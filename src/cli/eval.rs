@@ -3,7 +3,6 @@
 use super::args::EvalArgs;
 use super::open_store;
 use super::output::{Meter, Output, count, percent, plain};
-use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::session::{Dataset, Evaluation, evaluate};
 
@@ -11,7 +10,7 @@ use crate::session::{Dataset, Evaluation, evaluate};
 const LARGEST_MATRIX: usize = 20;
 
 pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
     let data = Dataset::open(&args.data)?;
     let mut meter = Meter::new();

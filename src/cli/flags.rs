@@ -1,10 +1,12 @@
 //! The flags of a lesson that `train`, `compare` and `simulate` share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::args::parse_share;
+use crate::bundle::{Bundle, Trust};
+use crate::error::Result;
 use crate::session::{Length, Lesson, Validation};
 
 #[derive(Debug, Args)]
@@ -30,6 +32,31 @@ pub(super) struct LessonFlags {
     /// Threads that photos are run on; the result does not depend on them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
+}
+
+/// Whose bundles are taken; every command that takes one has these.
+#[derive(Debug, Args)]
+pub(super) struct TrustFlags {
+    /// Take only a bundle signed by the owner of this Ed25519 public key, a PEM file [default: any bundle].
+    #[arg(long, value_name = "KEYFILE")]
+    verify_key: Option<PathBuf>,
+    /// Take only a bundle of this release or a later one.
+    #[arg(long, value_name = "N", requires = "verify_key")]
+    min_release: Option<u64>,
+}
+
+impl TrustFlags {
+    /// What is asked of a bundle, if anything is.
+    pub(super) fn read(&self) -> Result<Option<Trust>> {
+        self.verify_key.as_deref().map(|key| Trust::read(key, self.min_release.unwrap_or(0))).transpose()
+    }
+
+    pub(super) fn open(&self, path: &Path) -> Result<Bundle> {
+        match self.read()? {
+            Some(trust) => Bundle::open_trusted(path, &trust),
+            None => Bundle::open(path),
+        }
+    }
 }
 
 impl LessonFlags {

@@ -10,7 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Event, History, InspectedSite, Inspection, Outcome, history, inspect};
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
-    let found = inspect(&args.path)?;
+    let trust = args.trust.read()?;
+    let found = inspect(&args.path, trust.as_ref())?;
     if let Some(warning) = &found.warning {
         tell(format_args!("warning: {warning}"));
     }
@@ -55,6 +56,12 @@ fn describe(found: &Inspection) -> String {
         text += &format!("  {name:<40} {:>5} x {:<5} {reserve:>3} directions", site.out_dim, site.in_dim);
         text += &unused.map(|unused| format!(", {unused} of them unused")).unwrap_or_default();
         text += "\n";
+    }
+    if let Some(release) = found.release {
+        text += &format!("release {release}\n");
+    }
+    if let Some(signed) = found.signed {
+        text += if signed { "signed; --verify-key says by whom\n" } else { "not signed\n" };
     }
     if let Some(preprocess) = &found.preprocess {
         text += &format!("photos: {preprocess}\n");

@@ -43,6 +43,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether `arguments` are a command line, the program's name aside: nothing is done but parsing. For fuzzing.
+#[doc(hidden)]
+#[must_use]
+pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> bool {
+    Cli::try_parse_from(["srlora"].into_iter().chain(arguments)).is_ok()
+}
+
 fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Pack(args) => pack::run(args, output),

@@ -19,6 +19,8 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
         size: args.input,
         preprocess,
         precision: args.precision.into(),
+        sign: args.sign.clone(),
+        release: args.release,
     };
     let mut meter = Meter::new();
     let report = pack(&request, |what| meter.working(what))?;

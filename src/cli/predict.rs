@@ -3,12 +3,11 @@
 use super::args::PredictArgs;
 use super::open_store;
 use super::output::{Output, percent, plain, tell};
-use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Classifier, Prediction};
 
 pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
     let mut classifier = Classifier::new(&bundle, store.as_ref())?;
     let mut unreadable = 0;

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::{CacheArg, MethodArg, parse_bytes};
-use super::flags::LessonFlags;
+use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size};
-use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase, Point, Simulation, simulate};
 
@@ -15,6 +14,8 @@ use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase,
 pub(super) struct SimulateArgs {
     /// What `pack` wrote.
     pub(super) bundle: PathBuf,
+    #[command(flatten)]
+    trust: TrustFlags,
     /// The device: pi-zero-2w, pi-4, pi-5, jetson-nano, jetson-orin-nano, or a TOML file of the same form.
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) profile: String,
@@ -45,7 +46,7 @@ pub(super) struct SimulateArgs {
 
 pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
     let device = Device::find(&args.profile)?;
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
     let mut meter = Meter::new();
     let mut show = |progress: crate::session::Progress| meter.show(progress);

@@ -9,7 +9,6 @@ use signal_hook::flag;
 
 use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
-use crate::bundle::Bundle;
 use crate::core::Method;
 use crate::error::{Error, Result};
 use crate::session::{Keep, Lesson, TrainReport, TrialPhotos, train_into};
@@ -18,7 +17,7 @@ use crate::session::{Keep, Lesson, TrainReport, TrialPhotos, train_into};
 const BY_SIGNAL: i32 = 128;
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = args.trust.open(&args.bundle)?;
     let method = Method::from(args.method);
     for flag in ignored(args) {
         tell(format_args!("warning: {flag} has no effect with --method {}", method.name()));

@@ -16,21 +16,10 @@ use rand_chacha::ChaCha8Rng;
 use super::dataset::stream;
 use crate::bundle::{Fit, Preprocess};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{
+    MOST_CHUNK_BYTES, MOST_HEAD_BYTES, MOST_PHOTO_BYTES, MOST_PHOTO_SIDE, MOST_PIXELS, PHOTO_EXPANSION, SMALL_PHOTO,
+};
 
-/// Largest photo, in pixels: 50-megapixel cameras with room to spare. Decoding takes at most 8 bytes for each.
-const MAX_PIXELS: u64 = 64_000_000;
-/// Longest side of a photo, in pixels: what a JPEG can have.
-const MAX_SIDE: u32 = 65_535;
-/// Largest file, in bytes.
-const MAX_FILE_BYTES: u64 = 512 << 20;
-/// Decoded bytes that any file may have, and how many times its own size a larger one may have: photos compress to a
-/// tenth or so, and even drawings of that size seldom below a sixty-fourth.
-const MAX_SMALL_BYTES: u64 = 48 << 20;
-const MAX_EXPANSION: u64 = 64;
-/// What a decoder may take for one row or one metadata chunk, in bytes.
-const MAX_CHUNK_BYTES: u64 = 16 << 20;
-/// A photo's size stands among its first bytes, behind its metadata.
-const MAX_HEAD_BYTES: u64 = 1 << 18;
 /// The input's share of the resized photo, before the rest is cut off.
 const CENTRE: f64 = 0.875;
 
@@ -56,8 +45,8 @@ pub struct Augment {
 ///
 /// # Errors
 /// Kind `Image` where the file cannot be read, is empty, is no JPEG or PNG, is truncated or damaged, or is larger than 64
-/// megapixels, 65535 pixels a side or 512 MiB; or where it is a decompression bomb: decoded, it would have more bytes than
-/// 48 MiB and than 64 times the file.
+/// megapixels, 65535 pixels a side or 512 MiB; or where it is a decompression bomb: it would take more than 48 times the file
+/// to decode, or more than 48 MiB where the file is smaller than 1 MiB.
 pub fn load(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> Result<Vec<f32>> {
     let fault = |message: String| Error::new(ErrorKind::Image, path.display(), message);
     let bytes = read(path).map_err(fault)?;
@@ -72,15 +61,25 @@ pub(super) fn footprint(path: &Path) -> Option<u64> {
     let mut head = Vec::new();
     let file = File::open(path).ok().filter(|_| path.is_file())?;
     let len = file.metadata().ok()?.len();
-    file.take(MAX_HEAD_BYTES).read_to_end(&mut head).ok()?;
+    file.take(MOST_HEAD_BYTES).read_to_end(&mut head).ok()?;
     let format = image::guess_format(&head).ok()?;
     let decoder = ImageReader::with_format(Cursor::new(&head), format).into_decoder().ok()?;
+    Some(len + taken(&decoder, format, &head))
+}
+
+/// Bytes that decoding takes at once beside the file itself.
+fn taken(decoder: &impl ImageDecoder, format: ImageFormat, file: &[u8]) -> u64 {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     // Start of frame 2: the coefficients of all pixels, 2 bytes each, wait for the last scan.
-    let progressive = format == ImageFormat::Jpeg && head.windows(2).any(|pair| pair == [0xff, 0xc2]);
-    let decoded = decoder.total_bytes() + if decoder.color_type() == image::ColorType::Rgb8 { 0 } else { 3 * pixels };
-    Some(len + decoded + if progressive { 6 * pixels } else { 0 })
+    let progressive = format == ImageFormat::Jpeg && file.windows(2).any(|pair| pair == [0xff, 0xc2]);
+    let copy = match decoder.color_type() {
+        image::ColorType::Rgb8 => 0,
+        // First as four channels of 8 bits, then laid on white.
+        image::ColorType::Rgba16 | image::ColorType::La16 | image::ColorType::La8 => 4 * pixels,
+        _ => 3 * pixels,
+    };
+    decoder.total_bytes() + copy.max(if progressive { 6 * pixels } else { 0 })
 }
 
 /// Pixels of a photo as it is stored. `None` where it cannot be read.
@@ -100,10 +99,10 @@ fn read(path: &Path) -> Plain<Vec<u8>> {
         return Err("is not a file".to_string());
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(fault)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fault)?;
+    File::open(path).map_err(fault)?.take(MOST_PHOTO_BYTES + 1).read_to_end(&mut bytes).map_err(fault)?;
     match bytes.len() as u64 {
         0 => Err("is empty".to_string()),
-        len if len > MAX_FILE_BYTES => Err(format!("is larger than {} MiB", MAX_FILE_BYTES >> 20)),
+        len if len > MOST_PHOTO_BYTES => Err(format!("is larger than {} MiB", MOST_PHOTO_BYTES >> 20)),
         _ => Ok(bytes),
     }
 }
@@ -117,19 +116,20 @@ fn decode(bytes: &[u8]) -> Plain<(RgbImage, Orientation)> {
     };
     let fault = |e| explain(&e, bytes.len());
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_CHUNK_BYTES);
+    limits.max_alloc = Some(MOST_CHUNK_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(fault)?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-        let megapixels = MAX_PIXELS / 1_000_000;
-        let limit = format!("the limit of {megapixels} megapixels and {MAX_SIDE} pixels a side");
+    if width.max(height) > MOST_PHOTO_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let megapixels = MOST_PIXELS / 1_000_000;
+        let limit = format!("the limit of {megapixels} megapixels and {MOST_PHOTO_SIDE} pixels a side");
         return Err(format!("has {width}x{height} pixels, above {limit}"));
     }
-    if is_bomb(decoder.total_bytes(), bytes.len() as u64) {
-        let [decoded, times] = [decoder.total_bytes() >> 20, decoder.total_bytes() / bytes.len() as u64];
-        return Err(format!("looks like a decompression bomb: it would become {decoded} MiB, {times} times its size"));
+    let taken = taken(&decoder, format, bytes);
+    if is_bomb(taken, bytes.len() as u64) {
+        let [decoded, times] = [taken >> 20, taken / bytes.len() as u64];
+        return Err(format!("looks like a decompression bomb: it would take {decoded} MiB, {times} times its size"));
     }
     if format == ImageFormat::Jpeg && !reaches_end(bytes) {
         return Err(truncated(bytes.len()));
@@ -139,9 +139,9 @@ fn decode(bytes: &[u8]) -> Plain<(RgbImage, Orientation)> {
     Ok((opaque(photo), orientation))
 }
 
-/// Whether a file of `len` bytes becomes `decoded` bytes that no camera would have packed into it.
+/// Whether a file of `len` bytes takes `decoded` bytes that no camera would have packed into it.
 fn is_bomb(decoded: u64, len: u64) -> bool {
-    decoded > MAX_SMALL_BYTES.max(MAX_EXPANSION.saturating_mul(len))
+    decoded > PHOTO_EXPANSION.saturating_mul(len.max(SMALL_PHOTO))
 }
 
 /// Whether a JPEG goes on to its end marker; its decoder would fill what is missing with grey and say nothing.
@@ -675,7 +675,7 @@ mod tests {
         assert!(!is_bomb(3 * 63_000_000, 63_000_000 / 16));
         assert!(!is_bomb(48 << 20, 1000));
         assert!(is_bomb((48 << 20) + 1, 1000));
-        assert!(!is_bomb(64 << 20, 1 << 20) && is_bomb((64 << 20) + 1, 1 << 20));
+        assert!(!is_bomb(96 << 20, 2 << 20) && is_bomb((96 << 20) + 1, 2 << 20));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::lesson::Event;
 use super::store::{Record, Store};
-use crate::bundle::{Bundle, BundleSite};
-use crate::error::Result;
+use crate::bundle::{Bundle, BundleSite, Trust};
+use crate::error::{Error, ErrorKind, Result};
 
 /// One site of a bundle or a store.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +39,10 @@ pub struct Inspection {
     pub preprocess: Option<String>,
     /// The model's own classes.
     pub labels: Option<Vec<String>>,
+    /// A bundle's release.
+    pub release: Option<u64>,
+    /// Whether a bundle is signed.
+    pub signed: Option<bool>,
     /// Size of a bundle.
     pub bytes: Option<u64>,
     /// A store's generation.
@@ -51,15 +55,18 @@ pub struct Inspection {
     pub warning: Option<String>,
 }
 
-/// Reads a bundle file or a store folder.
+/// Reads a bundle file, which `trust` must accept if it is given, or a store folder.
 ///
 /// # Errors
-/// `Io`, `Bundle` or `Store`, naming the file.
-pub fn inspect(path: &Path) -> Result<Inspection> {
+/// `Io`, `Bundle` or `Store`, naming the file; `Usage` for trust in a store, which nobody signs.
+pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
     if path.is_dir() {
+        if trust.is_some() {
+            return Err(Error::new(ErrorKind::Usage, path.display(), "is a store: --verify-key is for bundles"));
+        }
         return inspect_store(path);
     }
-    let bundle = Bundle::open(path)?;
+    let bundle = trust.map_or_else(|| Bundle::open(path), |trust| Bundle::open_trusted(path, trust))?;
     Ok(Inspection {
         kind: "bundle".to_owned(),
         rank: Some(bundle.rank),
@@ -68,6 +75,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         features: Some(bundle.features),
         preprocess: Some(bundle.preprocess.to_string()),
         labels: bundle.labels,
+        release: bundle.release,
+        signed: Some(bundle.is_signed),
         bytes: fs::metadata(path).ok().map(|m| m.len()),
         sites: bundle.sites.into_iter().map(|site| InspectedSite { site, unused: None }).collect(),
         generation: None,
@@ -92,6 +101,8 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
         features: None,
         preprocess: None,
         labels: None,
+        release: None,
+        signed: None,
         bytes: None,
         generation: Some(store.current()),
         events: Some(events),

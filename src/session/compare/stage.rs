@@ -199,6 +199,8 @@ mod tests {
             size: None,
             preprocess: Preprocess::default(),
             precision: crate::backbone::Precision::Keep,
+            sign: None,
+            release: None,
         };
         pack(&request, |_| ()).unwrap();
         Bundle::open(&path).unwrap()

@@ -34,6 +34,11 @@ pub(super) fn take(
     if shape != [classes as u64, bundle.feature_dim as u64] {
         return Err(container.fault("its head has another size than its classes and the backbone's features"));
     }
+    // What is there, before room is made for it.
+    let [values] = container.dims(&format!("{under}head/values"))?;
+    if Some(values) != classes.checked_mul(bundle.feature_dim + 1) {
+        return Err(container.fault("its head has another number of weights than its shape says"));
+    }
     let has_pairs = container.names().any(|name| name.strip_prefix(under).is_some_and(|n| n.starts_with("site/")));
     let mut seeds = Vec::new();
     for (index, site) in bundle.sites.iter().enumerate().filter(|_| has_pairs) {

@@ -1,0 +1,107 @@
+//! Each takes any bytes and must neither panic nor take much memory, whatever they are.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use srlora::autodiff::Network;
+use srlora::backbone::Backbone;
+use srlora::bundle::{Bundle, Container, Fit, Kind, Preprocess, Trust};
+use srlora::session::{Augment, Device, Store, load};
+use tempfile::TempDir;
+
+/// A small bundle, which the generations of the corpus belong to.
+const SMALL_BUNDLE: &[u8] = include_bytes!("../small-bundle");
+/// Images of this many pixels or fewer are run.
+const RUN_PIXELS: usize = 64 * 64;
+
+thread_local! {
+    static PLACE: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+}
+
+/// A file of this thread, in memory where the system has such a folder.
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let folder = PLACE.with(|place| {
+        let mut place = place.borrow_mut();
+        let make = || TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a temporary folder");
+        place.get_or_insert_with(make).path().to_path_buf()
+    });
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap_or(&folder)).expect("a folder");
+    fs::write(&path, bytes).expect("a temporary file");
+    path
+}
+
+/// A bundle as it is, and with the hashes that its contents have.
+pub fn bundle(bytes: &[u8]) {
+    let open = |bytes: &[u8]| {
+        let Ok(bundle) = Bundle::open(&file("bundle", bytes)) else { return };
+        let Ok(backbone) = bundle.backbone() else { return };
+        let _ = bundle.sites_in(&backbone).map(|sites| sites.len());
+    };
+    open(bytes);
+    if let Some(bytes) = Container::rehashed(bytes, Kind::Bundle) {
+        open(&bytes);
+    }
+}
+
+/// A generation as it is, and with the hash that its contents have, beside a bundle that it may belong to.
+pub fn store(bytes: &[u8]) {
+    static BUNDLE: OnceLock<Bundle> = OnceLock::new();
+    let bundle = BUNDLE.get_or_init(|| Bundle::open(&file("small", SMALL_BUNDLE)).expect("the small bundle opens"));
+    let open = |bytes: &[u8]| {
+        let path = file("store/generation-000001.safetensors", bytes);
+        let Ok(store) = Store::open(path.parent().unwrap_or(Path::new("."))) else { return };
+        let _ = store.record();
+        let _ = store.load(bundle).map(|(_, adapter)| adapter.bytes());
+    };
+    open(bytes);
+    if let Some(bytes) = Container::rehashed(bytes, Kind::Store) {
+        open(&bytes);
+    }
+}
+
+/// A model up to its planned network, and a run of it where its images are small.
+pub fn onnx(bytes: &[u8]) {
+    let read = |size| Backbone::read(bytes, "model.onnx", None, size);
+    let Ok(backbone) = read(None).or_else(|_| read(Some([16, 16]))) else { return };
+    let _ = backbone.feature_dim();
+    let _ = backbone.select("all", 1);
+    let [height, width] = backbone.size();
+    let Ok(mut network) = Network::own_classifier(&backbone) else { return };
+    if height * width * network.batch() <= RUN_PIXELS {
+        let image = vec![0.5; network.batch() * network.image_len()];
+        let _ = network.prefix(&image).and_then(|boundary| network.forward(&boundary));
+    }
+}
+
+/// A photo, by every way of bringing it to size.
+pub fn image(bytes: &[u8]) {
+    let path = file("photo", bytes);
+    for (fit, augment) in [(Fit::Crop, None), (Fit::Stretch, Some(Augment { seed: 1, epoch: 2, index: 3 }))] {
+        let preprocess = Preprocess { height: 16, width: 12, fit, ..Preprocess::default() };
+        if let Ok(values) = load(&path, &preprocess, augment) {
+            assert!(values.len() == 3 * 16 * 12 && values.iter().all(|value| value.is_finite()));
+        }
+    }
+}
+
+/// A command line with an argument on each line; the whole text as a device's profile, a key, a pattern of sites and
+/// preprocessing.
+pub fn specs(bytes: &[u8]) {
+    static BACKBONE: OnceLock<Backbone> = OnceLock::new();
+    let model = || {
+        let bundle = Bundle::open(&file("small", SMALL_BUNDLE)).expect("the small bundle opens");
+        bundle.backbone().expect("and its backbone")
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = srlora::cli::parses(text.lines());
+    let path = file("spec.toml", bytes);
+    let _ = Device::find(&path.to_string_lossy());
+    let _ = Trust::read(&path, 1);
+    let backbone = BACKBONE.get_or_init(model);
+    for line in text.lines().take(4) {
+        let _ = backbone.select(line, 2);
+    }
+}
