@@ -45,3 +45,8 @@ fn photos() {
 fn specifications() {
     each("specs", targets::specs);
 }
+
+#[test]
+fn operations_on_a_store() {
+    each("operations", targets::operations);
+}

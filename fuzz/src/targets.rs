@@ -105,3 +105,8 @@ pub fn specs(bytes: &[u8]) {
         let _ = backbone.select(line, 2);
     }
 }
+
+/// A sequence of changes of a store, with power cuts, against a model of it.
+pub fn operations(bytes: &[u8]) {
+    srlora::session::store::operations(bytes);
+}

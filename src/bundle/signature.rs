@@ -57,7 +57,7 @@ impl Trust {
         };
         let message = message(container.text("content_sha256")?);
         let signature = unhex(text).map(|bytes| Signature::from_bytes(&bytes));
-        if !signature.is_some_and(|signature| self.key.verify_strict(message.as_bytes(), &signature).is_ok()) {
+        if signature.is_none_or(|signature| self.key.verify_strict(message.as_bytes(), &signature).is_err()) {
             return Err(container.fault(format_args!("its signature is not one of the key in {}", self.named)));
         }
         match (release(container)?, self.min_release) {

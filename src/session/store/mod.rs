@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod medium;
+mod model;
 mod record;
 mod series;
 mod simulated;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 pub(super) use checkpoint::{Standing, UnderWay};
 pub use medium::{Disk, Lock, Medium, Sink};
+#[doc(hidden)]
+pub use model::operations;
 pub use record::{Record, Settings};
 pub(super) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};

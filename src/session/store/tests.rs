@@ -2,15 +2,10 @@
 
 use std::println;
 
-use half::f16;
+use proptest::prelude::*;
 
+use super::model::{Change, STORE, adapter, change, medium, open, operations, record};
 use super::*;
-use crate::adapter::{Directions, SiteSettings};
-use crate::session::gate::GateState;
-use crate::session::lesson::Lesson;
-use crate::session::steps::EpochMean;
-
-const STORE: &str = "/simulated/store";
 
 const MEDLEYS: [Medley; 8] = [
     Medley::Lost,
@@ -22,75 +17,6 @@ const MEDLEYS: [Medley; 8] = [
     Medley::Shuffled(3),
     Medley::Shuffled(4),
 ];
-
-/// A head of three classes and two pairs, told apart by `salt`.
-fn adapter(salt: u64) -> Adapter {
-    let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
-    let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
-    let mut adapter = Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 3, 6).unwrap();
-    let values = adapter.head.values_mut();
-    values.iter_mut().enumerate().for_each(|(at, value)| *value = (salt * 100) as f32 + at as f32);
-    adapter
-}
-
-fn record(steps: u64, parent: u64) -> Record {
-    Record {
-        bundle_sha256: String::new(),
-        backbone_sha256: String::new(),
-        precision: String::new(),
-        sites: Vec::new(),
-        lesson: Settings::of(&Lesson::new("photos".into())),
-        parent,
-        steps,
-        trial: None,
-        classes: ["a", "b", "c"].map(str::to_owned).into(),
-        events: Vec::new(),
-    }
-}
-
-/// One thing that is done to a store.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Create,
-    Checkpoint(u64),
-    Save(u64),
-    Aside(u64),
-    Rollback(Option<u64>),
-    Forget(&'static str),
-}
-
-fn medium() -> Simulated {
-    Simulated::with_folder(Path::new("/simulated"))
-}
-
-fn open(medium: &Simulated) -> Result<Store> {
-    Store::open_on(Arc::new(medium.clone()), Path::new(STORE))
-}
-
-/// Does it as a process of its own would.
-fn change(medium: &Simulated, change: Change) -> Result<()> {
-    let (medium, path): (Arc<dyn Medium>, _) = (Arc::new(medium.clone()), Path::new(STORE));
-    if let Change::Create = change {
-        return Store::create(medium, path, true, &adapter(0), &record(0, 0)).map(drop);
-    }
-    let mut store = Store::open_to_write(medium, path)?;
-    match change {
-        Change::Create => Ok(()),
-        Change::Checkpoint(step) => {
-            let (base, epoch, gate) = (store.current(), EpochMean::default(), GateState::default());
-            let standing = Standing { base, accuracy_before: None, left_out: None, epoch, gate };
-            store.checkpoint(&adapter(50 + step), None, &record(step, base), &standing).map(drop)
-        }
-        Change::Save(steps) => {
-            store.save(&adapter(steps), &record(steps, store.current()))?;
-            store.end_lesson();
-            Ok(())
-        }
-        Change::Aside(steps) => store.set_aside(&adapter(steps), &record(steps, store.current())).map(drop),
-        Change::Rollback(to) => store.rollback(to).map(drop),
-        Change::Forget(class) => store.forget(class),
-    }
-}
 
 /// What a store holds: classes, steps and head of what is current, and how far its lesson has come.
 type Contents = ((Vec<String>, u64, Vec<f32>), Option<u64>);
@@ -223,7 +149,7 @@ fn a_class_that_is_forgotten_leaves_the_head_and_nothing_else_moves() {
     let rest = [&whole[..6], &whole[12..18], &[whole[18], whole[20]]].concat();
     assert_eq!(container.f32("head/values", &[14]).unwrap(), rest);
     assert_eq!(container.u64("head/shape", &[2]).unwrap(), [2, 6]);
-    assert_eq!(container.f32("site/site/state", &[110]).unwrap(), adapter(1).sites[0].state);
+    assert_eq!(container.f32("site/site/state", &[110]).unwrap(), adapter(1).unwrap().sites[0].state);
     for (class, words) in [("b", "knows no class b; it knows a, c"), ("a", ""), ("c", "knows no class but c")] {
         match change(&medium, Change::Forget(class)) {
             Ok(()) => assert!(words.is_empty()),
@@ -249,10 +175,19 @@ fn names_that_are_almost_a_generations_are_none() {
 fn a_second_writer_is_refused_while_the_first_one_lives() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    let first = Store::create(Arc::new(Disk), &path, false, &adapter(0), &record(0, 0)).unwrap();
+    let first = Store::create(Arc::new(Disk), &path, false, &adapter(0).unwrap(), &record(0, 0)).unwrap();
     let error = Store::open_to_write(Arc::new(Disk), &path).unwrap_err();
     assert!(error.kind() == ErrorKind::Busy && error.to_string().contains("another process"), "{error}");
     assert_eq!(Store::open(&path).unwrap().current(), 1, "a reader needs no lock");
     drop(first);
     Store::open_to_write(Arc::new(Disk), &path).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_sequence_of_changes_and_cuts_keeps_what_was_acknowledged(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+        operations(&bytes);
+    }
 }

@@ -1,0 +1,151 @@
+//! What a store must do, told without files: any sequence of changes, with the power cut in any of them, against a few lines that
+//! only remember what was acknowledged. For tests and the fuzzer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use half::f16;
+
+use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store};
+use crate::adapter::{Adapter, Directions, SiteSettings};
+use crate::error::Result;
+use crate::session::gate::GateState;
+use crate::session::lesson::Lesson;
+use crate::session::steps::EpochMean;
+
+/// Where the store lies.
+pub(super) const STORE: &str = "/simulated/store";
+/// Changes that one sequence may have.
+const MOST_CHANGES: usize = 48;
+
+/// A head of three classes and two pairs, told apart by `salt`.
+pub(super) fn adapter(salt: u64) -> Result<Adapter> {
+    let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
+    let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+    let mut adapter = Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 3, 6)?;
+    let values = adapter.head.values_mut();
+    values.iter_mut().enumerate().for_each(|(at, value)| *value = (salt * 100) as f32 + at as f32);
+    Ok(adapter)
+}
+
+/// Of a lesson of so many steps.
+pub(super) fn record(steps: u64, parent: u64) -> Record {
+    Record {
+        bundle_sha256: String::new(),
+        backbone_sha256: String::new(),
+        precision: String::new(),
+        sites: Vec::new(),
+        lesson: Settings::of(&Lesson::new("photos".into())),
+        parent,
+        steps,
+        trial: None,
+        classes: ["a", "b", "c"].map(str::to_owned).into(),
+        events: Vec::new(),
+    }
+}
+
+/// One thing that is done to a store.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    Create,
+    Checkpoint(u64),
+    Save(u64),
+    Aside(u64),
+    Rollback(Option<u64>),
+    Forget(&'static str),
+}
+
+/// Does it as a process of its own would.
+pub(super) fn change(medium: &Simulated, change: Change) -> Result<()> {
+    let (medium, path): (Arc<dyn Medium>, _) = (Arc::new(medium.clone()), Path::new(STORE));
+    if let Change::Create = change {
+        return Store::create(medium, path, true, &adapter(0)?, &record(0, 0)).map(drop);
+    }
+    let mut store = Store::open_to_write(medium, path)?;
+    match change {
+        Change::Create => Ok(()),
+        Change::Checkpoint(step) => {
+            let (base, epoch, gate) = (store.current(), EpochMean::default(), GateState::default());
+            let standing = Standing { base, accuracy_before: None, left_out: None, epoch, gate };
+            store.checkpoint(&adapter(50 + step)?, None, &record(step, base), &standing).map(drop)
+        }
+        Change::Save(steps) => {
+            store.save(&adapter(steps)?, &record(steps, store.current()))?;
+            store.end_lesson();
+            Ok(())
+        }
+        Change::Aside(steps) => store.set_aside(&adapter(steps)?, &record(steps, store.current())).map(drop),
+        Change::Rollback(to) => store.rollback(to).map(drop),
+        Change::Forget(class) => store.forget(class),
+    }
+}
+
+/// An empty medium with room for the store.
+pub(super) fn medium() -> Simulated {
+    Simulated::with_folder(Path::new("/simulated"))
+}
+
+/// The store, opened to be read.
+pub(super) fn open(medium: &Simulated) -> Result<Store> {
+    Store::open_on(Arc::new(medium.clone()), Path::new(STORE))
+}
+
+/// Steps and classes of what is current, and its number.
+type Current = (u64, Vec<String>, u64);
+
+fn current(medium: &Simulated) -> Option<Current> {
+    let store = open(medium).ok()?;
+    let record = store.record().ok()?;
+    Some((record.steps, record.classes, store.current()))
+}
+
+/// Does what `bytes` say, two for a change and two more where the power is cut in it.
+///
+/// # Panics
+/// Where the store does not hold what was acknowledged, or what was being done when the power went.
+#[doc(hidden)]
+pub fn operations(bytes: &[u8]) {
+    let mut medium = medium();
+    let mut bytes = bytes.iter().copied();
+    let mut next = || bytes.next().map(u64::from);
+    for _ in 0..MOST_CHANGES {
+        let (Some(kind), Some(number)) = (next(), next()) else { return };
+        let wanted = match kind % 8 {
+            0 => Change::Create,
+            1 => Change::Checkpoint(number),
+            2 | 3 => Change::Save(number),
+            4 => Change::Aside(number),
+            5 => Change::Rollback(None),
+            6 => Change::Rollback(Some(number)),
+            _ => Change::Forget(["a", "b", "c"][number as usize % 3]),
+        };
+        let before = current(&medium);
+        if kind & 0x80 == 0 {
+            let done = change(&medium, wanted);
+            let after = current(&medium);
+            assert!(after.is_some() || before.is_none(), "{wanted:?} lost the store");
+            assert!(
+                done.is_ok() || after == before,
+                "{wanted:?} failed and changed what is current: {before:?}, {after:?}"
+            );
+            if let (Ok(()), Change::Save(steps)) = (&done, wanted) {
+                assert!(after.is_some_and(|(taken, ..)| taken == steps), "{wanted:?} is not current");
+            }
+            continue;
+        }
+        let (Some(at), Some(medley)) = (next(), next()) else { return };
+        let whole = medium.after_cut(Medley::Kept);
+        let _ = change(&whole, wanted);
+        medium.cut_before(medium.counts().1 + 1 + at % 24);
+        let _ = change(&medium, wanted);
+        medium = medium.after_cut(match medley % 8 {
+            0 => Medley::Lost,
+            1 => Medley::Kept,
+            2 => Medley::Names,
+            3 => Medley::Torn,
+            seed => Medley::Shuffled(seed * 31 + medley),
+        });
+        let after = current(&medium);
+        assert!(after == before || after == current(&whole), "{wanted:?}, cut at {at}: {before:?} became {after:?}");
+    }
+}
