@@ -60,6 +60,23 @@ impl HeadBuffers {
             .copy_from_slice(&from.values[other + rows.start..other + rows.end]);
     }
 
+    /// Brings the rows from `known` on to the mean length of those before, and their biases to the mean: a row that was imprinted
+    /// would never win against rows that have trained for long.
+    pub(crate) fn level_rows(&mut self, known: usize) {
+        let (width, end) = (self.features, self.classes * self.features);
+        if known == 0 || known >= self.classes {
+            return;
+        }
+        let length = |row: &[f32]| row.iter().map(|w| w * w).sum::<f32>().sqrt();
+        let mean = self.values[..known * width].chunks_exact(width).map(length).sum::<f32>() / known as f32;
+        let bias = self.values[end..end + known].iter().sum::<f32>() / known as f32;
+        for row in self.values[known * width..end].chunks_exact_mut(width) {
+            let scale = mean / length(row).max(f32::MIN_POSITIVE);
+            row.iter_mut().for_each(|w| *w *= scale);
+        }
+        self.values[end + known..].fill(bias);
+    }
+
     /// Rows of W.
     #[must_use]
     pub fn classes(&self) -> usize {

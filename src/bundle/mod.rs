@@ -21,8 +21,8 @@ use crate::limits::{
 pub use crate::adapter::Directions;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
+pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
-pub(crate) use output::{taken, write_new};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, Preprocess};
 pub use signature::Trust;

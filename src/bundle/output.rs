@@ -25,7 +25,7 @@ pub(super) fn refuse_taken(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() { Err(taken(path)) } else { Ok(()) }
 }
 
-pub(crate) fn taken(path: &Path) -> Error {
+pub(super) fn taken(path: &Path) -> Error {
     Error::new(ErrorKind::Exists, path.display(), "is already there: remove it, or choose another output")
 }
 

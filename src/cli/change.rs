@@ -27,6 +27,9 @@ fn open(path: &Path) -> Result<Store> {
     if let Some(warning) = store.warning() {
         tell(format_args!("warning: {warning}"));
     }
+    if let Some(step) = store.steps_under_way()? {
+        tell(format_args!("warning: a lesson under way, after step {step}, is let go"));
+    }
     Ok(store)
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::JOURNAL;
+use super::store::refuse_irregular;
 use crate::error::{Error, Result};
 
 /// Bytes of a journal that are read: a lesson of a million steps.
@@ -36,7 +37,7 @@ struct Line {
 /// Kind `Io` where there is no journal.
 pub fn history(store: &Path) -> Result<BTreeMap<String, History>> {
     let path = store.join(JOURNAL);
-    let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+    let file = refuse_irregular(&path).and_then(|()| File::open(&path)).map_err(|e| Error::io(&path, e))?;
     let mut sites: BTreeMap<String, History> = BTreeMap::new();
     for line in BufReader::new(file.take(MOST_BYTES)).split(b'\n') {
         let line = line.map_err(|e| Error::io(&path, e))?;

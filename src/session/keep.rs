@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::bits::Bits;
 use super::dataset::Dataset;
-use super::gate::Gate;
+use super::gate::{Gate, GateState};
 use super::left_out::LeftOutAccuracy;
 use super::lesson::Lesson;
 use super::metrics::{Journal, Taken};
 use super::runner::Runner;
 use super::steps::{EpochMean, From, Witness};
-use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, is_unborn};
+use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, already_there, is_unborn};
 use super::train::fresh_adapter;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
@@ -72,6 +72,8 @@ pub(super) struct Opening {
     pub(super) over: bool,
     /// Classes that the store knows and that have no photos: steps would unlearn them.
     pub(super) absent: Vec<String>,
+    /// What to tell the user before anything is done.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Opening {
@@ -101,8 +103,16 @@ impl Opening {
         if !adapter.sites.is_empty() {
             settings.keep_start(&record.lesson, lesson.start.is_some())?;
         }
-        let left =
-            if keep.resume { Left::find(bundle, &store, &record, &settings, keep.further)? } else { Left::Nothing };
+        let mut warnings: Vec<String> = store.warning().into_iter().collect();
+        let own = |record: &Record| record.lesson.is_asked_by(&settings) && record.classes == data.classes;
+        let left = if keep.resume {
+            Left::find(bundle, &store, &record, own, (&settings, keep.further), &mut warnings)?
+        } else {
+            let let_go =
+                |step| format!("a lesson under way, after step {step}, is let go; --resume would have gone on with it");
+            warnings.extend(store.steps_under_way()?.map(let_go));
+            Left::Nothing
+        };
         let absent =
             if keep.further { data.without_photos().into_iter().map(str::to_owned).collect() } else { Vec::new() };
         let opening = Opening {
@@ -118,6 +128,7 @@ impl Opening {
             resumes: true,
             over: false,
             absent,
+            warnings,
         };
         match left {
             Left::UnderWay(left) => {
@@ -149,8 +160,10 @@ impl Opening {
 
     /// A first lesson.
     fn anew(bundle: &Bundle, lesson: &Lesson, keep: &Keep, data: Dataset, validation: Option<Dataset>) -> Result<Self> {
-        if !keep.resume || keep.medium.list(keep.store).is_err() {
-            keep.medium.check_new(keep.store)?;
+        match keep.medium.list(keep.store) {
+            Ok(_) if !keep.resume => return Err(already_there(keep.store)),
+            Ok(_) => {}
+            Err(_) => keep.medium.check_new(keep.store)?,
         }
         let settings = Settings::on(lesson, &data, validation.as_ref());
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
@@ -168,6 +181,7 @@ impl Opening {
             resumes: false,
             over: false,
             absent: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -213,32 +227,48 @@ enum Left {
 }
 
 impl Left {
-    fn find(bundle: &Bundle, store: &Store, record: &Record, settings: &Settings, further: bool) -> Result<Self> {
+    fn find(
+        bundle: &Bundle,
+        store: &Store,
+        record: &Record,
+        own: impl Fn(&Record) -> bool,
+        (settings, further): (&Settings, bool),
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         // A cut may have left the steps of a lesson beside its end.
         let aside = store.aside()?.filter(|(number, _)| *number > store.current());
-        if let Some((_, aside)) = aside.filter(|(_, aside)| aside.lesson == *settings) {
+        if let Some((_, aside)) = aside.filter(|(_, aside)| own(aside)) {
             return Ok(Left::Over(Box::new(aside)));
         }
-        if let Some(left) = store.under_way(bundle)? {
-            return match left.record.lesson == *settings {
-                true => Ok(Left::UnderWay(Box::new(left))),
-                false => Err(other_lesson(store, "the lesson under way", &left.record.lesson, settings)),
-            };
+        let (left, faults) = store.under_way(bundle, &own)?;
+        warnings.extend(faults.iter().map(|fault| format!("a checkpoint is passed over: {fault}")));
+        match left {
+            Some(left) if own(&left.record) => return Ok(Left::UnderWay(Box::new(left))),
+            Some(left) => {
+                let advice =
+                    "give the same ones to go on; without --resume, --from begins another lesson and lets that one go";
+                return Err(other_lesson(store, "the lesson under way", (&left.record.lesson, settings), advice));
+            }
+            None => {}
         }
-        match record.lesson == *settings {
+        match own(record) {
             true if record.steps > 0 => Ok(Left::Over(Box::new(record.clone()))),
             true => Ok(Left::Imprinted),
             false if further => Ok(Left::Nothing),
-            false => Err(other_lesson(store, "its lesson", &record.lesson, settings)),
+            false => {
+                let advice = "give the same ones to go on, or add a lesson with --from";
+                Err(other_lesson(store, "its lesson", (&record.lesson, settings), advice))
+            }
         }
     }
 }
 
-fn other_lesson(store: &Store, whose: &str, then: &Settings, now: &Settings) -> Error {
-    let message = format!(
-        "{whose} has other settings ({}): give the same ones to go on, or add a lesson with --from",
-        then.differences(now).join("; ")
-    );
+fn other_lesson(store: &Store, whose: &str, (then, now): (&Settings, &Settings), advice: &str) -> Error {
+    let differences = match then.differences(now) {
+        same if same.is_empty() => "it knows other classes".to_owned(),
+        differences => differences.join("; "),
+    };
+    let message = format!("{whose} has other settings ({differences}): {advice}");
     Error::new(ErrorKind::Mismatch, store.path().display(), message)
 }
 
@@ -265,6 +295,28 @@ impl<'k> Keeper<'k> {
     }
 }
 
+impl Keeper<'_> {
+    /// A further lesson is durable from its beginning, or the one before would be taken for it.
+    pub(super) fn begin(&mut self, record: &Record, adapter: &Adapter) -> Result<()> {
+        self.checkpoint(record, EpochMean::default(), GateState::default(), (adapter, None))
+    }
+
+    fn checkpoint(
+        &mut self,
+        record: &Record,
+        epoch: EpochMean,
+        gate: GateState,
+        (adapter, before_events): (&Adapter, Option<&Adapter>),
+    ) -> Result<()> {
+        let base = self.store.current();
+        let (accuracy_before, left_out) = (self.accuracy_before, self.left_out);
+        let standing = Standing { base, accuracy_before, left_out, epoch, gate };
+        self.store.checkpoint(adapter, before_events, record, &standing)?;
+        self.last = Instant::now();
+        Ok(())
+    }
+}
+
 impl Witness for Keeper<'_> {
     fn saw(&mut self, taken: &Taken, runner: &mut Runner) -> Result<()> {
         self.journal.saw(taken, runner)
@@ -274,11 +326,7 @@ impl Witness for Keeper<'_> {
         let stop = self.keep.stop.load(Ordering::Relaxed);
         if stop || self.last.elapsed() >= self.keep.every {
             let (gate, before_events) = gate.state();
-            let base = self.store.current();
-            let (accuracy_before, left_out) = (self.accuracy_before, self.left_out);
-            let standing = Standing { base, accuracy_before, left_out, epoch: *epoch, gate };
-            self.store.checkpoint(adapter, before_events, record, &standing)?;
-            self.last = Instant::now();
+            self.checkpoint(record, *epoch, gate, (adapter, before_events))?;
         }
         Ok(!stop)
     }

@@ -199,7 +199,10 @@ impl Runner {
             let message = format!("has no readable photo: {list}; add some, or remove the folder");
             return Err(Error::new(ErrorKind::Data, folder.display(), message));
         }
-        self.adapter_mut().head.take_rows(&head, known.min(data.classes.len())..data.classes.len());
+        let mut adapter = self.adapter_mut();
+        adapter.head.take_rows(&head, known.min(data.classes.len())..data.classes.len());
+        adapter.head.level_rows(known);
+        drop(adapter);
         Ok(())
     }
 

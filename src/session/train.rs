@@ -54,7 +54,19 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     };
     let adapter = opening.take_adapter()?;
     let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan_now(&opening), &opening, keep.store)?;
+    let rounded = forecast.cache != CachePlace::Off;
+    if opening.resumes && !opening.over && opening.record.lesson.rounded != rounded {
+        let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
+        let message = format!(
+            "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then"
+        );
+        return Err(Error::new(ErrorKind::Mismatch, "--cache", message));
+    }
+    if !opening.over {
+        opening.record.lesson.rounded = rounded;
+    }
     let startup_ms = since_begin_ms();
+    opening.warnings.iter().for_each(|warning| observer(Progress::Warning(warning)));
     observer(Progress::Planned(&forecast));
 
     observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
@@ -70,6 +82,9 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     }
     let resumed_after = resumes.then_some(record.steps);
     let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, runner.left_out_accuracy());
+    if keep.further && !resumes && plan.steps > 0 {
+        keeper.begin(&record, &runner.adapter())?;
+    }
     let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, from, &mut keeper, observer)?;
     if ran.stopped {
         let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
@@ -146,7 +161,9 @@ fn begin_steps(
     if !opening.absent.is_empty() {
         observer(Progress::Warning(&imprinted_only(&opening.absent)));
     }
-    if opening.resumes {
+    if opening.over {
+        observer(Progress::Note("this lesson has already ended; nothing is done"));
+    } else if opening.resumes {
         observer(Progress::Note(&format!("going on after step {} of {}", record.steps, plan.steps)));
     }
     let is_under_way = opening.from.is_some();

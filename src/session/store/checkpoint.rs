@@ -66,22 +66,39 @@ impl Store {
         Ok(bytes)
     }
 
-    /// The furthest that is kept of a lesson that went out from the current generation.
+    /// The furthest that is kept of the lesson `own`, or else of any, that went out from the current generation; and what is wrong
+    /// with files that might have been further.
     ///
     /// # Errors
     /// `Mismatch` where it is of another bundle, `Store` where a tensor does not fit, `Io`.
-    pub(in crate::session) fn under_way(&self, bundle: &Bundle) -> Result<Option<UnderWay>> {
-        let current = self.current;
-        let wanted = |container: &Container| standing(container).is_ok_and(|standing| standing.base == current);
-        let (found, _) = Series::Checkpoint.newest(&*self.medium, &self.path, wanted)?;
-        let Some((_, container)) = found else { return Ok(None) };
+    pub(in crate::session) fn under_way(
+        &self,
+        bundle: &Bundle,
+        own: impl Fn(&Record) -> bool,
+    ) -> Result<(Option<UnderWay>, Vec<Error>)> {
+        let goes_on = |container: &Container| standing(container).is_ok_and(|standing| standing.base == self.current);
+        let is_own = |container: &Container| goes_on(container) && parse(container).is_ok_and(|record| own(&record));
+        let newest = |wanted: &dyn Fn(&Container) -> bool| Series::Checkpoint.newest(&*self.medium, &self.path, wanted);
+        let (found, faults) = newest(&is_own)?;
+        let found = if found.is_some() { found } else { newest(&goes_on)?.0 };
+        let Some((_, container)) = found else { return Ok((None, faults)) };
         let standing = standing(&container)?;
         let (record, adapter) = load(&container, &self.path, bundle)?;
         let before_events = standing.gate.on_trial().map(|_| {
             let start = record.lesson.start().unwrap_or_default();
             tensors::take(&container, BEFORE_EVENTS, bundle, start, record.classes.len())
         });
-        Ok(Some(UnderWay { before_events: before_events.transpose()?, record, standing, adapter }))
+        Ok((Some(UnderWay { before_events: before_events.transpose()?, record, standing, adapter }), faults))
+    }
+
+    /// The steps of a lesson under way, whatever it is.
+    ///
+    /// # Errors
+    /// Kind `Io`.
+    pub fn steps_under_way(&self) -> Result<Option<u64>> {
+        let goes_on = |container: &Container| standing(container).is_ok_and(|standing| standing.base == self.current);
+        let (found, _) = Series::Checkpoint.newest(&*self.medium, &self.path, goes_on)?;
+        Ok(found.map(|(step, _)| step))
     }
 
     /// The lesson kept aside, and its number.

@@ -69,12 +69,24 @@ impl Sink for File {
     }
 }
 
+/// A link leads elsewhere, and a pipe may wait for ever.
+pub(in crate::session) fn refuse_irregular(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if !about.is_file() => {
+            let message = format!("{} is not a regular file: remove it", path.display());
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Medium for Disk {
     fn create(&self, file: &Path) -> io::Result<Box<dyn Sink>> {
         Ok(Box::new(File::create(file)?))
     }
 
     fn append(&self, file: &Path) -> io::Result<Box<dyn Sink>> {
+        refuse_irregular(file)?;
         Ok(Box::new(OpenOptions::new().create(true).append(true).open(file)?))
     }
 
@@ -118,7 +130,9 @@ impl Medium for Disk {
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+        let path = folder.join(LOCK);
+        refuse_irregular(&path)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

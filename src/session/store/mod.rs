@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use checkpoint::{Standing, UnderWay};
+pub(super) use medium::refuse_irregular;
 pub use medium::{Disk, Lock, Medium, Sink};
 #[doc(hidden)]
 pub use model::operations;
@@ -25,7 +26,7 @@ pub(super) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};
 
 use crate::adapter::Adapter;
-use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX, taken};
+use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Generations that are kept, the current one included.
@@ -65,8 +66,7 @@ impl Store {
                 Ok(Store { medium, path, current, container, faults, _lock: None })
             }
             (None, faults) => Err(faults.into_iter().next().unwrap_or_else(|| {
-                let message = "holds no generation; is it a store that `srlora train` wrote? One that was cut off at its very \
-                               beginning goes on with `train --resume`";
+                let message = "holds no generation; is it a store that `srlora train` wrote?";
                 Error::new(ErrorKind::Store, path.display(), message)
             })),
         }
@@ -77,8 +77,10 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; `Busy` where another process is changing it.
     pub fn open_to_write(medium: Arc<dyn Medium>, path: &Path) -> Result<Self> {
-        // A folder that is missing is said as for reading.
-        medium.list(path).map_err(|e| Error::io(path, e))?;
+        // In a folder that is no store nothing is touched.
+        if Series::Generation.numbers(&*medium, path)?.is_empty() {
+            return Self::open_on(medium, path);
+        }
         let lock = lock(&*medium, path)?;
         sweep_temporaries(&*medium, path)?;
         Ok(Store { _lock: Some(lock), ..Self::open_on(medium, path)? })
@@ -96,30 +98,36 @@ impl Store {
         record: &Record,
     ) -> Result<Self> {
         let adopted = adopt && is_unborn(&*medium, path)?;
-        match medium.create_folder(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && adopted => {}
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken(path)),
-            made => made.map_err(|e| not_written(path, e))?,
-        }
-        let begun = || {
-            let lock = lock(&*medium, path)?;
+        let made = match medium.create_folder(path) {
+            Ok(()) => true,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && adopted => false,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(already_there(path)),
+            Err(e) => return Err(not_written(path, e)),
+        };
+        let lock = lock(&*medium, path)?;
+        let begin = || {
+            // Another process may have been quicker.
+            if !is_unborn(&*medium, path)? {
+                return Err(already_there(path));
+            }
             sweep_temporaries(&*medium, path)?;
             if let Some(parent) = path.parent() {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 medium.sync_folder(parent).map_err(|e| not_written(path, e))?;
             }
-            write(&*medium, path, Series::Generation, 1, adapter, record)?;
-            Ok(lock)
+            write(&*medium, path, Series::Generation, 1, adapter, record)
         };
-        match begun() {
-            Ok(lock) => {
+        match begin() {
+            Ok(_) => {
                 let (path, faults) = (path.to_path_buf(), Vec::new());
                 Ok(Store { medium, path, current: 1, container: None, faults, _lock: Some(lock) })
             }
             Err(error) => {
-                // Nothing is left of it, where the medium allows.
-                let _ = medium.remove(&path.join(medium::LOCK)).and(medium.remove_folder(path));
-                let _ = medium.remove_folder(path);
+                // What this has made, it takes away, while it holds the lock and where the medium allows.
+                if made && is_unborn(&*medium, path).unwrap_or(false) {
+                    let _ = medium.remove(&path.join(medium::LOCK));
+                    let _ = medium.remove_folder(path);
+                }
                 Err(error)
             }
         }
@@ -225,36 +233,37 @@ impl Store {
     /// becomes a new generation, so that this, too, can be undone. The number of the generation whose contents are now current.
     ///
     /// # Errors
-    /// `Usage` where there is no such generation or nothing to go back to; as [`Store::save`].
+    /// `Usage` where there is no such generation or nothing to go back to; `Diverged` where a value is not finite, `Io`.
     pub fn rollback(&mut self, to: Option<u64>) -> Result<u64> {
         let [generations, asides] = self.numbers()?;
-        let number = match to {
-            Some(to) => to,
-            None => Some(self.record()?.parent).filter(|parent| *parent > 0).ok_or_else(|| self.no_way_back())?,
-        };
+        let number = to.map_or_else(|| self.record().map(|record| record.parent), Ok)?;
         let series = match () {
             () if generations.contains(&number) => Series::Generation,
             () if asides.contains(&number) => Series::Aside,
-            () => {
-                let known = listed(generations.iter().chain(&asides));
-                let message = format!("there is no generation {number} in {}; there are {known}", self.path.display());
-                return Err(Error::new(ErrorKind::Usage, "--to", message));
-            }
+            () => return Err(self.no_way_back(to, generations.into_iter().chain(asides).collect())),
         };
         let container = series.read(&*self.medium, &self.path, number)?;
         self.replace(container)?;
         Ok(number)
     }
 
-    fn no_way_back(&self) -> Error {
-        let message = format!("generation {} is the store's first lesson; nothing is before it", self.current);
-        Error::new(ErrorKind::Usage, self.path.display(), message)
+    fn no_way_back(&self, to: Option<u64>, mut known: Vec<u64>) -> Error {
+        known.sort_unstable();
+        let known = known.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let (subject, what) = match to {
+            Some(to) => ("--to".to_owned(), format!("there is no generation {to} in {}", self.path.display())),
+            None => {
+                let what = "what the last lesson went out from is not kept, or it was the first one".to_owned();
+                (self.path.display().to_string(), what)
+            }
+        };
+        Error::new(ErrorKind::Usage, subject, format_args!("{what}; --to goes to any of {known}"))
     }
 
     /// Makes a generation without one class: its row leaves the head. Pairs and other rows stay as they are.
     ///
     /// # Errors
-    /// `Usage` where there is no such class, or no other; as [`Store::save`].
+    /// `Usage` where there is no such class, or no other; `Diverged` where a value is not finite, `Io`.
     pub fn forget(&mut self, class: &str) -> Result<()> {
         let mut record = self.record()?;
         let refuse = |message: String| Err(Error::new(ErrorKind::Usage, self.path.display(), message));
@@ -293,6 +302,13 @@ impl Store {
     }
 }
 
+/// A store must not be there yet; what to do with one that is.
+pub(super) fn already_there(path: &Path) -> Error {
+    let message = "is already there; a store learns on with --from, and a lesson that was cut off goes on with --resume. Or choose \
+                   another output";
+    Error::new(ErrorKind::Exists, path.display(), message)
+}
+
 fn lock(medium: &dyn Medium, path: &Path) -> Result<Lock> {
     medium.lock(path).map_err(|e| not_written(path, e))?.ok_or_else(|| {
         let message = "another process is changing it; wait until it has ended";
@@ -316,10 +332,6 @@ fn sweep_temporaries(medium: &dyn Medium, path: &Path) -> Result<()> {
         let _ = medium.remove(&path.join(name));
     }
     Ok(())
-}
-
-fn listed<'n>(numbers: impl Iterator<Item = &'n u64>) -> String {
-    numbers.map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn parse(container: &Container) -> Result<Record> {

@@ -9,7 +9,7 @@ use crate::session::dataset::Dataset;
 use crate::session::lesson::{Event, Length, Lesson};
 use crate::session::trial::Trial;
 
-/// Everything that decides what a lesson ends in. Threads, memory and cache do not, and are not here.
+/// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// What is trained.
@@ -34,6 +34,8 @@ pub struct Settings {
     pub interval: Option<u32>,
     /// Steps that a pair must have lived, where asked for.
     pub min_age: Option<u32>,
+    /// What the prefix makes of a photo is kept, and so rounded.
+    pub rounded: bool,
     /// Hash over the photos trained on, by class and name.
     pub data_sha256: String,
     /// Hash over the photos that accuracy is measured on.
@@ -68,6 +70,7 @@ impl Settings {
             augment: lesson.augment,
             interval: lesson.interval,
             min_age: lesson.min_age,
+            rounded: false,
             data_sha256: String::new(),
             val_sha256: None,
         }
@@ -93,6 +96,11 @@ impl Settings {
             "random" => Some(Start::Random { seed: self.start_seed }),
             _ => None,
         }
+    }
+
+    /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.
+    pub(in crate::session) fn is_asked_by(&self, other: &Settings) -> bool {
+        *self == Settings { rounded: self.rounded, ..other.clone() }
     }
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.

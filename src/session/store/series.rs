@@ -8,6 +8,8 @@ use crate::bundle::{Container, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, ErrorKind, Result};
 
 const SUFFIX: &str = ".safetensors";
+/// Numbers that files of a store can have: one a second for thirty years.
+const MOST_NUMBERS: u64 = 1_000_000_000;
 /// Bytes that go to the medium at a time.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -54,8 +56,9 @@ impl Series {
         let names = medium.list(store).map_err(|e| Error::io(store, e))?;
         let number = |name: &String| {
             let digits = name.strip_prefix(self.prefix())?.strip_suffix(SUFFIX)?;
-            // Only the name that this very number is given.
-            digits.parse().ok().filter(|number| self.file(store, *number) == store.join(name))
+            // Only the name that this very number is given, and none that counting could not have reached.
+            let own = |number: &u64| *number < MOST_NUMBERS && self.file(store, *number) == store.join(name);
+            digits.parse().ok().filter(own)
         };
         let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
