@@ -16,16 +16,6 @@ use srlora::session::store::{Medley, Simulated};
 use srlora::session::{CachePlace, Keep, Length, Lesson, Progress, Store, TrainReport, Validation, train_into};
 use tempfile::TempDir;
 
-const MEDLEYS: [Medley; 7] = [
-    Medley::Lost,
-    Medley::Kept,
-    Medley::Names,
-    Medley::Torn,
-    Medley::Shuffled(1),
-    Medley::Shuffled(2),
-    Medley::Shuffled(3),
-];
-
 /// A network of a few thousand weights, photos of noise in two classes, and a lesson of a few steps with recompositions.
 struct Place {
     _folder: TempDir,
@@ -137,7 +127,7 @@ fn every_cut(place: &Place, end_name: &str) {
         if let Err(error) = error {
             assert_eq!(error.kind(), ErrorKind::Io, "{error}");
         }
-        for medley in MEDLEYS {
+        for medley in Medley::ALL {
             let left = medium.after_cut(medley);
             // Every step is followed by a checkpoint, so no more than the step under way is lost.
             if let Ok(store) = Store::open_on(Arc::new(left.clone()), Path::new(STORE)) {

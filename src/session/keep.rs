@@ -113,9 +113,7 @@ impl Opening {
             warnings.extend(store.steps_under_way()?.map(let_go));
             Left::Nothing
         };
-        let absent =
-            if keep.further { data.without_photos().into_iter().map(str::to_owned).collect() } else { Vec::new() };
-        let opening = Opening {
+        let mut opening = Opening {
             known: record.classes.len(),
             store: Some(store),
             data,
@@ -127,9 +125,10 @@ impl Opening {
             record,
             resumes: true,
             over: false,
-            absent,
+            absent: Vec::new(),
             warnings,
         };
+        opening.find_absent(keep);
         match left {
             Left::UnderWay(left) => {
                 let UnderWay { record, standing, adapter, before_events } = *left;
@@ -144,6 +143,13 @@ impl Opening {
                 Ok(Opening { over: true, record: *record, accuracy_before, ..opening })
             }
             Left::Nothing => opening.further(bundle, lesson, settings),
+        }
+    }
+
+    /// Notes which classes a further lesson has no photos of.
+    pub(super) fn find_absent(&mut self, keep: &Keep) {
+        if keep.further {
+            self.absent = self.data.without_photos().into_iter().map(str::to_owned).collect();
         }
     }
 

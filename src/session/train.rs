@@ -72,7 +72,8 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
     runner.imprint(&mut opening.data, opening.known, observer)?;
     observer(Progress::End);
-    // Photos that cannot be read have left.
+    // Photos that cannot be read have left, and with them the last ones of a class perhaps.
+    opening.find_absent(keep);
     let plan = plan_now(&opening);
     let start = begin_steps(&mut runner, &mut opening, lesson, keep, &plan, observer)?;
     let Opening { data, validation, mut record, from, over, resumes, .. } = opening;

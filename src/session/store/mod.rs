@@ -79,7 +79,7 @@ impl Store {
     pub fn open_to_write(medium: Arc<dyn Medium>, path: &Path) -> Result<Self> {
         // In a folder that is no store nothing is touched.
         if Series::Generation.numbers(&*medium, path)?.is_empty() {
-            return Self::open_on(medium, path);
+            Self::open_on(medium.clone(), path)?;
         }
         let lock = lock(&*medium, path)?;
         sweep_temporaries(&*medium, path)?;
@@ -276,7 +276,8 @@ impl Store {
         let mut container = self.container()?.clone();
         let [classes, features] = head_shape(&container, record.classes.len())?;
         for name in ["head/values", "head/first", "head/second"] {
-            let mut values = container.f32(name, &[classes * (features + 1)])?;
+            // The sizes agree with what is there, so these products do not overflow.
+            let mut values = container.f32(name, &[classes * features + classes])?;
             values.remove(classes * features + row);
             values.drain(row * features..(row + 1) * features);
             container.forget(name);
@@ -346,11 +347,14 @@ fn put_record(container: &mut Container, record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// Rows and columns of the head, which has as many weights and biases as they say.
 fn head_shape(container: &Container, classes: usize) -> Result<[usize; 2]> {
     let shape = container.u64("head/shape", &[2])?;
-    let sizes = shape.iter().map(|n| usize::try_from(*n)).collect::<std::result::Result<Vec<_>, _>>();
-    match sizes.as_deref() {
-        Ok(&[rows, features]) if rows == classes => Ok([rows, features]),
+    let [values] = container.dims("head/values")?;
+    let features = usize::try_from(shape[1]).ok();
+    let agrees = |features: &usize| features.checked_add(1).and_then(|n| n.checked_mul(classes)) == Some(values);
+    match features.filter(agrees) {
+        Some(features) if shape[0] == classes as u64 => Ok([classes, features]),
         _ => Err(container.fault("its head has another size than its classes")),
     }
 }

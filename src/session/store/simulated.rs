@@ -26,6 +26,20 @@ pub enum Medley {
     Shuffled(u64),
 }
 
+impl Medley {
+    /// One of each kind, and shuffles enough to differ.
+    pub const ALL: [Medley; 8] = [
+        Medley::Lost,
+        Medley::Kept,
+        Medley::Names,
+        Medley::Torn,
+        Medley::Shuffled(1),
+        Medley::Shuffled(2),
+        Medley::Shuffled(3),
+        Medley::Shuffled(4),
+    ];
+}
+
 /// How a medium fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {

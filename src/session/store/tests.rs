@@ -7,17 +7,6 @@ use proptest::prelude::*;
 use super::model::{Change, STORE, adapter, change, medium, open, operations, record};
 use super::*;
 
-const MEDLEYS: [Medley; 8] = [
-    Medley::Lost,
-    Medley::Kept,
-    Medley::Names,
-    Medley::Torn,
-    Medley::Shuffled(1),
-    Medley::Shuffled(2),
-    Medley::Shuffled(3),
-    Medley::Shuffled(4),
-];
-
 /// What a store holds: classes, steps and head of what is current, and how far its lesson has come.
 type Contents = ((Vec<String>, u64, Vec<f32>), Option<u64>);
 
@@ -85,7 +74,7 @@ fn a_change_cut_short_and_the_next_one_too_leaves_what_was_before_or_after_it() 
             let medium = until(nth);
             medium.cut_before(cut);
             let _ = change(&medium, cut_short);
-            for medley in MEDLEYS {
+            for medley in Medley::ALL {
                 let left = medium.after_cut(medley);
                 let found = contents(&left);
                 assert!(allowed(&found), "{cut_short:?}, cut {cut}, {medley:?}: {found:?}");
@@ -155,6 +144,21 @@ fn a_class_that_is_forgotten_leaves_the_head_and_nothing_else_moves() {
             Ok(()) => assert!(words.is_empty()),
             Err(error) => assert!(!words.is_empty() && error.to_string().contains(words), "{error}"),
         }
+    }
+}
+
+#[test]
+fn a_class_of_a_head_that_lies_about_its_size_is_not_forgotten() {
+    for lie in [[3, u64::MAX], [3, u64::MAX / 3], [3, 5], [2, 6], [u64::MAX, 6]] {
+        let medium = medium();
+        change(&medium, Change::Create).unwrap();
+        let mut container = open(&medium).unwrap().container().unwrap().clone();
+        container.forget("head/shape");
+        container.insert_u64("head/shape", &[2], lie.to_vec()).unwrap();
+        container.metadata.remove("content_sha256");
+        Series::Generation.write(&medium, Path::new(STORE), 2, &container).unwrap();
+        let error = change(&medium, Change::Forget("b")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Store && error.to_string().contains("another size"), "{lie:?}: {error}");
     }
 }
 
