@@ -7,6 +7,7 @@ use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::scratch::Scratch;
+use super::small;
 
 /// Lets the products' library take its buffers for packing while the memory is fresh. On some processors it asks for as much as
 /// their cache holds and touches little of it: taken later, from memory that has been used, all of it would count.
@@ -17,7 +18,10 @@ pub(crate) fn reserve() {
 
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs; on the calling thread.
 pub(crate) fn product(dst: MatMut<'_, f32>, keep: Accum, factor: f32, lhs: MatRef<'_, f32>, rhs: MatRef<'_, f32>) {
-    matmul(dst, keep, lhs, rhs, factor, Par::Seq);
+    match small::is(dst.nrows(), dst.ncols(), lhs.ncols()) {
+        true => small::product(dst, keep, factor, lhs, rhs),
+        false => matmul(dst, keep, lhs, rhs, factor, Par::Seq),
+    }
 }
 
 /// The two factors of a low-rank term: `a` rank x in_dim, `b_t` rank x out_dim (B transposed).

@@ -6,6 +6,7 @@ mod head;
 pub(crate) mod kernel;
 pub(crate) mod scratch;
 mod site;
+mod small;
 
 pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 pub use directions::Directions;

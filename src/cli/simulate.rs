@@ -1,10 +1,11 @@
 //! `srlora simulate`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{CacheArg, MethodArg, parse_bytes};
+use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,9 @@ pub(super) struct SimulateArgs {
     /// As of `train`; on disk it is written to the device's flash.
     #[arg(long, value_enum, default_value_t = CacheArg::Disk)]
     pub(super) cache: CacheArg,
+    /// As of `train`, in seconds of the device's work.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
+    pub(super) checkpoint: Duration,
     /// Cut the power after these steps, or half-way through `imprint` or `save`; each strikes one attempt.
     #[arg(long, value_name = "STEP,...", value_delimiter = ',', value_parser = parse_cut)]
     pub(super) cut_at: Vec<CutAt>,
@@ -50,7 +54,8 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
     let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
     let mut meter = Meter::new();
     let mut show = |progress: crate::session::Progress| meter.show(progress);
-    let report = simulate(&bundle, &lesson(args), &device, &cuts, args.output.as_deref(), &mut show)?;
+    let report =
+        simulate(&bundle, &lesson(args), &device, (&cuts, args.checkpoint), args.output.as_deref(), &mut show)?;
     meter.end();
     output.result(&report, describe)?;
     match (report.ram.excess, report.finishes) {
@@ -63,8 +68,8 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
             Err(Error::new(ErrorKind::Memory, &report.device, message))
         }
         (None, false) => {
-            let message = "the lesson is longer than the device's time with power, and cannot be taken up where it stopped; take \
-                           fewer --steps, more --threads, or a smaller network";
+            let message = "the device's time with power ends each time before the lesson has kept anything more; take a shorter \
+                           --checkpoint, more --threads, fewer photos, or a smaller network";
             Err(Error::new(ErrorKind::Device, &report.device, message))
         }
         (None, true) => Ok(()),
@@ -161,6 +166,9 @@ fn flash(report: &Simulation) -> String {
     let written = &flash.lesson;
     let generations: u64 = written.generations.iter().sum();
     let mut parts = vec![format!("{} {}", count(written.generations.len(), "generation"), size(generations))];
+    if written.checkpoints > 0 {
+        parts.push(format!("checkpoints {}", size(written.checkpoints)));
+    }
     if written.cache > 0 {
         parts.push(format!("cache {}", size(written.cache)));
     }
@@ -223,7 +231,7 @@ fn cuts(report: &Simulation) -> String {
             span(*lost_s)
         );
     }
-    text += "A lesson that was cut cannot be taken up where it stopped: it starts afresh, with another store.\n";
+    text += "A lesson that was cut is taken up again with train --resume: it starts, reads its photos, and goes on.\n";
     text
 }
 

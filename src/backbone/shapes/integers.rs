@@ -2,7 +2,8 @@
 
 use tract_onnx::pb::TensorProto;
 
-use super::{Call, Fact, Kind, Outcome, axes_of, broadcast};
+use super::call::{Call, axes_of, broadcast};
+use super::{Fact, Kind, Outcome};
 use crate::limits;
 
 /// The integers or truths that a tensor holds.

@@ -5,20 +5,23 @@
 //! computes shapes in a file computes with integers that follow from them, all integers are known as well. They are put into
 //! the graph as constants, and their nodes taken out: tract sees floats alone.
 
+mod call;
+mod elementwise;
 mod integers;
 mod moves;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::maps::{MAP_OP, Map};
-use super::onnx::attribute;
 use crate::limits;
+use call::Call;
 
 type Outcome<T> = Result<T, String>;
 
@@ -91,14 +94,6 @@ impl Fact {
     }
 }
 
-/// A node with what is known of its operands.
-struct Call<'c> {
-    node: &'c NodeProto,
-    operands: Vec<Option<&'c Fact>>,
-    opset: i64,
-    map: Option<&'c Map>,
-}
-
 /// What a node makes.
 struct Made {
     outputs: Vec<Fact>,
@@ -141,6 +136,19 @@ pub(crate) fn settle<'m>(
     budget: Budget,
     map: impl Fn(&NodeProto) -> Option<&'m Map>,
 ) -> Outcome<()> {
+    let facts = facts(graph, opset, image, budget, map)?;
+    put_in(graph, &facts);
+    Ok(())
+}
+
+/// What is known of every tensor of `graph`.
+fn facts<'m>(
+    graph: &GraphProto,
+    opset: i64,
+    image: Option<(&str, [usize; 4])>,
+    budget: Budget,
+    map: impl Fn(&NodeProto) -> Option<&'m Map>,
+) -> Outcome<HashMap<String, Fact>> {
     let mut facts: HashMap<String, Fact> = HashMap::new();
     for tensor in &graph.initializer {
         facts.insert(tensor.name.clone(), held(tensor).map_err(|what| format!("tensor {} is {what}", tensor.name))?);
@@ -167,8 +175,7 @@ pub(crate) fn settle<'m>(
         walk.step(at, node, &made, &facts).map_err(fault)?;
         facts.extend(node.output.iter().cloned().zip(made.outputs).filter(|(name, _)| !name.is_empty()));
     }
-    put_in(graph, &facts);
-    Ok(())
+    Ok(facts)
 }
 
 /// Puts what is known into the graph, where its nodes stood.
@@ -272,47 +279,7 @@ impl Walk {
     }
 }
 
-/// Operators whose output is like their only input.
-const ALIKE: [&str; 36] = [
-    "Abs",
-    "Acos",
-    "Acosh",
-    "Asin",
-    "Asinh",
-    "Atan",
-    "Atanh",
-    "Ceil",
-    "Celu",
-    "Cos",
-    "Cosh",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Floor",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "LeakyRelu",
-    "Log",
-    "Mish",
-    "Neg",
-    "Reciprocal",
-    "Relu",
-    "Round",
-    "Selu",
-    "Sigmoid",
-    "Sin",
-    "Sinh",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Swish",
-    "Tan",
-    "Tanh",
-    "ThresholdedRelu",
-];
-
-impl<'c> Call<'c> {
+impl Call<'_> {
     fn make(&self) -> Outcome<Made> {
         let op = self.node.op_type.as_str();
         if let Some(made) = self.integers()? {
@@ -346,191 +313,4 @@ impl<'c> Call<'c> {
             _ => self.elementwise(op),
         }
     }
-
-    /// One output for each number.
-    fn elementwise(&self, op: &str) -> Outcome<Made> {
-        match op {
-            _ if ALIKE.contains(&op) => self.alike(1),
-            "Identity" => {
-                self.takes(1..=1)?;
-                Made::one(self.operand(0)?.clone())
-            }
-            "Dropout" => self.alike(3),
-            "Softmax" | "LogSoftmax" => {
-                self.axis(if self.opset < 13 { 1 } else { -1 }, self.operand(0)?.dims.len())?;
-                self.alike(1)
-            }
-            "Cast" => {
-                self.takes(1..=1)?;
-                let to = Kind::of(self.int("to")?.ok_or("its type is missing")? as i32)?;
-                if !to.is_float() && to != Kind::Truth {
-                    return Err("it makes integers of an activation, which is not taken".into());
-                }
-                Made::one(Fact { kind: to, ..self.operand(0)?.shaped(self.operand(0)?.dims.clone()) })
-            }
-            "CastLike" => {
-                self.takes(2..=2)?;
-                let kind = self.operand(1)?.kind;
-                Made::one(Fact { kind, ..self.float(0)?.shaped(self.operand(0)?.dims.clone()) })
-            }
-            "Clip" => {
-                for place in 1..3 {
-                    if self.optional(place).is_some_and(|end| end.elements() != 1 || end.dims.len() > 1) {
-                        return Err("its ends are not single numbers".into());
-                    }
-                }
-                self.alike(3)
-            }
-            "PRelu" => {
-                let (x, slope) = (self.float(0)?, self.float(1)?);
-                let dims = broadcast(&x.dims, &slope.dims)?;
-                if dims != x.dims || slope.elements() == 0 {
-                    return Err(format!("its slope has the shape {:?} for {:?}", slope.dims, x.dims));
-                }
-                self.takes(2..=2)?;
-                Made::one(x.shaped(dims))
-            }
-            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" => self.together(2..=2, None),
-            "Min" | "Max" | "Sum" | "Mean" => self.together(1..=64, None),
-            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => self.together(2..=2, Some(Kind::Truth)),
-            "Where" => self.choice(),
-            _ => Err("this operator is not one that is taken; export the model without it".into()),
-        }
-    }
-
-    /// The output is like the first of at most `most` inputs.
-    fn alike(&self, most: usize) -> Outcome<Made> {
-        self.takes(1..=most)?;
-        let x = self.float(0)?;
-        Made::one(x.shaped(x.dims.clone()))
-    }
-
-    /// Inputs of one kind, spread over each other.
-    fn together(&self, count: std::ops::RangeInclusive<usize>, kind: Option<Kind>) -> Outcome<Made> {
-        self.takes(count)?;
-        let first = self.float(0)?;
-        let mut dims = first.dims.clone();
-        for place in 1..self.operands.len() {
-            let other = self.float(place)?;
-            if other.kind != first.kind {
-                return Err("its inputs are of different types".into());
-            }
-            dims = broadcast(&dims, &other.dims)?;
-        }
-        Made::one(Fact { kind: kind.unwrap_or(first.kind), ..first.shaped(dims) })
-    }
-
-    fn choice(&self) -> Outcome<Made> {
-        self.takes(3..=3)?;
-        let (condition, a, b) = (self.operand(0)?, self.float(1)?, self.float(2)?);
-        if condition.kind != Kind::Truth || a.kind != b.kind {
-            return Err("its inputs are not truths and two tensors of one type".into());
-        }
-        Made::one(a.shaped(broadcast(&broadcast(&condition.dims, &a.dims)?, &b.dims)?))
-    }
-
-    /// Refuses a node with another number of inputs, or with several outputs.
-    fn takes(&self, inputs: std::ops::RangeInclusive<usize>) -> Outcome<()> {
-        if !inputs.contains(&self.operands.len()) {
-            return Err(format!("it has {} inputs", self.operands.len()));
-        }
-        if self.node.output.len() != 1 || self.node.output[0].is_empty() {
-            return Err("it has not one output; export the model for inference".into());
-        }
-        Ok(())
-    }
-
-    fn optional(&self, place: usize) -> Option<&'c Fact> {
-        self.operands.get(place).copied().flatten()
-    }
-
-    fn operand(&self, place: usize) -> Outcome<&'c Fact> {
-        self.optional(place).ok_or_else(|| format!("its input {place} is missing"))
-    }
-
-    /// An operand that is a float tensor with at least one value.
-    fn float(&self, place: usize) -> Outcome<&'c Fact> {
-        let fact = self.operand(place)?;
-        if !fact.kind.is_float() || fact.elements() == 0 {
-            return Err(format!("its input {place} is no float tensor"));
-        }
-        Ok(fact)
-    }
-
-    /// An operand of known integers along one axis, or a single one.
-    fn integers_of(&self, place: usize) -> Outcome<&'c [i64]> {
-        let fact = self.operand(place)?;
-        match &fact.known {
-            Some(values) if fact.dims.len() <= 1 && fact.kind != Kind::Truth => Ok(values),
-            _ => Err(format!("its input {place} is not a list of integers that follow from the file")),
-        }
-    }
-
-    fn typed(&self, name: &str, kind: AttributeType) -> Outcome<Option<&'c AttributeProto>> {
-        match attribute(self.node, name) {
-            None => Ok(None),
-            Some(found) if found.r#type == kind as i32 => Ok(Some(found)),
-            Some(_) => Err(format!("its attribute {name} is of another type")),
-        }
-    }
-
-    fn int(&self, name: &str) -> Outcome<Option<i64>> {
-        Ok(self.typed(name, AttributeType::Int)?.map(|a| a.i))
-    }
-
-    /// An attribute that is 0 or 1.
-    fn flag(&self, name: &str, default: bool) -> Outcome<bool> {
-        match self.int(name)? {
-            None => Ok(default),
-            Some(flag @ 0..=1) => Ok(flag == 1),
-            Some(other) => Err(format!("its {name} is {other}")),
-        }
-    }
-
-    fn ints(&self, name: &str) -> Outcome<Option<&'c [i64]>> {
-        Ok(self.typed(name, AttributeType::Ints)?.map(|a| &a.ints[..]))
-    }
-
-    fn text(&self, name: &str) -> Outcome<&'c str> {
-        let text = self.typed(name, AttributeType::String)?.map_or(Ok(""), |a| std::str::from_utf8(&a.s));
-        text.map_err(|_| format!("its attribute {name} is no text"))
-    }
-
-    /// The attribute `axis`, from the start.
-    fn axis(&self, default: i64, rank: usize) -> Outcome<usize> {
-        axis_of(self.int("axis")?.unwrap_or(default), rank)
-    }
-}
-
-/// An axis from the start, of a tensor of `rank` axes.
-fn axis_of(axis: i64, rank: usize) -> Outcome<usize> {
-    let from_start = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
-    let found = from_start.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
-    found.ok_or_else(|| format!("it has no axis {axis} of {rank}"))
-}
-
-/// Axes from the start, each at most once.
-fn axes_of(axes: &[i64], rank: usize) -> Outcome<Vec<usize>> {
-    let mut found = Vec::with_capacity(axes.len().min(rank));
-    for &axis in axes {
-        let axis = axis_of(axis, rank)?;
-        if found.contains(&axis) {
-            return Err(format!("it names the axis {axis} twice"));
-        }
-        found.push(axis);
-    }
-    Ok(found)
-}
-
-/// The shape of two tensors that are spread over each other.
-fn broadcast(a: &[usize], b: &[usize]) -> Outcome<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let dim = |dims: &[usize], at: usize| (at + dims.len()).checked_sub(rank).map_or(1, |at| dims[at]);
-    let spread = (0..rank).map(|at| match (dim(a, at), dim(b, at)) {
-        (x, y) if x == y => Some(x),
-        (1, y) => Some(y),
-        (x, 1) => Some(x),
-        _ => None,
-    });
-    spread.collect::<Option<Vec<usize>>>().ok_or_else(|| format!("the shapes {a:?} and {b:?} do not fit"))
 }

@@ -3,7 +3,8 @@
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::attribute_proto::AttributeType;
 
-use super::{Call, Fact, Kind, Made, Outcome, axes_of, axis_of, broadcast, held, integers};
+use super::call::{Call, axes_of, axis_of, broadcast};
+use super::{Fact, Kind, Made, Outcome, held, integers};
 use crate::limits;
 
 /// What a Slice takes along one axis: numbers `start`, `start + step` ..., `count` of them.

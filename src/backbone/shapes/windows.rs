@@ -1,6 +1,7 @@
 //! Products, windows, norms and sums.
 
-use super::{Call, Fact, Made, Outcome, broadcast};
+use super::call::{Call, broadcast};
+use super::{Fact, Made, Outcome};
 use crate::backbone::geometry::Geometry;
 use crate::backbone::maps::MapKind;
 use crate::limits;

@@ -9,6 +9,7 @@ mod survivor;
 mod trace;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rand::RngExt;
 use tempfile::TempDir;
@@ -30,7 +31,7 @@ pub use trace::{Excess, Phase, Written};
 
 use pace::{Cost, Host};
 use replay::{Conditions, Played, Timeline};
-use trace::{Batch, Recorder, Trace};
+use trace::{Batch, Piece, Recorder, Trace};
 
 /// Points of the accuracy over time between its ends.
 const POINTS: u64 = 5;
@@ -55,7 +56,8 @@ impl Cuts {
 }
 
 /// Runs `lesson` under the limits of `device` and tells what would happen there. Without a limit of its own, the lesson may take
-/// the device's free memory. The store is written to `output`, or to a place that is removed.
+/// the device's free memory. There it is kept after `checkpoint` of work, and after a cut it goes on from there. The store is
+/// written to `output`, or to a place that is removed.
 ///
 /// # Errors
 /// Those of [`train`]; `Memory` where no plan fits; `Device` where the device cannot run this program; `Usage` where more threads
@@ -64,7 +66,7 @@ pub fn simulate(
     bundle: &Bundle,
     lesson: &Lesson,
     device: &Device,
-    cuts: &Cuts,
+    (cuts, checkpoint): (&Cuts, Duration),
     output: Option<&Path>,
     observer: &mut Observer,
 ) -> Result<Simulation> {
@@ -82,9 +84,11 @@ pub fn simulate(
     };
     let train = train(bundle, &limited, store, &mut watch).map_err(|e| too_little(e, lesson, device))?;
     let decoded = if train.planned.cache == CachePlace::Off { 1.0 } else { 0.0 };
-    let trace = recorder.finish(&train, lesson.batch, decoded);
+    let mut trace = recorder.finish(&train, lesson.batch, decoded);
     let host = host(bundle, lesson)?;
-    let costs: Vec<Cost> = trace.pieces.iter().map(|piece| Cost::of(piece, &host, device, train.threads)).collect();
+    let cost = |piece: &Piece| Cost::of(piece, &host, device, train.threads);
+    trace.add_checkpoints(checkpoint.as_secs_f64(), |piece| cost(piece).total());
+    let costs: Vec<Cost> = trace.pieces.iter().map(cost).collect();
     let timeline = Timeline::new(&trace.pieces, &costs);
     let cuts = cuts.list(lesson.seed);
     if let Some(CutAt::Step(step)) = cuts.iter().find(|cut| !timeline.has(**cut)) {
@@ -223,14 +227,14 @@ fn curve(trace: &Trace, played: &Played, train: &TrainReport) -> Vec<Point> {
         let piece = &trace.pieces[mark.piece];
         seen += usize::from(piece.phase == Phase::Train);
         let due = piece.phase == Phase::Train && (piece.step.is_multiple_of(every) || seen == trace.batches.len());
-        if !due && piece.generation.is_none() {
+        if !due && piece.generation().is_none() {
             continue;
         }
         let batches = &trace.batches[since..seen];
         let mean = |of: fn(&Batch) -> f64| {
             (!batches.is_empty()).then(|| batches.iter().map(of).sum::<f64>() / batches.len() as f64)
         };
-        let val_accuracy = match piece.generation {
+        let val_accuracy = match piece.generation() {
             Some(1) => train.val_accuracy_before,
             Some(generation) if generation == last => train.val_accuracy,
             _ => None,
@@ -241,7 +245,7 @@ fn curve(trace: &Trace, played: &Played, train: &TrainReport) -> Vec<Point> {
             val_accuracy,
             batch_accuracy: mean(|batch| batch.accuracy),
             loss: mean(|batch| f64::from(batch.loss)),
-            generation: piece.generation,
+            generation: piece.generation(),
         });
         since = seen;
     }

@@ -65,7 +65,7 @@ mod tests {
     fn every_kind_of_work_goes_at_its_own_speed() {
         let device = Device::find("pi-4").unwrap();
         let host = Host { gflops: 57.0, decode_ms: 4.0, mpixels: 0.4 };
-        let piece = Piece { phase: Phase::Train, step: 1, host_ms: 100.0, photos: 5.0, bytes: 1e6, generation: None };
+        let piece = Piece { phase: Phase::Train, step: 1, host_ms: 100.0, photos: 5.0, bytes: 1e6, kept: None };
         let cost = Cost::of(&piece, &host, &device, 2);
         // 100 ms less 5 x 4, ten times slower, on two cores; 5 x 0.4 at 20 a second on two; 1 MB at 10 a second.
         let near = |a: f64, b: f64| (a - b).abs() < 1e-12;

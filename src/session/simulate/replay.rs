@@ -1,6 +1,7 @@
 //! A traced lesson on a device's clock: heat, the hours with power, and power cuts.
 //!
-//! The lesson's work is what it was; only when it happens, and how often it has to begin again, is played here.
+//! The lesson's work is what it was; only when it happens, and what has to be done again, is played here. After a cut the lesson is
+//! taken up as `train --resume` does.
 
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ pub struct Cut {
     pub generation: Option<u64>,
     /// Steps that have to be done again.
     pub lost_steps: u64,
-    /// Seconds of work that have to be done again.
+    /// Seconds of work at full speed that have to be done again, starting and reading the photos included.
     pub lost_s: f64,
 }
 
@@ -86,107 +87,82 @@ pub(super) struct Conditions {
     pub(super) schedule: Option<Schedule>,
 }
 
-/// A lesson's pieces with the work that is done at the end of each, in seconds at full speed.
+/// A lesson's pieces, and what each costs, in seconds at full speed.
 pub(super) struct Timeline<'t> {
     pieces: &'t [Piece],
-    ends: Vec<f64>,
+    costs: Vec<f64>,
 }
 
 impl<'t> Timeline<'t> {
     pub(super) fn new(pieces: &'t [Piece], costs: &[Cost]) -> Self {
-        let mut sum = 0.0;
-        let ends = costs.iter().map(|cost| {
-            sum += cost.total();
-            sum
+        Timeline { pieces, costs: costs.iter().map(Cost::total).collect() }
+    }
+
+    /// The work of an attempt, after one that left what the piece `survivor` has written: the lesson starts and reads its photos
+    /// again, measures accuracy again where no checkpoint remembers it, and goes on after that piece.
+    fn attempt(&self, survivor: Option<usize>) -> Attempt<'_> {
+        let again = |at: &usize| {
+            let Some(survivor) = survivor else { return true };
+            match self.pieces[*at].phase {
+                Phase::Start | Phase::Imprint => true,
+                Phase::Accuracy => self.pieces[survivor].generation().is_some(),
+                Phase::Train | Phase::Save => false,
+            }
+        };
+        let resumes_at = survivor.map_or(0, |piece| piece + 1);
+        let order: Vec<usize> = (0..resumes_at).filter(again).chain(resumes_at..self.pieces.len()).collect();
+        let ends = order.iter().scan(0.0, |sum, piece| {
+            *sum += self.costs[*piece];
+            Some(*sum)
         });
-        Timeline { pieces, ends: ends.collect() }
-    }
-
-    /// The work that is done when a piece begins.
-    fn start(&self, piece: usize) -> f64 {
-        piece.checked_sub(1).map_or(0.0, |before| self.ends[before])
-    }
-
-    fn total(&self) -> f64 {
-        self.start(self.ends.len())
-    }
-
-    /// Steps done when a piece begins.
-    fn steps(&self, piece: usize) -> u64 {
-        piece.checked_sub(1).map_or(0, |before| self.pieces[before].step)
-    }
-
-    /// The work that is done when a cut comes; `None` where the lesson has no such place.
-    fn place(&self, cut: CutAt) -> Option<f64> {
-        let middle = |piece: usize| (self.start(piece) + self.ends[piece]) / 2.0;
-        let photos = self.pieces.iter().filter(|piece| piece.phase == Phase::Imprint).count();
-        match cut {
-            CutAt::Imprint => {
-                let first = self.pieces.iter().position(|piece| piece.phase == Phase::Imprint)?;
-                Some(middle(first + photos / 2))
-            }
-            CutAt::Step(0) => self.pieces.iter().position(|piece| piece.generation.is_some()).map(|at| self.ends[at]),
-            CutAt::Step(step) => {
-                let done = |piece: &Piece| piece.phase == Phase::Train && piece.step == step;
-                self.pieces.iter().position(done).map(|at| self.ends[at])
-            }
-            CutAt::Save => self.pieces.iter().rposition(|piece| piece.generation.is_some()).map(middle),
-            CutAt::Share(share) => Some(share.clamp(0.0, 1.0) * self.total()),
-        }
+        Attempt { pieces: self.pieces, survivor, ends: ends.collect(), order }
     }
 
     /// Whether the lesson has such a place.
     pub(super) fn has(&self, cut: CutAt) -> bool {
-        self.place(cut).is_some()
+        self.attempt(None).place(cut).is_some()
     }
 
-    /// The piece that the next attempt begins with when a generation has survived: always the first. A lesson taken up with
-    /// `--resume` would lose a minute at most; this plays one that is not.
-    fn begins_with(_survivor: Option<u64>) -> usize {
-        0
-    }
-
-    /// Plays the lesson: each of `cuts` strikes one attempt, in order; then the device's own hours.
+    /// Plays the lesson: each of `cuts` strikes one attempt, in order, and none where the attempt has no such place any more; then
+    /// the device's own hours.
     pub(super) fn play(&self, conditions: &Conditions, cuts: &[CutAt]) -> Played {
         let mut played = Played::default();
-        let mut cuts = cuts.iter().filter_map(|cut| self.place(*cut));
+        let mut cuts = cuts.iter();
         let on_s = conditions.schedule.map_or(f64::INFINITY, |schedule| schedule.on_minutes * 60.0);
         let mut left_s = on_s;
-        let mut first = 0;
+        let mut attempt = self.attempt(None);
+        let wall = |work: f64| conditions.thermal.map_or(work, |thermal| thermal.stretched(work));
         loop {
-            let before = self.start(first);
-            let wall = |work: f64| conditions.thermal.map_or(work - before, |thermal| thermal.stretched(work - before));
-            let asked = cuts.next().filter(|work| *work >= before);
+            let asked = cuts.find_map(|cut| attempt.place(*cut));
             let ours = asked.filter(|work| wall(*work) <= left_s);
-            let end = ours.unwrap_or(self.total());
+            let end = ours.unwrap_or(attempt.total());
             let (work, cause) = match (ours, wall(end) > left_s) {
                 (Some(work), _) => (work, Some(Cause::Cut)),
-                (None, true) => (self.work_in(wall, before, left_s), Some(Cause::Schedule)),
+                (None, true) => (attempt.work_in(wall, left_s), Some(Cause::Schedule)),
                 (None, false) => (end, None),
             };
             let fresh = left_s == on_s;
             let spent = wall(work);
             let begin = played.clock_s;
             played.busy_s += spent;
-            played.throttled_s += spent - (work - before);
+            played.throttled_s += spent - work;
             played.clock_s += spent;
             left_s -= spent;
-            played.bytes += self.bytes(first, work);
+            played.bytes += attempt.bytes(work);
             let Some(cause) = cause else {
-                let marks =
-                    (first..self.pieces.len()).map(|piece| Mark { at_s: begin + wall(self.ends[piece]), piece });
-                played.marks = marks.collect();
+                let ends = attempt.order.iter().zip(&attempt.ends);
+                played.marks = ends.map(|(&piece, &end)| Mark { at_s: begin + wall(end), piece }).collect();
                 played.finishes = true;
                 return played;
             };
-            let cut = self.cut(cause, played.clock_s, work);
-            let again = Self::begins_with(cut.generation);
-            played.cuts.push(cut);
+            let survivor = attempt.durable(work);
+            let next = self.attempt(survivor);
+            played.cuts.push(attempt.cut(cause, played.clock_s, work, &next));
             // A whole window has brought the lesson nowhere, and none of the next will.
-            if cause == Cause::Schedule && fresh && asked.is_none() && again == first {
+            if cause == Cause::Schedule && fresh && asked.is_none() && survivor == attempt.survivor {
                 return played;
             }
-            first = again;
+            attempt = next;
             if cause == Cause::Schedule {
                 let off_s = conditions.schedule.map_or(0.0, |schedule| schedule.off_minutes * 60.0);
                 played.clock_s += off_s;
@@ -195,10 +171,57 @@ impl<'t> Timeline<'t> {
             }
         }
     }
+}
 
-    /// The work that is done `left_s` after an attempt began.
-    fn work_in(&self, wall: impl Fn(f64) -> f64, before: f64, left_s: f64) -> f64 {
-        let (mut low, mut high) = (before, self.total());
+/// A lesson from where it was left to its end.
+struct Attempt<'t> {
+    pieces: &'t [Piece],
+    /// The piece that has written what this goes on from.
+    survivor: Option<usize>,
+    /// What is done, in order.
+    order: Vec<usize>,
+    /// The work that is done at the end of each, in seconds at full speed.
+    ends: Vec<f64>,
+}
+
+impl Attempt<'_> {
+    fn total(&self) -> f64 {
+        self.ends.last().copied().unwrap_or(0.0)
+    }
+
+    /// The work that is done when the piece in this place of the order begins.
+    fn start(&self, place: usize) -> f64 {
+        place.checked_sub(1).map_or(0.0, |before| self.ends[before])
+    }
+
+    /// The pieces in their order.
+    fn in_order(&self) -> impl DoubleEndedIterator<Item = &Piece> + ExactSizeIterator {
+        self.order.iter().map(|piece| &self.pieces[*piece])
+    }
+
+    /// The work that is done when a cut comes; `None` where the attempt has no such place.
+    fn place(&self, cut: CutAt) -> Option<f64> {
+        let middle = |place: usize| (self.start(place) + self.ends[place]) / 2.0;
+        let photos = self.in_order().filter(|piece| piece.phase == Phase::Imprint).count();
+        let mut pieces = self.in_order();
+        match cut {
+            CutAt::Imprint => {
+                let first = pieces.position(|piece| piece.phase == Phase::Imprint)?;
+                Some(middle(first + photos / 2))
+            }
+            CutAt::Step(0) => pieces.position(|piece| piece.generation() == Some(1)).map(|at| self.ends[at]),
+            CutAt::Step(step) => {
+                let done = |piece: &Piece| piece.phase == Phase::Train && piece.step == step;
+                pieces.position(done).map(|at| self.ends[at])
+            }
+            CutAt::Save => pieces.rposition(|piece| piece.generation().is_some()).map(middle),
+            CutAt::Share(share) => Some(share.clamp(0.0, 1.0) * self.total()),
+        }
+    }
+
+    /// The work that is done `left_s` after the attempt began.
+    fn work_in(&self, wall: impl Fn(f64) -> f64, left_s: f64) -> f64 {
+        let (mut low, mut high) = (0.0, self.total());
         for _ in 0..64 {
             let middle = (low + high) / 2.0;
             *(if wall(middle) > left_s { &mut high } else { &mut low }) = middle;
@@ -206,53 +229,75 @@ impl<'t> Timeline<'t> {
         low
     }
 
-    /// What an attempt leaves when it is cut.
-    fn cut(&self, cause: Cause, at_s: f64, work: f64) -> Cut {
-        let done = self.ends.iter().take_while(|end| **end <= work).count();
-        let at = &self.pieces[done.min(self.pieces.len() - 1)];
-        let durable = self.pieces[..done].iter().rev().find_map(|piece| piece.generation);
-        let kept = Self::begins_with(durable);
+    /// Pieces that are whole when so much work is done.
+    fn done(&self, work: f64) -> usize {
+        self.ends.iter().take_while(|end| **end <= work).count()
+    }
+
+    /// The piece whose writing the next attempt goes on from.
+    fn durable(&self, work: f64) -> Option<usize> {
+        let done = self.order[..self.done(work)].iter().rev();
+        done.copied().find(|piece| self.pieces[*piece].kept.is_some()).or(self.survivor)
+    }
+
+    /// What it leaves when it is cut, and `next` follows.
+    fn cut(&self, cause: Cause, at_s: f64, work: f64, next: &Attempt) -> Cut {
+        let done = self.done(work);
+        let at = &self.pieces[self.order[done.min(self.order.len() - 1)]];
+        let steps = |attempt: &Attempt| attempt.survivor.map_or(0, |piece| self.pieces[piece].step);
+        let step = done.checked_sub(1).map_or(0, |last| self.pieces[self.order[last]].step).max(steps(self));
+        let written = self.pieces[..next.survivor.map_or(0, |piece| piece + 1)].iter().rev();
         Cut {
             cause,
             at_s,
             phase: at.phase,
-            step: self.steps(done),
-            saving: at.generation.is_some() && work > self.start(done),
-            generation: durable,
-            lost_steps: self.steps(done) - self.steps(kept),
-            lost_s: work - self.start(kept),
+            step,
+            saving: at.generation().is_some() && work > self.start(done),
+            generation: written.filter_map(Piece::generation).next(),
+            lost_steps: step - steps(next),
+            lost_s: work + next.total() - self.total(),
         }
     }
 
-    /// Bytes written from the piece `first` on until `work` is done.
-    fn bytes(&self, first: usize, work: f64) -> f64 {
-        let share = |piece: usize| {
-            let (from, to) = (self.start(piece), self.ends[piece]);
+    /// Bytes written until so much work is done.
+    fn bytes(&self, work: f64) -> f64 {
+        let share = |place: usize| {
+            let (from, to) = (self.start(place), self.ends[place]);
             if to <= work { 1.0 } else { ((work - from) / (to - from)).clamp(0.0, 1.0) }
         };
-        (first..self.pieces.len()).map(|piece| self.pieces[piece].bytes * share(piece)).sum()
+        self.in_order().enumerate().map(|(place, piece)| piece.bytes * share(place)).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::trace::Kept;
     use super::*;
 
-    /// A lesson of 2 s to start, 4 photos of 1 s, 1 s for the first generation, 10 steps of 3 s, 2 s for the last generation.
-    fn lesson() -> (Vec<Piece>, Vec<Cost>) {
-        let piece =
-            |phase, step, bytes, generation| Piece { phase, step, host_ms: 0.0, photos: 0.0, bytes, generation };
+    /// A lesson of 2 s to start, 4 photos of 1 s, 1 s for the first generation, 10 steps of 3 s, 2 s for the last generation; and 1 s
+    /// for a checkpoint after each of these steps.
+    fn lesson(checkpoints: &[u64]) -> (Vec<Piece>, Vec<Cost>) {
+        let piece = |phase, step, bytes, kept| Piece { phase, step, host_ms: 0.0, photos: 0.0, bytes, kept };
         let mut pieces = vec![(piece(Phase::Start, 0, 0.0, None), 2.0)];
         pieces.extend((0..4).map(|_| (piece(Phase::Imprint, 0, 10.0, None), 1.0)));
-        pieces.push((piece(Phase::Save, 0, 100.0, Some(1)), 1.0));
-        pieces.extend((1..=10).map(|step| (piece(Phase::Train, step, 1.0, None), 3.0)));
-        pieces.push((piece(Phase::Save, 10, 200.0, Some(2)), 2.0));
+        pieces.push((piece(Phase::Save, 0, 100.0, Some(Kept::Generation(1))), 1.0));
+        for step in 1..=10 {
+            pieces.push((piece(Phase::Train, step, 1.0, None), 3.0));
+            if checkpoints.contains(&step) {
+                pieces.push((piece(Phase::Save, step, 50.0, Some(Kept::Checkpoint)), 1.0));
+            }
+        }
+        pieces.push((piece(Phase::Save, 10, 200.0, Some(Kept::Generation(2))), 2.0));
         pieces.into_iter().map(|(piece, s)| (piece, Cost { compute_s: s, ..Cost::default() })).unzip()
     }
 
+    fn play_kept(conditions: Conditions, cuts: &[CutAt], checkpoints: &[u64]) -> Played {
+        let (pieces, costs) = lesson(checkpoints);
+        Timeline::new(&pieces, &costs).play(&conditions, cuts)
+    }
+
     fn play(thermal: Option<Thermal>, schedule: Option<Schedule>, cuts: &[CutAt]) -> Played {
-        let (pieces, costs) = lesson();
-        Timeline::new(&pieces, &costs).play(&Conditions { thermal, schedule }, cuts)
+        play_kept(Conditions { thermal, schedule }, cuts, &[])
     }
 
     #[test]
@@ -269,43 +314,69 @@ mod tests {
         let at = |cut| {
             let played = play(None, None, &[cut]);
             assert!(played.finishes);
-            assert_eq!(played.clock_s, played.cuts[0].at_s + 39.0, "afresh");
+            assert_eq!(played.clock_s, 39.0 + played.cuts[0].lost_s, "only what was lost is done again");
             (played.cuts[0], played.bytes - 350.0)
         };
         let told = |(cut, bytes): (Cut, f64)| {
-            (cut.at_s, cut.phase, cut.step, cut.generation, cut.saving, cut.lost_steps, bytes)
+            (cut.at_s, cut.phase, cut.generation, cut.saving, cut.lost_steps, cut.lost_s, bytes)
         };
-        assert_eq!(told(at(CutAt::Imprint)), (4.5, Phase::Imprint, 0, None, false, 0, 25.0));
-        assert_eq!(told(at(CutAt::Step(0))), (7.0, Phase::Train, 0, Some(1), false, 0, 140.0));
-        assert_eq!(told(at(CutAt::Step(4))), (19.0, Phase::Train, 4, Some(1), false, 4, 144.0));
-        assert_eq!(told(at(CutAt::Step(10))), (37.0, Phase::Save, 10, Some(1), false, 10, 150.0));
-        assert_eq!(told(at(CutAt::Save)), (38.0, Phase::Save, 10, Some(1), true, 10, 250.0));
-        assert_eq!(told(at(CutAt::Share(0.0))).3, None);
-        let (pieces, costs) = lesson();
+        assert_eq!(told(at(CutAt::Imprint)), (4.5, Phase::Imprint, None, false, 0, 4.5, 25.0));
+        // What is done again: 2 s to start and 4 of photos with their 40 bytes, and the steps; not the first generation.
+        assert_eq!(told(at(CutAt::Step(0))), (7.0, Phase::Train, Some(1), false, 0, 6.0, 40.0));
+        assert_eq!(told(at(CutAt::Step(4))), (19.0, Phase::Train, Some(1), false, 4, 18.0, 44.0));
+        assert_eq!(told(at(CutAt::Step(10))), (37.0, Phase::Save, Some(1), false, 10, 36.0, 50.0));
+        assert_eq!(told(at(CutAt::Save)), (38.0, Phase::Save, Some(1), true, 10, 37.0, 150.0));
+        assert_eq!(told(at(CutAt::Share(0.0))).2, None);
+        let (pieces, costs) = lesson(&[]);
         let timeline = Timeline::new(&pieces, &costs);
         assert!(timeline.has(CutAt::Step(10)) && !timeline.has(CutAt::Step(11)));
+    }
+
+    #[test]
+    fn a_lesson_goes_on_from_its_last_checkpoint() {
+        let played = play_kept(Conditions::default(), &[CutAt::Step(6), CutAt::Step(6), CutAt::Step(2)], &[4, 8]);
+        let told: Vec<_> = played.cuts.iter().map(|cut| (cut.at_s, cut.step, cut.lost_steps, cut.lost_s)).collect();
+        // 7 s, 6 steps, a checkpoint: 2 steps are lost, and the 6 s of starting; then 6 s and 2 steps, for nothing. Step 2 is past.
+        assert_eq!(told, [(26.0, 6, 2, 12.0), (38.0, 6, 2, 12.0)]);
+        assert_eq!(played.cuts[1].generation, Some(1), "a checkpoint is no generation");
+        assert_eq!((played.finishes, played.clock_s, played.bytes), (true, 41.0 + 24.0, 450.0 + 84.0));
+        let marks: Vec<_> = played.marks.iter().map(|mark| mark.at_s).collect();
+        assert_eq!((marks[0], marks[5], marks.len()), (40.0, 47.0, 5 + 6 + 2));
     }
 
     #[test]
     fn each_cut_strikes_one_attempt() {
         let played = play(None, None, &[CutAt::Step(2), CutAt::Step(1), CutAt::Save]);
         let at: Vec<f64> = played.cuts.iter().map(|cut| cut.at_s).collect();
-        assert_eq!(at, [13.0, 23.0, 61.0]);
-        assert_eq!((played.finishes, played.clock_s), (true, 100.0));
+        assert_eq!(at, [13.0, 22.0, 59.0]);
+        assert_eq!((played.finishes, played.clock_s), (true, 97.0));
+    }
+
+    #[test]
+    fn hours_with_power_suffice_for_any_lesson_that_keeps_a_step_in_each() {
+        let schedule = Some(Schedule { on_minutes: 13.0 / 60.0, off_minutes: 1.0 });
+        let hours = |checkpoints: &[u64]| play_kept(Conditions { thermal: None, schedule }, &[], checkpoints);
+        assert!(!hours(&[]).finishes);
+        let played = hours(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        // A step with its checkpoint is done after 11 s; later, 6 s of each 13 go into starting, and the next step is kept after 10;
+        // the tenth time the last generation is, after 12.
+        assert_eq!((played.finishes, played.cuts.len()), (true, 9));
+        assert!(played.cuts[1..].iter().all(|cut| cut.lost_steps <= 1));
     }
 
     #[test]
     fn a_lesson_longer_than_the_hours_with_power_never_ends_and_a_shorter_one_waits_for_them() {
         let minutes = |on_s: f64, off_s: f64| Some(Schedule { on_minutes: on_s / 60.0, off_minutes: off_s / 60.0 });
-        let never = play(None, minutes(38.0, 100.0), &[]);
+        // The first window ends with the first generation; from there it takes 38 s.
+        let never = play(None, minutes(37.0, 100.0), &[]);
         assert!(!never.finishes);
-        assert_eq!((never.cuts.len(), never.cuts[0].cause, never.cuts[0].saving), (1, Cause::Schedule, true));
-        // Cut after 13 s; 27 s of the window are left, which do not suffice; then a whole window does.
+        assert_eq!((never.cuts.len(), never.cuts[1].cause, never.cuts[1].saving), (2, Cause::Schedule, true));
+        // Cut after 13 s; 27 s of the window are left, which do not suffice; then a whole window does, for 38 s.
         let waits = play(None, minutes(40.0, 100.0), &[CutAt::Step(2)]);
         assert!(waits.finishes);
         let causes: Vec<Cause> = waits.cuts.iter().map(|cut| cut.cause).collect();
         assert_eq!(causes, [Cause::Cut, Cause::Schedule]);
-        assert_eq!((waits.clock_s.round(), waits.off_s, waits.busy_s.round()), (179.0, 100.0, 79.0));
+        assert_eq!((waits.clock_s.round(), waits.off_s, waits.busy_s.round()), (178.0, 100.0, 78.0));
     }
 
     #[test]
@@ -314,7 +385,7 @@ mod tests {
         // 39 s of work: 10 + 10 s do 15, twice; 9 s more.
         assert_eq!(play(thermal, None, &[]).clock_s, 49.0);
         let cut = play(thermal, None, &[CutAt::Step(2)]);
-        // 13 s of work take 16 s.
-        assert_eq!((cut.cuts[0].at_s, cut.clock_s, cut.throttled_s), (16.0, 65.0, 13.0));
+        // 13 s of work take 16 s, and 38 s 48.
+        assert_eq!((cut.cuts[0].at_s, cut.clock_s, cut.throttled_s), (16.0, 64.0, 13.0));
     }
 }

@@ -43,8 +43,27 @@ pub(super) struct Piece {
     pub(super) photos: f64,
     /// Bytes written to the medium in it.
     pub(super) bytes: f64,
+    /// What is durable at its end, where something was written.
+    pub(super) kept: Option<Kept>,
+}
+
+/// What a lesson can go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// A generation, by its number.
+    Generation(u64),
+    /// The steps so far.
+    Checkpoint,
+}
+
+impl Piece {
     /// The generation that is durable at its end, where one was written.
-    pub(super) generation: Option<u64>,
+    pub(super) fn generation(&self) -> Option<u64> {
+        match self.kept? {
+            Kept::Generation(number) => Some(number),
+            Kept::Checkpoint => None,
+        }
+    }
 }
 
 /// Loss and accuracy of a step's batch.
@@ -68,6 +87,8 @@ pub struct Excess {
 pub struct Written {
     /// Of every generation, in order.
     pub generations: Vec<u64>,
+    /// Of all checkpoints.
+    pub checkpoints: u64,
     /// Of the journal.
     pub journal: u64,
     /// Of the cache on disk; 0 where it is elsewhere.
@@ -78,7 +99,7 @@ impl Written {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.generations.iter().sum::<u64>() + self.journal + self.cache
+        self.generations.iter().sum::<u64>() + self.checkpoints + self.journal + self.cache
     }
 }
 
@@ -90,6 +111,25 @@ pub(super) struct Trace {
     pub(super) batches: Vec<Batch>,
     pub(super) written: Written,
     pub(super) excess: Option<Excess>,
+}
+
+impl Trace {
+    /// The checkpoints that a device writes: after a step, once `every_s` seconds of work, by `cost`, lie behind the one before. Each
+    /// is as large as the lesson's last generation: it holds the same, and where the lesson stands.
+    pub(super) fn add_checkpoints(&mut self, every_s: f64, cost: impl Fn(&Piece) -> f64) {
+        let bytes = self.written.generations.last().copied().unwrap_or(0);
+        let mut since = 0.0;
+        for piece in std::mem::take(&mut self.pieces) {
+            since = if piece.phase == Phase::Train { since + cost(&piece) } else { 0.0 };
+            self.pieces.push(piece);
+            if piece.phase == Phase::Train && piece.kept.is_none() && since >= every_s {
+                let (phase, kept) = (Phase::Save, Some(Kept::Checkpoint));
+                self.pieces.push(Piece { phase, host_ms: 0.0, photos: 0.0, bytes: bytes as f64, kept, ..piece });
+                self.written.checkpoints += bytes;
+                since = 0.0;
+            }
+        }
+    }
 }
 
 /// Watches a lesson.
@@ -138,8 +178,8 @@ impl<'r> Recorder<'r> {
         let bytes = written(Series::Generation).or_else(|| written(Series::Aside));
         self.trace.written.generations.extend(bytes);
         let bytes_written = bytes.unwrap_or(0) as f64;
-        let generation = bytes.map(|_| next);
-        self.trace.pieces.push(Piece { phase, step: self.step, host_ms, photos, bytes: bytes_written, generation });
+        let kept = bytes.map(|_| Kept::Generation(next));
+        self.trace.pieces.push(Piece { phase, step: self.step, host_ms, photos, bytes: bytes_written, kept });
         if self.trace.excess.is_none() && peak_rss_bytes().is_some_and(|peak| peak > self.cap) {
             self.trace.excess = Some(Excess { phase, step: self.step });
         }
@@ -189,7 +229,7 @@ mod tests {
         recorder.see(&step(1));
         fs::write(Series::Generation.file(folder.path(), 2), [0; 9]).unwrap();
         recorder.see(&step(2));
-        let seen = recorder.trace.pieces.iter().map(|piece| (piece.phase, piece.step, piece.bytes, piece.generation));
+        let seen = recorder.trace.pieces.iter().map(|piece| (piece.phase, piece.step, piece.bytes, piece.generation()));
         let expected = [
             (Phase::Start, 0, 0.0, None),
             (Phase::Imprint, 0, 0.0, None),
@@ -201,6 +241,27 @@ mod tests {
         ];
         assert_eq!(seen.collect::<Vec<_>>(), expected);
         assert_eq!((recorder.trace.written.generations, recorder.trace.excess), (vec![7, 9], None));
+    }
+
+    #[test]
+    fn a_checkpoint_follows_the_step_at_which_it_is_due() {
+        let piece = |phase, step, kept| Piece { phase, step, host_ms: 0.0, photos: 0.0, bytes: 1.0, kept };
+        let mut pieces = vec![piece(Phase::Start, 0, None), piece(Phase::Save, 0, Some(Kept::Generation(1)))];
+        pieces.extend((1..=5).map(|step| piece(Phase::Train, step, None)));
+        pieces.push(piece(Phase::Save, 5, Some(Kept::Generation(2))));
+        let written = Written { generations: vec![7, 9], ..Written::default() };
+        let trace = Trace { pieces, batches: Vec::new(), written, excess: None };
+        let after = |every_s: f64| {
+            let mut trace = trace.clone();
+            trace.add_checkpoints(every_s, |_| 10.0);
+            let checkpoints = trace.pieces.iter().filter(|piece| piece.kept == Some(Kept::Checkpoint));
+            let found: Vec<_> = checkpoints.map(|piece| (piece.step, piece.bytes)).collect();
+            assert_eq!((trace.written.checkpoints, trace.pieces.len()), (9 * found.len() as u64, 8 + found.len()));
+            found
+        };
+        assert_eq!(after(0.0).len(), 5);
+        assert_eq!(after(15.0), [(2, 9.0), (4, 9.0)]);
+        assert_eq!(after(51.0), []);
     }
 
     #[test]
