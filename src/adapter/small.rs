@@ -1,5 +1,5 @@
-//! Products that are small or narrow. For these the products' library lets the width of the processor's vectors decide in which
-//! order sums are added up; a lesson multiplies the last bit that differs. Here the order is one for all processors.
+//! Products that are small, narrow or shallow. For these the order in which the products' library adds up depends on the processor;
+//! a lesson multiplies the last bit that differs. Here the order is one for all.
 
 use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef, RowRef};
@@ -7,12 +7,12 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// Sums that run at a time: a vector of the widest processor.
 const LANES: usize = 16;
-/// Multiply-adds up to which the library's way depends on the processor (its `NANO_GEMM_THRESHOLD`).
+/// Multiply-adds up to which the library takes kernels of their own (its `NANO_GEMM_THRESHOLD`).
 const MOST: usize = 16 * 16 * 16;
 
-/// Whether a product of this many rows, columns and terms per sum belongs here.
+/// Whether a product of this many rows, columns and terms per sum belongs here: vectors, up to two terms, and all that is small.
 pub(super) fn is(rows: usize, columns: usize, terms: usize) -> bool {
-    rows == 1 || columns == 1 || rows * columns * terms <= MOST
+    rows == 1 || columns == 1 || terms <= 2 || rows * columns * terms <= MOST
 }
 
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs.

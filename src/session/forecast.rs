@@ -4,8 +4,10 @@
 //! and an empty image, and the rest is counted. Before the trial, sizes are counted from above, so that a limit is not passed by
 //! trying.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -22,9 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 const SCRATCH_BYTES: u64 = 4 << 20;
 /// Trials per thread; the last one's time counts.
 const TRIALS: usize = 3;
-/// What stays in pieces that cannot be used again: a share of what is added, on one thread and on several, which reach their
-/// peaks together only by chance.
-const SLACK: [f64; 2] = [0.05, 0.2];
+/// What stays in pieces that cannot be used again: a share of what is added, on one thread; on several, which reach their peaks
+/// together only by chance; and on more than there are cores, where the trial's threads take turns.
+const SLACK: [f64; 3] = [0.05, 0.2, 0.3];
 /// Everything too small to count.
 const SMALL_BYTES: u64 = 1 << 20;
 
@@ -97,6 +99,13 @@ impl Choice {
     }
 }
 
+impl Choice {
+    fn slack(self) -> f64 {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        SLACK[usize::from(self.threads > 1) + usize::from(self.threads > cores)]
+    }
+}
+
 impl Work {
     /// The largest resident size from above, before anything has been tried, where a run has so many bytes of activations at a
     /// time; `None` where the present one is not known.
@@ -127,7 +136,7 @@ impl Work {
         let tried = trial(TRIALS)?;
         let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
             let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
-            peak + added + SMALL_BYTES + (SLACK[usize::from(choice.threads > 1)] * (of_runs + added) as f64) as u64
+            peak + added + SMALL_BYTES + (choice.slack() * (of_runs + added) as f64) as u64
         });
         let cached = if self.cache_bytes(choice) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
