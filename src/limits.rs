@@ -10,6 +10,9 @@ pub const MOST_HEADER_BYTES: u64 = 16 << 20;
 pub const MOST_TENSORS: usize = 1 << 14;
 /// Axes of a tensor, in any file. A window attention has six.
 pub const MOST_AXES: usize = 8;
+/// Lists and objects in the header of a bundle or a generation, or in its record: three for each tensor, one for each event. What
+/// reads JSON takes some 150 bytes for each.
+pub const MOST_LISTS: usize = 1 << 17;
 /// Metadata entries of a bundle or a generation; there are about ten.
 pub const MOST_ENTRIES: usize = 64;
 /// Longest name of a tensor, node, site or class, in bytes. Exporters join the names of all modules around a layer.

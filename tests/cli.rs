@@ -565,6 +565,11 @@ fn what_is_no_regular_file_or_too_large_is_refused_before_it_is_read() {
         let pipe = place.path("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         place.refuses(&["pack", &pipe, "-o", &out], 1, &["not a regular file"]);
+        let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+        place.refuses(&["simulate", &bundle, "--data", &data, "--profile", &pipe], 2, &["pipe", "is no file"]);
+        fs::rename(&pipe, Path::new(&data).join("dark/pipe.png")).unwrap();
+        let report = json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "1", "--json"]);
+        assert_eq!(report["quarantined"][0]["reason"], "is not a file");
     }
 }
 

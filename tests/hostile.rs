@@ -206,6 +206,8 @@ fn headers_that_lie_are_refused() {
             format!(r#"{{{metadata},"{}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}}}"#, "n".repeat(900_000)),
         ),
         ("nested", "[".repeat(1 << 20)),
+        ("lists", format!(r#"{{"a":[{}[]]}}"#, "[],".repeat(340_000))),
+        ("lists-deep", format!(r#"{{"a":[{}[]]}}"#, format!("{}{},", "[".repeat(110), "]".repeat(110)).repeat(4_700))),
         ("nested-object", r#"{"a":"#.repeat(200_000)),
         ("product", tensor("[4294967296,4294967296,4294967296]", "[0,4]")),
         ("offsets", tensor("[1]", "[18446744073709551612,0]")),
@@ -342,6 +344,13 @@ fn generations_that_cannot_be_meant_are_refused() {
         ("other-bundle", record(&|record| record["bundle_sha256"] = "0".repeat(64).into())),
         ("no-steps", record(&|record| record["steps"] = (-1).into())),
         ("nested", "[".repeat(900_000)),
+        (
+            "lists",
+            record(&|record| {
+                let chain = (0..100).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]));
+                record["unknown"] = vec![chain; 4_400].into();
+            }),
+        ),
         ("empty", String::new()),
     ];
     let (bundle, photo) = (place.name("bundle"), place.name("photos/dark/0.png"));

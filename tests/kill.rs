@@ -100,7 +100,7 @@ fn a_lesson_that_is_terminated_stops_at_a_step_and_says_how_to_go_on() {
     let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(told.success());
     let (code, said) = wait_with_stderr(child);
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("stopped after step") && said.contains("--resume"), "{said}");
     // What is kept of a photo is rounded; without a cache the lesson would end in other bytes.
     let other = lesson.args(["--cache", "off"]).output().unwrap();
@@ -108,6 +108,42 @@ fn a_lesson_that_is_terminated_stops_at_a_step_and_says_how_to_go_on() {
     assert!(other.status.code() == Some(1) && said.contains("--cache: the lesson began with a cache"), "{said}");
     finish(&store);
     assert_eq!(generations(&store), generations(&whole));
+}
+
+/// Waits for a file of `store`, then ends the lesson that is to make it; its exit code, and what it said.
+fn ended_at(mut child: Child, file: &Path, signal: &str) -> (Option<i32>, String) {
+    while !file.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {}", file.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    wait_with_stderr(child)
+}
+
+#[test]
+fn a_further_lesson_like_the_one_before_is_under_way_from_its_first_moment() {
+    let place = TempDir::new().unwrap();
+    let [whole, store] = ["whole", "store"].map(|name| place.path().join(name));
+    finish(&whole);
+    finish(&store);
+    let further = |store: &Path, resume: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_srlora"));
+        command.arg("train").arg(handwriting("handwriting.bundle")).arg("--data").arg(handwriting("train"));
+        command.args(["--steps", "60", "--interval", "5", "--from"]).arg(store).args(resume);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    assert!(further(&whole, &[]).status().unwrap().success());
+    // Imprinting is under way: all that is there of the lesson is that it was announced.
+    let announced = store.join("checkpoint-000000.safetensors");
+    let (code, said) = ended_at(further(&store, &[]).spawn().unwrap(), &announced, "-TERM");
+    assert!(code == Some(143) && said.contains("stopped ") && said.contains("--resume"), "{said}");
+    let (code, said) = ended_at(further(&store, &["--resume"]).spawn().unwrap(), &announced, "-KILL");
+    assert_eq!(code, None, "{said}");
+    let output = further(&store, &["--resume"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(generations(&store), generations(&whole));
+    assert!(store.join("generation-000003.safetensors").exists());
 }
 
 #[test]

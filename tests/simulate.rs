@@ -192,6 +192,7 @@ fn a_cut_in_every_phase_leaves_the_last_whole_generation_and_the_lesson_goes_on_
     let cuts = kept["cuts"].as_array().unwrap();
     let lost: Vec<_> = cuts.iter().map(|cut| (cut["step"].as_u64(), cut["lost_steps"].as_u64())).collect();
     assert_eq!(lost, [(Some(5), Some(1)), (Some(9), Some(1))], "the third is behind the lesson when its turn comes");
+    assert_eq!(kept["cuts_missed"], 1);
     let written = &kept["flash"]["lesson"];
     assert_eq!(written["checkpoints"].as_u64(), written["generations"][1].as_u64().map(|last| 12 * last));
 

@@ -10,9 +10,10 @@ const LANES: usize = 16;
 /// Multiply-adds up to which the library takes kernels of their own (its `NANO_GEMM_THRESHOLD`).
 const MOST: usize = 16 * 16 * 16;
 
-/// Whether a product of this many rows, columns and terms per sum belongs here: vectors, up to two terms, and all that is small.
+/// Whether a product of this many rows, columns and terms per sum belongs here: vectors, up to two terms, and all that is small; and
+/// everything on 32-bit ARM, for which the library multiplies and adds one by one, in two roundings.
 pub(super) fn is(rows: usize, columns: usize, terms: usize) -> bool {
-    rows == 1 || columns == 1 || terms <= 2 || rows * columns * terms <= MOST
+    cfg!(target_arch = "arm") || rows == 1 || columns == 1 || terms <= 2 || rows * columns * terms <= MOST
 }
 
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs.
@@ -40,11 +41,12 @@ impl WithSimd for Product<'_> {
     /// No vectors by name: loops over [`LANES`], which the compiler turns into those of the processor that it is told of.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Product { dst, keep, factor, lhs, rhs } = self;
-        for (mut dst, lhs) in dst.row_iter_mut().zip(lhs.row_iter()) {
-            for start in (0..dst.ncols()).step_by(LANES) {
-                let width = LANES.min(dst.ncols() - start);
-                let (dst, rhs) = (dst.rb_mut().subcols_mut(start, width), rhs.subcols(start, width));
+        let Product { mut dst, keep, factor, lhs, rhs } = self;
+        // All rows meet a block of columns while it is at hand.
+        for start in (0..dst.ncols()).step_by(LANES) {
+            let width = LANES.min(dst.ncols() - start);
+            let (dst, rhs) = (dst.rb_mut().subcols_mut(start, width), rhs.subcols(start, width));
+            for (dst, lhs) in dst.row_iter_mut().zip(lhs.row_iter()) {
                 let sums = if rhs.col_stride() == 1 { by_rows(lhs, rhs) } else { by_columns(lhs, rhs) };
                 match keep {
                     Accum::Replace => dst.iter_mut().zip(sums).for_each(|(dst, sum)| *dst = factor * sum),

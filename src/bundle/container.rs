@@ -184,6 +184,11 @@ impl<'d> Container<'d> {
         damaged(self.kind, &self.path, what)
     }
 
+    /// An error about what this file is meant for, which is whole: `what` says what to do.
+    pub(crate) fn refused(&self, what: impl std::fmt::Display) -> Error {
+        Error::new(self.kind.error_kind(), self.path.display(), what)
+    }
+
     /// The first tensor with a value that is not finite, if there is one.
     #[must_use]
     pub fn not_finite(&self) -> Option<&str> {
@@ -445,12 +450,35 @@ fn read_header(file: &mut impl Read, file_len: u64) -> std::result::Result<Metad
     }
     let mut json = Vec::new();
     file.take(len).read_to_end(&mut json).map_err(|e| e.to_string())?;
+    check_lists(&json)?;
     let header: Metadata =
         serde_json::from_slice(&json).map_err(|e| format!("is not a safetensors file, or was damaged ({e})"))?;
     check_counts(&header)?;
     match header.data_len() as u64 {
         data if Some(file_len) == data.checked_add(8 + len) => Ok(header),
         data => Err(format!("should have {data} bytes of tensors and has {}: it was truncated", file_len - 8 - len)),
+    }
+}
+
+/// More lists and objects than any JSON of this crate has: its readers keep what they do not know, and take much more for a list
+/// than the two bytes that it has.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn check_lists(json: &[u8]) -> std::result::Result<(), String> {
+    let (mut lists, mut in_text, mut escaped) = (0, false, false);
+    for byte in json {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_text = !in_text,
+            (false, b'[' | b'{') => lists += 1,
+            _ => {}
+        }
+    }
+    match lists > limits::MOST_LISTS {
+        true => Err(format!("has {lists} lists and objects, above the limit of {}", limits::MOST_LISTS)),
+        false => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::limits::{
 };
 
 pub use crate::adapter::Directions;
+pub(crate) use container::check_lists;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use output::write_new;

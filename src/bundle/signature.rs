@@ -53,21 +53,25 @@ impl Trust {
     /// Kind `Bundle` where the bundle is not signed, not with this key, or of an earlier release.
     pub(super) fn check(&self, container: &Container) -> Result<()> {
         let Some(text) = container.metadata.get(SIGNATURE) else {
-            return Err(container.fault("it is not signed, and --verify-key asks for a signature"));
+            return Err(container
+                .refused("is not signed, and --verify-key asks for a signature; ask its maker for a signed one"));
         };
         let message = message(container.text("content_sha256")?);
         let signature = unhex(text).map(|bytes| Signature::from_bytes(&bytes));
         if signature.is_none_or(|signature| self.key.verify_strict(message.as_bytes(), &signature).is_err()) {
-            return Err(container.fault(format_args!("its signature is not one of the key in {}", self.named)));
+            return Err(container.refused(format_args!(
+                "its signature is not one of the key in {}; take the key of its maker, or another bundle",
+                self.named
+            )));
         }
         match (release(container)?, self.min_release) {
             (_, 0) => Ok(()),
             (Some(release), least) if release >= least => Ok(()),
-            (Some(release), least) => {
-                Err(container.fault(format_args!("it is of release {release}, and --min-release asks for {least}")))
-            }
+            (Some(release), least) => Err(container
+                .refused(format_args!("is of release {release}, and --min-release asks for {least}; get a newer one"))),
             (None, least) => {
-                Err(container.fault(format_args!("it has no release, and --min-release asks for {least}")))
+                Err(container
+                    .refused(format_args!("has no release, and --min-release asks for {least}; get a newer one")))
             }
         }
     }
@@ -86,7 +90,10 @@ impl Signet {
     /// `Io`; `Usage` where the file holds no Ed25519 private key.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let pem = read_pem(path)?;
-        let advice = "holds no Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`";
+        let advice = match pem.contains("ENCRYPTED") {
+            true => "is an encrypted key; take off its password with `openssl pkey -in KEY -out PLAIN`",
+            false => "holds no Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`",
+        };
         SigningKey::from_pkcs8_pem(&pem).map(Signet).map_err(|_| Error::new(ErrorKind::Usage, path.display(), advice))
     }
 

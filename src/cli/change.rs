@@ -22,20 +22,26 @@ struct Changed {
     classes: Vec<String>,
 }
 
-fn open(path: &Path) -> Result<Store> {
+/// The store, and the steps of a lesson under way, which a change lets go.
+fn open(path: &Path) -> Result<(Store, Option<u64>)> {
     let store = Store::open_to_write(Arc::new(Disk), path)?;
     if let Some(warning) = store.warning() {
         tell(format_args!("warning: {warning}"));
     }
-    if let Some(step) = store.steps_under_way()? {
+    let under_way = store.steps_under_way()?;
+    Ok((store, under_way))
+}
+
+fn let_go(under_way: Option<u64>) {
+    if let Some(step) = under_way {
         tell(format_args!("warning: a lesson under way, after step {step}, is let go"));
     }
-    Ok(store)
 }
 
 pub(super) fn rollback(args: &RollbackArgs, output: &Output) -> Result<()> {
-    let mut store = open(&args.store)?;
+    let (mut store, under_way) = open(&args.store)?;
     let number = store.rollback(args.to)?;
+    let_go(under_way);
     let changed = Changed { generation: store.current(), contents_of: Some(number), classes: store.record()?.classes };
     output.result(&changed, |changed| {
         let store = shown(&args.store);
@@ -44,8 +50,9 @@ pub(super) fn rollback(args: &RollbackArgs, output: &Output) -> Result<()> {
 }
 
 pub(super) fn forget(args: &ForgetArgs, output: &Output) -> Result<()> {
-    let mut store = open(&args.store)?;
+    let (mut store, under_way) = open(&args.store)?;
     store.forget(&args.class)?;
+    let_go(under_way);
     let changed = Changed { generation: store.current(), contents_of: None, classes: store.record()?.classes };
     output.result(&changed, |changed| {
         format!(

@@ -45,6 +45,20 @@ fn courses(found: &Inspection, sites: &BTreeMap<String, History>) -> String {
     )
 }
 
+/// "there are generations 1 and 2; 3 kept aside; ...", each where there is one.
+fn kept(found: &Inspection) -> String {
+    let list = |numbers: &Option<Vec<u64>>| {
+        let numbers: Vec<String> = numbers.iter().flatten().rev().map(u64::to_string).collect();
+        (!numbers.is_empty()).then(|| numbers.join(", "))
+    };
+    let parts = [
+        list(&found.generations).map(|numbers| format!("kept: {numbers}")),
+        list(&found.aside).map(|numbers| format!("aside: {numbers}")),
+        found.steps_under_way.map(|steps| format!("a lesson under way, after step {steps}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ") + "\n"
+}
+
 fn describe(found: &Inspection) -> String {
     let mut text = format!("{}: {}", found.kind, count(found.sites.len(), "site"));
     if let Some(rank) = found.rank {
@@ -61,7 +75,11 @@ fn describe(found: &Inspection) -> String {
         text += &format!("release {release}\n");
     }
     if let Some(signed) = found.signed {
-        text += if signed { "signed; --verify-key says by whom\n" } else { "not signed\n" };
+        text += match (signed, found.verified) {
+            (true, true) => "signed with that key\n",
+            (true, false) => "signed; --verify-key says by whom\n",
+            (false, _) => "not signed\n",
+        };
     }
     if let Some(preprocess) = &found.preprocess {
         text += &format!("photos: {preprocess}\n");
@@ -80,6 +98,7 @@ fn describe(found: &Inspection) -> String {
         lesson.lesson.seed,
         plain(lesson.classes.join(", "))
     );
+    text += &kept(found);
     let events = found.events.as_deref().unwrap_or_default();
     text += &format!("{}\n", count(events.len(), "recomposition"));
     for event in events {

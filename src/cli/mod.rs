@@ -77,6 +77,8 @@ fn open_store(path: Option<&Path>) -> Result<Option<Store>> {
 
 fn exit_code(error: &Error) -> u8 {
     match error.kind() {
+        // As of a process that SIGTERM ends, which a supervisor does not take for a failure.
+        ErrorKind::Stopped => 143,
         ErrorKind::Usage | ErrorKind::Sites => 2,
         _ => 1,
     }

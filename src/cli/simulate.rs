@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds};
 use super::flags::{LessonFlags, TrustFlags};
-use super::output::{Meter, Output, count, percent, size};
+use super::output::{Meter, Output, count, percent, plain, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase, Point, Simulation, simulate};
 
@@ -40,7 +40,8 @@ pub(super) struct SimulateArgs {
     /// As of `train`, in seconds of the device's work.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub(super) checkpoint: Duration,
-    /// Cut the power after these steps, or half-way through `imprint` or `save`; each strikes one attempt.
+    /// Cut the power after these steps, or half-way through `imprint` or `save`; each strikes one attempt, in this order, or none
+    /// where the lesson is past its place.
     #[arg(long, value_name = "STEP,...", value_delimiter = ',', value_parser = parse_cut)]
     pub(super) cut_at: Vec<CutAt>,
     /// Cut the power so many times at random.
@@ -68,8 +69,8 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
             Err(Error::new(ErrorKind::Memory, &report.device, message))
         }
         (None, false) => {
-            let message = "the device's time with power ends each time before the lesson has kept anything more; take a shorter \
-                           --checkpoint, more --threads, fewer photos, or a smaller network";
+            let message = "the device's time with power ends each time before the lesson has kept anything more; take more \
+                           --threads, fewer photos or a smaller network, or, once it takes steps, a shorter --checkpoint";
             Err(Error::new(ErrorKind::Device, &report.device, message))
         }
         (None, true) => Ok(()),
@@ -102,7 +103,7 @@ fn head(report: &Simulation) -> String {
         0 => count(train.train_images, "photo"),
         kept => format!("{} + {kept} to measure", count(train.train_images, "photo")),
     };
-    let mut text = format!("{}, simulated: {arch}, {threads} on {cores} cores\n", report.device);
+    let mut text = format!("{}, simulated: {arch}, {threads} on {cores} cores\n", plain(&report.device));
     let classes = count(train.classes.len(), "class");
     text += &format!("{}, {} steps, seed {}: {classes}, {photos}\n\n", train.method, train.steps, train.seed);
     text
@@ -222,7 +223,7 @@ fn cuts(report: &Simulation) -> String {
         let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
         let left = match generation {
             None => "no store yet".to_owned(),
-            Some(n) => format!("generation {n} survives{}", accuracy(report, *n)),
+            Some(n) => format!("generation {n} survives{}{}", accuracy(report, *n), kept(step - lost_steps)),
         };
         text += &format!(
             "{what} at {}, {place}: {left}; {} and {} of work lost\n",
@@ -231,8 +232,16 @@ fn cuts(report: &Simulation) -> String {
             span(*lost_s)
         );
     }
+    if report.cuts_missed > 0 {
+        text += &format!("{} did not strike: the lesson was past that place\n", count(report.cuts_missed, "cut"));
+    }
     text += "A lesson that was cut is taken up again with train --resume: it starts, reads its photos, and goes on.\n";
     text
+}
+
+/// ", and a checkpoint after step 34", where there is one.
+fn kept(step: u64) -> String {
+    if step == 0 { String::new() } else { format!(", and a checkpoint after step {step}") }
 }
 
 /// ", 72.0 %", where the accuracy of a generation is known.

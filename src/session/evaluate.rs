@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::dataset::{Dataset, Quarantined};
+use super::keep::NEVER;
 use super::lesson::Observer;
 use super::runner::Runner;
 use super::store::Store;
@@ -74,7 +75,7 @@ pub(super) fn argmax(logits: &[f32]) -> usize {
 pub fn evaluate(bundle: &Bundle, store: Option<&Store>, data: &Dataset, observer: &mut Observer) -> Result<Evaluation> {
     let (mut runner, classes) = classifier(bundle, store)?;
     let data = data.clone().relabelled(&classes)?;
-    let mut evaluation = runner.evaluate(&data, "", observer)?;
+    let mut evaluation = runner.evaluate(&data, "", &NEVER, observer)?;
     evaluation.quarantined = runner.quarantine().to_vec();
     Ok(evaluation)
 }

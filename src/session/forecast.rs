@@ -135,6 +135,8 @@ impl Work {
         let before = rss_bytes();
         let tried = trial(TRIALS)?;
         let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
+            // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
+            let peak = peak.max(before + choice.threads as u64 * self.photo_bytes);
             let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
             peak + added + SMALL_BYTES + (choice.slack() * (of_runs + added) as f64) as u64
         });
@@ -165,14 +167,17 @@ pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Arc<Path>>)
 }
 
 /// # Errors
-/// Kind `Memory`: no choice fits `limit`; `smallest` is what the smallest would take.
-pub(super) fn does_not_fit(limit: u64, smallest: u64) -> Error {
+/// Kind `Memory`: no choice fits `limit`; `smallest` is what the smallest would take, with the photo that takes most.
+pub(super) fn does_not_fit(limit: u64, smallest: u64, photo: Option<(u64, &Path)>) -> Error {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
         "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes up \
-         to {:.1} MiB; raise the limit, or pack the bundle in int8 or with fewer --sites",
+         to {:.1} MiB; raise the limit, or pack the bundle in int8 or with fewer --sites{}",
         mib(limit),
-        mib(smallest)
+        mib(smallest),
+        photo.filter(|(bytes, _)| *bytes > smallest / 4).map_or_else(String::new, |(bytes, path)| {
+            format!("; of it {:.1} MiB are for {}, which a smaller copy would save", mib(bytes), path.display())
+        })
     );
     Error::new(ErrorKind::Memory, "--ram-limit", message)
 }

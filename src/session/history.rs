@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::metrics::JOURNAL;
 use super::store::refuse_irregular;
 use crate::error::{Error, Result};
+use crate::limits::{MOST_PAIRS, MOST_SITES};
 
 /// Bytes of a journal that are read: a lesson of a million steps.
 const MOST_BYTES: u64 = 1 << 28;
@@ -31,7 +32,7 @@ struct Line {
 }
 
 /// Reads the journal of `store`: a history per site. Lines of another kind, a last one that is torn, and what speaks of another
-/// number of pairs than a site's first line, are passed over.
+/// number of pairs than a site's first line, are passed over; so are more pairs and sites than there can be.
 ///
 /// # Errors
 /// Kind `Io` where there is no journal.
@@ -43,6 +44,9 @@ pub fn history(store: &Path) -> Result<BTreeMap<String, History>> {
         let line = line.map_err(|e| Error::io(&path, e))?;
         let Ok(Line { step, importance }) = serde_json::from_slice(&line) else { continue };
         for (name, values) in importance {
+            if values.len() > MOST_PAIRS || sites.len() == MOST_SITES && !sites.contains_key(&name) {
+                continue;
+            }
             let fresh = || History { steps: Vec::new(), pairs: vec![Vec::new(); values.len()] };
             let site = sites.entry(name).or_insert_with(fresh);
             // Never more than the file holds: a line that speaks of other pairs than the first is passed over.

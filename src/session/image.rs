@@ -59,7 +59,8 @@ pub fn load(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> R
 /// until its last pass. `None` where it cannot be read.
 pub(super) fn footprint(path: &Path) -> Option<u64> {
     let mut head = Vec::new();
-    let file = File::open(path).ok().filter(|_| path.is_file())?;
+    // Asked before opening: opening a pipe would wait for its other end.
+    let file = Some(path).filter(|path| path.is_file()).and_then(|path| File::open(path).ok())?;
     let len = file.metadata().ok()?.len();
     file.take(MOST_HEAD_BYTES).read_to_end(&mut head).ok()?;
     let format = image::guess_format(&head).ok()?;

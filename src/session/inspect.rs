@@ -43,10 +43,18 @@ pub struct Inspection {
     pub release: Option<u64>,
     /// Whether a bundle is signed.
     pub signed: Option<bool>,
+    /// Whether its signature was checked, and is that of the key given.
+    pub verified: bool,
     /// Size of a bundle.
     pub bytes: Option<u64>,
     /// A store's generation.
     pub generation: Option<u64>,
+    /// A store's generations, the newest first: where `rollback --to` can go.
+    pub generations: Option<Vec<u64>>,
+    /// The numbers of a store's lessons kept aside.
+    pub aside: Option<Vec<u64>>,
+    /// The steps of a store's lesson under way.
+    pub steps_under_way: Option<u64>,
     /// A store's recompositions.
     pub events: Option<Vec<Event>>,
     /// What a store learned, its sites and events aside.
@@ -77,9 +85,13 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         labels: bundle.labels,
         release: bundle.release,
         signed: Some(bundle.is_signed),
+        verified: trust.is_some(),
         bytes: fs::metadata(path).ok().map(|m| m.len()),
         sites: bundle.sites.into_iter().map(|site| InspectedSite { site, unused: None }).collect(),
         generation: None,
+        generations: None,
+        aside: None,
+        steps_under_way: None,
         events: None,
         lesson: None,
         warning: None,
@@ -88,6 +100,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
 
 fn inspect_store(path: &Path) -> Result<Inspection> {
     let store = Store::open(path)?;
+    let [generations, aside] = store.numbers()?;
     let mut record = store.record()?;
     let events = core::mem::take(&mut record.events);
     let sites = core::mem::take(&mut record.sites);
@@ -103,8 +116,12 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
         labels: None,
         release: None,
         signed: None,
+        verified: false,
         bytes: None,
         generation: Some(store.current()),
+        generations: Some(generations),
+        aside: Some(aside),
+        steps_under_way: store.steps_under_way()?,
         events: Some(events),
         lesson: Some(record),
         warning: store.warning(),

@@ -22,7 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Time between two checkpoints: what a power cut may cost. A checkpoint of some MiB takes about half a second on a slow card.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
-static NEVER: AtomicBool = AtomicBool::new(false);
+/// Of what nobody stops.
+pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Where a lesson is kept, and how.
 #[derive(Debug, Clone)]
@@ -247,8 +248,9 @@ impl Left {
             return Ok(Left::Over(Box::new(aside)));
         }
         let (left, faults) = store.under_way(bundle, &own)?;
-        warnings.extend(faults.iter().map(|fault| format!("a checkpoint is passed over: {fault}")));
+        warnings.extend(faults.iter().map(|(_, fault)| format!("a checkpoint is passed over: {fault}")));
         match left {
+            Some(left) if own(&left.record) && left.standing.announced => return Ok(Left::Nothing),
             Some(left) if own(&left.record) => return Ok(Left::UnderWay(Box::new(left))),
             Some(left) => {
                 let advice =
@@ -316,7 +318,7 @@ impl Keeper<'_> {
     ) -> Result<()> {
         let base = self.store.current();
         let (accuracy_before, left_out) = (self.accuracy_before, self.left_out);
-        let standing = Standing { base, accuracy_before, left_out, epoch, gate };
+        let standing = Standing { base, accuracy_before, left_out, epoch, gate, announced: false };
         self.store.checkpoint(adapter, before_events, record, &standing)?;
         self.last = Instant::now();
         Ok(())

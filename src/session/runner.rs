@@ -1,6 +1,7 @@
 //! Photos through the network: features, gradients of a batch, evaluation, with unreadable photos set aside.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
@@ -151,7 +152,7 @@ impl Runner {
         &mut self,
         photos: impl IntoIterator<Item = Photo>,
         observer: &mut Observer,
-        mut visit: impl FnMut(Option<&[f32]>, &mut Observer),
+        mut visit: impl FnMut(Option<&[f32]>, &mut Observer) -> Result<()>,
     ) -> Result<()> {
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
         let work = move |network: &mut Network, photo: Photo| {
@@ -161,8 +162,7 @@ impl Runner {
         self.crew.each(photos, work, |done| {
             let (done, width) = done?;
             set_aside(quarantine, done.unreadable, observer);
-            visit(done.output.get(..width), observer);
-            Ok(())
+            visit(done.output.get(..width), observer)
         })
     }
 
@@ -170,8 +170,14 @@ impl Runner {
     /// that cannot be read leave `data`.
     ///
     /// # Errors
-    /// Kind `Data` where a class that is to be imprinted is left without a readable photo.
-    pub(super) fn imprint(&mut self, data: &mut Dataset, known: usize, observer: &mut Observer) -> Result<()> {
+    /// Kind `Data` where a class that is to be imprinted is left without a readable photo; `Stopped` once `stop` is set.
+    pub(super) fn imprint(
+        &mut self,
+        data: &mut Dataset,
+        known: usize,
+        stop: &AtomicBool,
+        observer: &mut Observer,
+    ) -> Result<()> {
         let mut head = self.adapter().head.clone();
         let mut counts = vec![0; data.classes.len()];
         let mut imprint = head.imprint(&mut counts)?;
@@ -188,6 +194,7 @@ impl Runner {
                 kept.push(sample.clone());
             }
             observer(Progress::Advance);
+            go_on(stop)
         })?;
         imprint.finish(IMPRINT_SCALE);
         self.left_out = left_out.and_then(|left_out| left_out.accuracy(data.classes.len()));
@@ -267,6 +274,7 @@ impl Runner {
             let class = data.samples[indices[at]].class;
             at += 1;
             losses.extend(row.map(|row| read(&adapter).head.loss(row, class)));
+            Ok(())
         })?;
         Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
     }
@@ -274,8 +282,14 @@ impl Runner {
     /// Accuracy and confusion over `data`; unreadable photos do not count.
     ///
     /// # Errors
-    /// Kind `Data` where none can be read.
-    pub(super) fn evaluate(&mut self, data: &Dataset, phase: &str, observer: &mut Observer) -> Result<Evaluation> {
+    /// Kind `Data` where none can be read; `Stopped` once `stop` is set.
+    pub(super) fn evaluate(
+        &mut self,
+        data: &Dataset,
+        phase: &str,
+        stop: &AtomicBool,
+        observer: &mut Observer,
+    ) -> Result<Evaluation> {
         let mut evaluation = Evaluation::new(&data.classes);
         observer(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
         let begin = Instant::now();
@@ -287,6 +301,7 @@ impl Runner {
                 evaluation.count(sample.class, &logits(&adapter, own_classifier, row));
             }
             observer(Progress::Advance);
+            go_on(stop)
         })?;
         observer(Progress::End);
         if evaluation.n == 0 {
@@ -305,7 +320,10 @@ impl Runner {
         let photo = Photo { path: path.into(), label: -1, augment: None, slot: None };
         let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
         let mut scores = None;
-        self.features([photo], &mut |_| (), |row, _| scores = row.map(|row| logits(&adapter, own_classifier, row)))?;
+        self.features([photo], &mut |_| (), |row, _| {
+            scores = row.map(|row| logits(&adapter, own_classifier, row));
+            Ok(())
+        })?;
         scores.ok_or_else(|| {
             let reason = self.quarantine().last().map_or("cannot be read", |q| &q.reason);
             Error::new(ErrorKind::Image, path.display(), reason)
@@ -355,6 +373,19 @@ impl Runner {
         if self.source.rounded.as_ref().is_some_and(|cache| cache.is_full() && cache.photos() >= photos) {
             self.crew.for_all(Network::drop_prefix);
         }
+    }
+}
+
+/// # Errors
+/// Kind `Stopped` once `stop` is set: nothing of the steps has been done.
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Error::new(
+            ErrorKind::Stopped,
+            "the lesson",
+            "stopped before the first step; begin it again with --resume",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -9,14 +9,14 @@ use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
 use super::evaluate::Evaluation;
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
-use super::keep::{Keep, Keeper, Opening};
+use super::keep::{Keep, Keeper, NEVER, Opening};
 use super::lesson::{Lesson, Observer, Outcome, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Plan, plan};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
-use super::store::{Record, Store};
+use super::store::{Record, Standing, Store};
 use super::trial::{Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::Activations;
@@ -58,7 +58,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     if opening.resumes && !opening.over && opening.record.lesson.rounded != rounded {
         let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
         let message = format!(
-            "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then"
+            "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then, for --cache-limit too"
         );
         return Err(Error::new(ErrorKind::Mismatch, "--cache", message));
     }
@@ -70,7 +70,8 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     observer(Progress::Planned(&forecast));
 
     observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
-    runner.imprint(&mut opening.data, opening.known, observer)?;
+    announce(&opening, &runner, keep, &plan_now(&opening))?;
+    runner.imprint(&mut opening.data, opening.known, keep.stop, observer)?;
     observer(Progress::End);
     // Photos that cannot be read have left, and with them the last ones of a class perhaps.
     opening.find_absent(keep);
@@ -92,7 +93,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
     }
     let after = match &validation {
-        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", observer)?),
+        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", &NEVER, observer)?),
         _ => measured,
     };
     let tried = record.trial.filter(|trial| over && trial.on == TrialPhotos::HeldBack).map(|trial| trial.after);
@@ -149,6 +150,17 @@ struct Begun {
     measured: Option<Evaluation>,
 }
 
+/// A further lesson with the settings of the one before is told from it by its checkpoint alone, so one is there from its first
+/// moment.
+fn announce(opening: &Opening, runner: &Runner, keep: &Keep, plan: &Plan) -> Result<()> {
+    match &opening.store {
+        Some(store) if keep.further && !opening.resumes && plan.steps > 0 => {
+            store.checkpoint(&runner.adapter(), None, &opening.record, &Standing::announced(store.current())).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Measures accuracy where that was not done before the lesson was left, and keeps what was imprinted.
 fn begin_steps(
     runner: &mut Runner,
@@ -168,11 +180,12 @@ fn begin_steps(
         observer(Progress::Note(&format!("going on after step {} of {}", record.steps, plan.steps)));
     }
     let is_under_way = opening.from.is_some();
-    if is_under_way {
+    // Pairs that have learned tell nothing of what imprinting alone does.
+    if is_under_way || opening.over {
         runner.restore_left_out(opening.left_out);
     }
     let validation = opening.validation.as_ref().filter(|_| !is_under_way);
-    let measured = validation.map(|v| runner.evaluate(v, "before", observer)).transpose()?;
+    let measured = validation.map(|v| runner.evaluate(v, "before", keep.stop, observer)).transpose()?;
     let mut accuracy_before = measured.as_ref().map(|evaluation| evaluation.accuracy);
     if opening.over || is_under_way {
         accuracy_before = opening.accuracy_before;
@@ -282,7 +295,7 @@ fn runner(
             return Ok((runner, forecast));
         }
     }
-    Err(does_not_fit(limit, smallest))
+    Err(does_not_fit(limit, smallest, photo_bytes.zip(largest.as_deref())))
 }
 
 /// Photos that find room in the cache, `bytes` each.

@@ -6,10 +6,10 @@ OLDEST_GLIBC=2.27
 LARGEST=12582912
 # The program ends on a panic, after its message, so tables for unwinding serve nobody; no-unwind.ld drops the standard library's.
 # It is linked to a fixed address: the table that moves a program would be in the file. Stack, heap and libraries still lie at random.
-flags=(-C force-unwind-tables=no -C relocation-model=static -C "link-arg=-Wl,-T,$here/no-unwind.ld")
-# Apart by this character, so that the folder's name may have spaces.
-printf -v CARGO_ENCODED_RUSTFLAGS '%s\x1f' "${flags[@]}"
-export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%?}
+# Flags are apart by this character, so that the folder's name may have spaces.
+compile_with() { for flag; do CARGO_ENCODED_RUSTFLAGS+=${CARGO_ENCODED_RUSTFLAGS:+$'\x1f'}$flag; done; }
+export CARGO_ENCODED_RUSTFLAGS=
+compile_with -C force-unwind-tables=no -C relocation-model=static -C "link-arg=-Wl,-T,$here/no-unwind.ld"
 
 fail() { echo "${0##*/}: $*" >&2; exit 1; }
 

@@ -11,6 +11,7 @@ use crate::bundle::Bundle;
 use crate::error::{ErrorKind, Result};
 use crate::session::cache::{CachePlace, Slot};
 use crate::session::dataset::Dataset;
+use crate::session::keep::NEVER;
 use crate::session::lesson::{Lesson, Observer, Progress};
 use crate::session::memory::peak_rss_bytes;
 use crate::session::metrics::Taken;
@@ -71,9 +72,9 @@ impl<'b> Stage<'b> {
         let means = Means { threads: lesson.threads, cache: CachePlace::Disk, folder, photos: train, measured };
         let mut runner = Runner::start(&plan, adapter, bundle, &means)?;
         observer(Progress::Begin { phase: "training photos", total: photos.data.samples.len() as u64 });
-        runner.imprint(&mut photos.data, 0, observer)?;
+        runner.imprint(&mut photos.data, 0, &NEVER, observer)?;
         observer(Progress::End);
-        runner.evaluate(&photos.validation, "before", observer)?;
+        runner.evaluate(&photos.validation, "before", &NEVER, observer)?;
         let unreadable = runner.quarantine();
         let readable = |path: &Path| unreadable.iter().all(|photo| Path::new(&photo.path) != path);
         photos.validation.samples.retain(|sample| readable(&sample.path));
@@ -89,7 +90,7 @@ impl<'b> Stage<'b> {
         let settings = lesson.method.settings();
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
-        self.runner.imprint(&mut data, 0, &mut |_| ())?;
+        self.runner.imprint(&mut data, 0, &NEVER, &mut |_| ())?;
         let planned = plan(self.bundle, lesson, data.samples.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
@@ -145,7 +146,7 @@ impl<'p> Curve<'p> {
 
     fn measure(&mut self, step: u64, runner: &mut Runner) -> Result<()> {
         let begin = Instant::now();
-        let evaluation = runner.evaluate(self.measured, "", &mut |_| ())?;
+        let evaluation = runner.evaluate(self.measured, "", &NEVER, &mut |_| ())?;
         self.points.push((step, evaluation.accuracy));
         self.images = evaluation.n;
         self.seconds += begin.elapsed().as_secs_f64();

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::nearest;
 use crate::error::{Error, ErrorKind, Result};
 
+/// The largest number that a profile may have, in any unit.
+const MOST: f64 = 1e12;
+
 /// The profiles that are part of the program, by name.
 const SHIPPED: [(&str, &str); 5] = [
     ("pi-zero-2w", include_str!("../../../targets/raspberry-pi/zero-2w.toml")),
@@ -140,6 +143,10 @@ impl Device {
             return Self::parse(text, name);
         }
         let path = Path::new(wanted);
+        // Asked before opening: opening a pipe would wait for its other end.
+        if path.exists() && !path.is_file() {
+            return Err(Error::new(ErrorKind::Usage, wanted, "is no file; give a profile in TOML"));
+        }
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, wanted),
             Err(_) if !path.exists() => Err(unknown(wanted)),
@@ -184,8 +191,8 @@ impl Device {
         if let Some(power) = &self.power {
             positive.extend([("power.idle_w", power.idle_w), ("power.load_w", power.load_w)]);
         }
-        if let Some((field, value)) = positive.into_iter().find(|(_, value)| !(*value > 0.0 && value.is_finite())) {
-            return Err(format!("{field} is {value}; it has to be a number above 0"));
+        if let Some((field, value)) = positive.into_iter().find(|(_, value)| !(*value > 0.0 && *value <= MOST)) {
+            return Err(format!("{field} is {value:e}; it has to be a number above 0, and {MOST:e} at most"));
         }
         if ram.free_mib > ram.total_mib || ram.total_mib > u64::MAX / MIB {
             return Err(format!("ram.free_mib is {} of {} in ram.total_mib", ram.free_mib, ram.total_mib));

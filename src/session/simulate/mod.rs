@@ -118,6 +118,7 @@ pub fn simulate(
         energy_wh: device.power.map(|power| power.watts(train.threads, device.cores) * played.busy_s / 3600.0),
         mean_w: device.power.map(|power| power.watts(train.threads, device.cores)),
         cuts: played.cuts.clone(),
+        cuts_missed: played.missed,
         curve: curve(&trace, &played, &train),
         host: host_use(&trace, &host, device),
         train,
@@ -221,11 +222,11 @@ fn flash(trace: &Trace, played: &Played, device: &Device, train: &TrainReport, c
 fn curve(trace: &Trace, played: &Played, train: &TrainReport) -> Vec<Point> {
     let every = train.steps.div_ceil(POINTS).max(1);
     let (mut points, mut since): (Vec<Point>, usize) = (Vec::new(), 0);
-    let mut seen = 0;
     let last = trace.written.generations.len() as u64;
     for mark in &played.marks {
         let piece = &trace.pieces[mark.piece];
-        seen += usize::from(piece.phase == Phase::Train);
+        // Steps are taken one by one, and each has its batch.
+        let seen = trace.batches.len().min(usize::try_from(piece.step).unwrap_or(usize::MAX));
         let due = piece.phase == Phase::Train && (piece.step.is_multiple_of(every) || seen == trace.batches.len());
         if !due && piece.generation().is_none() {
             continue;

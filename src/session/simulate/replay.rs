@@ -64,8 +64,10 @@ pub(super) struct Mark {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Played {
     pub(super) cuts: Vec<Cut>,
-    /// Ends of the last attempt's pieces.
+    /// Ends of the pieces whose work has lasted, in order.
     pub(super) marks: Vec<Mark>,
+    /// Cuts whose place no attempt had when their turn came.
+    pub(super) missed: usize,
     /// Whether the last attempt came to its end.
     pub(super) finishes: bool,
     /// From the beginning to the end, hours without power included.
@@ -123,17 +125,19 @@ impl<'t> Timeline<'t> {
         self.attempt(None).place(cut).is_some()
     }
 
-    /// Plays the lesson: each of `cuts` strikes one attempt, in order, and none where the attempt has no such place any more; then
-    /// the device's own hours.
+    /// Plays the lesson: each of `cuts` strikes one attempt, in order; one whose place lies behind the lesson is missed.
     pub(super) fn play(&self, conditions: &Conditions, cuts: &[CutAt]) -> Played {
         let mut played = Played::default();
-        let mut cuts = cuts.iter();
+        let mut cuts = cuts.iter().copied().peekable();
         let on_s = conditions.schedule.map_or(f64::INFINITY, |schedule| schedule.on_minutes * 60.0);
         let mut left_s = on_s;
         let mut attempt = self.attempt(None);
         let wall = |work: f64| conditions.thermal.map_or(work, |thermal| thermal.stretched(work));
         loop {
-            let asked = cuts.find_map(|cut| attempt.place(*cut));
+            while cuts.next_if(|cut| attempt.place(*cut).is_none()).is_some() {
+                played.missed += 1;
+            }
+            let asked = cuts.peek().and_then(|cut| attempt.place(*cut));
             let ours = asked.filter(|work| wall(*work) <= left_s);
             let end = ours.unwrap_or(attempt.total());
             let (work, cause) = match (ours, wall(end) > left_s) {
@@ -141,6 +145,9 @@ impl<'t> Timeline<'t> {
                 (None, true) => (attempt.work_in(wall, left_s), Some(Cause::Schedule)),
                 (None, false) => (end, None),
             };
+            if ours.is_some() {
+                cuts.next();
+            }
             let fresh = left_s == on_s;
             let spent = wall(work);
             let begin = played.clock_s;
@@ -149,17 +156,18 @@ impl<'t> Timeline<'t> {
             played.clock_s += spent;
             left_s -= spent;
             played.bytes += attempt.bytes(work);
+            let survivor = if cause.is_some() { attempt.durable(work) } else { self.pieces.len().checked_sub(1) };
+            let lasting = attempt.survivor.map_or(0, |piece| piece + 1)..survivor.map_or(0, |piece| piece + 1);
+            let ends = attempt.order.iter().zip(&attempt.ends).filter(|(piece, _)| lasting.contains(*piece));
+            played.marks.extend(ends.map(|(&piece, &end)| Mark { at_s: begin + wall(end), piece }));
             let Some(cause) = cause else {
-                let ends = attempt.order.iter().zip(&attempt.ends);
-                played.marks = ends.map(|(&piece, &end)| Mark { at_s: begin + wall(end), piece }).collect();
                 played.finishes = true;
                 return played;
             };
-            let survivor = attempt.durable(work);
             let next = self.attempt(survivor);
             played.cuts.push(attempt.cut(cause, played.clock_s, work, &next));
             // A whole window has brought the lesson nowhere, and none of the next will.
-            if cause == Cause::Schedule && fresh && asked.is_none() && survivor == attempt.survivor {
+            if cause == Cause::Schedule && fresh && survivor == attempt.survivor {
                 return played;
             }
             attempt = next;
@@ -340,8 +348,10 @@ mod tests {
         assert_eq!(told, [(26.0, 6, 2, 12.0), (38.0, 6, 2, 12.0)]);
         assert_eq!(played.cuts[1].generation, Some(1), "a checkpoint is no generation");
         assert_eq!((played.finishes, played.clock_s, played.bytes), (true, 41.0 + 24.0, 450.0 + 84.0));
+        // Marks of what has lasted: up to the first checkpoint in the first attempt, from there in the last one.
         let marks: Vec<_> = played.marks.iter().map(|mark| mark.at_s).collect();
-        assert_eq!((marks[0], marks[5], marks.len()), (40.0, 47.0, 5 + 6 + 2));
+        assert_eq!((marks[5], marks[10], marks[11], marks.len()), (7.0, 20.0, 47.0, 11 + 6 + 2));
+        assert_eq!((played.missed, played.marks.is_sorted_by_key(|mark| mark.piece)), (1, true));
     }
 
     #[test]

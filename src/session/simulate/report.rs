@@ -33,7 +33,9 @@ pub struct Simulation {
     pub mean_w: Option<f64>,
     /// Power cuts, in order.
     pub cuts: Vec<Cut>,
-    /// Accuracy over the device's time, in the attempt that came to the end.
+    /// Cuts that were asked for and did not strike: their place lay behind the lesson when their turn came.
+    pub cuts_missed: usize,
+    /// Accuracy over the device's time, of the work that has lasted.
     pub curve: Vec<Point>,
     /// What the times were made from.
     pub host: HostUse,

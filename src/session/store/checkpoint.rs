@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::series::Fault;
 use super::{Record, Series, Store, load, parse, put_record, refuse_not_finite, tensors};
 use crate::adapter::Adapter;
-use crate::bundle::{Bundle, Container, Kind};
+use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::bits::Bits;
 use crate::session::gate::GateState;
@@ -27,6 +28,17 @@ pub(in crate::session) struct Standing {
     pub(in crate::session) epoch: EpochMean,
     /// What the gate has seen.
     pub(in crate::session) gate: GateState,
+    /// The lesson has only been announced: it begins anew.
+    #[serde(default)]
+    pub(in crate::session) announced: bool,
+}
+
+impl Standing {
+    /// Of a lesson that is about to begin, after the generation `base`.
+    pub(in crate::session) fn announced(base: u64) -> Self {
+        let (epoch, gate) = (EpochMean::default(), GateState::default());
+        Standing { base, accuracy_before: None, left_out: None, epoch, gate, announced: true }
+    }
 }
 
 /// A lesson that can go on.
@@ -75,7 +87,7 @@ impl Store {
         &self,
         bundle: &Bundle,
         own: impl Fn(&Record) -> bool,
-    ) -> Result<(Option<UnderWay>, Vec<Error>)> {
+    ) -> Result<(Option<UnderWay>, Vec<Fault>)> {
         let goes_on = |container: &Container| standing(container).is_ok_and(|standing| standing.base == self.current);
         let is_own = |container: &Container| goes_on(container) && parse(container).is_ok_and(|record| own(&record));
         let newest = |wanted: &dyn Fn(&Container) -> bool| Series::Checkpoint.newest(&*self.medium, &self.path, wanted);
@@ -133,8 +145,9 @@ impl Store {
 }
 
 fn standing(container: &Container) -> Result<Standing> {
-    serde_json::from_str(container.text("standing")?)
-        .map_err(|e| container.fault(format_args!("its entry standing does not parse ({e})")))
+    let json = container.text("standing")?;
+    check_lists(json.as_bytes()).map_err(|what| container.fault(format_args!("its entry standing {what}")))?;
+    serde_json::from_str(json).map_err(|e| container.fault(format_args!("its entry standing does not parse ({e})")))
 }
 
 /// The generation that a checkpoint's lesson went out from.

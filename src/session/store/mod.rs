@@ -22,11 +22,12 @@ pub use medium::{Disk, Lock, Medium, Sink};
 #[doc(hidden)]
 pub use model::operations;
 pub use record::{Record, Settings};
+use series::{Fault, MOST_NUMBERS};
 pub(super) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};
 
 use crate::adapter::Adapter;
-use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX};
+use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX, check_lists};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Generations that are kept, the current one included.
@@ -41,7 +42,7 @@ pub struct Store {
     /// The generation that was opened; a store that is being written does not hold it.
     container: Option<Container<'static>>,
     /// What is wrong with newer generations than the one that was opened.
-    faults: Vec<Error>,
+    faults: Vec<Fault>,
     /// Held by a writer, for as long as the store is open.
     _lock: Option<Lock>,
 }
@@ -65,7 +66,7 @@ impl Store {
                 let (path, container) = (path.to_path_buf(), Some(container));
                 Ok(Store { medium, path, current, container, faults, _lock: None })
             }
-            (None, faults) => Err(faults.into_iter().next().unwrap_or_else(|| {
+            (None, faults) => Err(faults.into_iter().next().map(|(_, fault)| fault).unwrap_or_else(|| {
                 let message = "holds no generation; is it a store that `srlora train` wrote?";
                 Error::new(ErrorKind::Store, path.display(), message)
             })),
@@ -142,7 +143,7 @@ impl Store {
     /// What to tell the user where newer generations are damaged and an earlier one was opened.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let fault = self.faults.first()?;
+        let (_, fault) = self.faults.first()?;
         Some(format!("the newest generation is passed over and generation {} used: {fault}", self.current))
     }
 
@@ -219,11 +220,14 @@ impl Store {
     fn next_number(&self) -> Result<u64> {
         let highest = self.numbers()?.into_iter().flatten().max().unwrap_or(0);
         let full = || Error::new(ErrorKind::Store, self.path.display(), "has had too many generations");
-        highest.checked_add(1).ok_or_else(full)
+        Some(highest + 1).filter(|next| *next < MOST_NUMBERS).ok_or_else(full)
     }
 
-    /// Lets the oldest generations go. The current one and `parent`, to which `rollback` leads, stay.
+    /// Lets the oldest generations go, and those that were found damaged. The current one and `parent`, to which `rollback` leads,
+    /// stay.
     fn prune(&self, parent: u64) {
+        let is_damaged = |number| self.faults.iter().any(|(damaged, _)| *damaged == number);
+        Series::Generation.sweep(&*self.medium, &self.path, is_damaged);
         let numbers = Series::Generation.numbers(&*self.medium, &self.path).unwrap_or_default();
         let Some(oldest) = numbers.into_iter().filter(|number| *number <= self.current).nth(KEPT - 1) else { return };
         Series::Generation.sweep(&*self.medium, &self.path, |number| number < oldest && number != parent);
@@ -329,15 +333,15 @@ pub(super) fn is_unborn(medium: &dyn Medium, path: &Path) -> Result<bool> {
 /// Half-written files that a cut has left.
 fn sweep_temporaries(medium: &dyn Medium, path: &Path) -> Result<()> {
     let names = medium.list(path).map_err(|e| Error::io(path, e))?;
-    for name in names.iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)) {
-        let _ = medium.remove(&path.join(name));
-    }
-    Ok(())
+    // What cannot leave would be in the way once all has been learned.
+    let files = names.iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)).map(|name| path.join(name));
+    files.into_iter().try_for_each(|file| medium.remove(&file).map_err(|e| not_written(&file, e)))
 }
 
 fn parse(container: &Container) -> Result<Record> {
-    serde_json::from_str(container.text("record")?)
-        .map_err(|e| container.fault(format_args!("its entry record does not parse ({e})")))
+    let json = container.text("record")?;
+    check_lists(json.as_bytes()).map_err(|what| container.fault(format_args!("its entry record {what}")))?;
+    serde_json::from_str(json).map_err(|e| container.fault(format_args!("its entry record does not parse ({e})")))
 }
 
 fn put_record(container: &mut Container, record: &Record) -> Result<()> {

@@ -9,9 +9,7 @@ use half::f16;
 use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store};
 use crate::adapter::{Adapter, Directions, SiteSettings};
 use crate::error::Result;
-use crate::session::gate::GateState;
 use crate::session::lesson::Lesson;
-use crate::session::steps::EpochMean;
 
 /// Where the store lies.
 pub(super) const STORE: &str = "/simulated/store";
@@ -65,8 +63,7 @@ pub(super) fn change(medium: &Simulated, change: Change) -> Result<()> {
     match change {
         Change::Create => Ok(()),
         Change::Checkpoint(step) => {
-            let (base, epoch, gate) = (store.current(), EpochMean::default(), GateState::default());
-            let standing = Standing { base, accuracy_before: None, left_out: None, epoch, gate };
+            let (base, standing) = (store.current(), Standing::announced(store.current()));
             store.checkpoint(&adapter(50 + step)?, None, &record(step, base), &standing).map(drop)
         }
         Change::Save(steps) => {

@@ -9,12 +9,14 @@ use crate::error::{Error, ErrorKind, Result};
 
 const SUFFIX: &str = ".safetensors";
 /// Numbers that files of a store can have: one a second for thirty years.
-const MOST_NUMBERS: u64 = 1_000_000_000;
+pub(super) const MOST_NUMBERS: u64 = 1_000_000_000;
 /// Bytes that go to the medium at a time.
 const PIECE_BYTES: usize = 1 << 16;
 
 /// A file that was read, and its number.
 type Numbered = (u64, Container<'static>);
+/// The number of a file that could not be read, and why.
+pub(super) type Fault = (u64, Error);
 
 /// One kind of a store's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +74,9 @@ impl Series {
     pub(super) fn write(self, medium: &dyn Medium, store: &Path, number: u64, container: &Container) -> Result<u64> {
         let file = self.file(store, number);
         let temporary = store.join(format!("{TEMPORARY_PREFIX}{}", self.prefix().trim_end_matches('-')));
+        let sink = medium.create(&temporary).map_err(|e| not_written(&temporary, e))?;
         let write = || {
-            let mut sink = BufWriter::with_capacity(PIECE_BYTES, medium.create(&temporary)?);
+            let mut sink = BufWriter::with_capacity(PIECE_BYTES, sink);
             let bytes = container.write_to(&mut sink)?;
             sink.flush()?;
             sink.get_mut().sync()?;
@@ -112,13 +115,13 @@ impl Series {
         medium: &dyn Medium,
         store: &Path,
         wanted: impl Fn(&Container) -> bool,
-    ) -> Result<(Option<Numbered>, Vec<Error>)> {
+    ) -> Result<(Option<Numbered>, Vec<Fault>)> {
         let mut faults = Vec::new();
         for number in self.numbers(medium, store)? {
             match self.read(medium, store, number) {
                 Ok(container) if wanted(&container) => return Ok((Some((number, container)), faults)),
                 Ok(_) => {}
-                Err(fault) => faults.push(fault),
+                Err(fault) => faults.push((number, fault)),
             }
         }
         Ok((None, faults))
@@ -137,6 +140,7 @@ pub(in crate::session) fn not_written(file: &Path, error: io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => "make it writable",
+        io::ErrorKind::IsADirectory => "remove the folder of that name",
         _ => "see to the medium",
     };
     let message = format!("cannot be written ({error}); what was kept before is as it was: {advice}, and try again");

@@ -176,6 +176,39 @@ fn names_that_are_almost_a_generations_are_none() {
 
 #[cfg(unix)]
 #[test]
+fn numbers_that_have_run_out_are_told_and_nothing_is_written() {
+    let medium = until(1);
+    let last = Path::new(STORE).join("generation-999999999.safetensors");
+    medium.create(&last).unwrap().sync().unwrap();
+    let error = change(&medium, Change::Save(3)).unwrap_err();
+    assert!(error.to_string().contains("too many generations"), "{error}");
+    let names = medium.list(Path::new(STORE)).unwrap();
+    assert!(!names.iter().any(|name| name.contains("1000000000")), "{names:?}");
+    assert_eq!(open(&medium).unwrap().current(), 1);
+}
+
+#[test]
+fn damaged_generations_leave_before_whole_ones_do() {
+    let medium = until(1);
+    change(&medium, Change::Save(2)).unwrap();
+    for number in 3..=6 {
+        medium.create(&Series::Generation.file(Path::new(STORE), number)).unwrap().sync().unwrap();
+    }
+    (7..=8).for_each(|steps| change(&medium, Change::Save(steps)).unwrap());
+    assert_eq!(open(&medium).unwrap().numbers().unwrap()[0], [8, 7, 2, 1]);
+}
+
+#[test]
+fn a_folder_in_the_way_is_named_before_anything_is_learned() {
+    let medium = until(1);
+    let folder = Path::new(STORE).join(format!("{TEMPORARY_PREFIX}generation"));
+    medium.create_folder(&folder).unwrap();
+    let Err(error) = Store::open_to_write(Arc::new(medium.clone()), Path::new(STORE)) else { panic!("it opens") };
+    assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+    assert!(error.to_string().contains("remove the folder"), "{error}");
+}
+
+#[test]
 fn a_second_writer_is_refused_while_the_first_one_lives() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
