@@ -94,7 +94,7 @@ fn with_a_key_only_its_bundles_are_taken_by_every_command() {
     ];
     for command in commands {
         for (bundle, key, release, words) in [
-            (&unsigned, &pem, "0", "it is not signed"),
+            (&unsigned, &pem, "0", "is not signed"),
             (&signed, &other, "0", "not one of the key"),
             (&edited, &pem, "0", "not one of the key"),
             (&signed, &pem, "8", "of release 7, and --min-release asks for 8"),
