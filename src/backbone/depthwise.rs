@@ -169,7 +169,7 @@ fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: 
             let x = x.get(at * 4 * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
             if let Some(x) = S::as_simd_f32s(x).0.first_chunk::<4>() {
                 for (sum, &x) in sums.iter_mut().zip(x) {
-                    *sum = simd.mul_add_e_f32s(weight, x, *sum);
+                    *sum = mul_add(simd, weight, x, *sum);
                 }
             }
         }
@@ -180,10 +180,16 @@ fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: 
         for tap in taps {
             let x = x.get(done + at * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
             if let Some(&x) = S::as_simd_f32s(x).0.first() {
-                *out = simd.mul_add_e_f32s(simd.splat_f32s(tap.weight), x, *out);
+                *out = mul_add(simd, simd.splat_f32s(tap.weight), x, *out);
             }
         }
     }
+}
+
+/// a b + c in one rounding where vectors do that; a number at a time, on 32-bit ARM alone.
+#[inline(always)]
+fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if cfg!(target_arch = "arm") { simd.mul_add_f32s(a, b, c) } else { simd.mul_add_e_f32s(a, b, c) }
 }
 
 /// How one channel lies in its planes.
