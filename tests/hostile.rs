@@ -388,7 +388,8 @@ fn generations_that_cannot_be_meant_are_refused() {
 fn photos_and_labels_that_try_to_hurt_are_refused() {
     let (place, mut trials) = (Place::new(), Trials::new());
     let (bundle, store) = (place.name("bundle"), place.name("store"));
-    for (name, bytes) in photos::all() {
+    let wide = ("jpeg-cmyk-wide", include_bytes!("../fuzz/corpus/image/jpeg-cmyk-wide").to_vec());
+    for (name, bytes) in photos::all().into_iter().chain([wide]) {
         let file = place.file(name, &bytes);
         trials.refused("photo", &file, &["predict", &bundle, "--store", &store, text(&file)], &[]);
         // In a lesson it is set aside.

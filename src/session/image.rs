@@ -127,7 +127,8 @@ fn decode(bytes: &[u8]) -> Plain<(RgbImage, Orientation)> {
         let limit = format!("the limit of {megapixels} megapixels and {MOST_PHOTO_SIDE} pixels a side");
         return Err(format!("has {width}x{height} pixels, above {limit}"));
     }
-    let taken = taken(&decoder, format, bytes);
+    let rows = if format == ImageFormat::Jpeg { JPEG_ROW_BYTES * u64::from(width) } else { 0 };
+    let taken = taken(&decoder, format, bytes) + rows;
     if is_bomb(taken, bytes.len() as u64) {
         let [decoded, times] = [taken >> 20, taken / bytes.len() as u64];
         return Err(format!("looks like a decompression bomb: it would take {decoded} MiB, {times} times its size"));
@@ -139,6 +140,10 @@ fn decode(bytes: &[u8]) -> Plain<(RgbImage, Orientation)> {
     let photo = DynamicImage::from_decoder(decoder).map_err(fault)?;
     Ok((opaque(photo), orientation))
 }
+
+/// What a JPEG's decoder holds, at most, for each pixel of the width: coefficients of 8 x 4 rows of 4 components, 2 bytes each, as they
+/// are stored and spread out.
+const JPEG_ROW_BYTES: u64 = 8 * 4 * 4 * 2 * 2;
 
 /// Whether a file of `len` bytes takes `decoded` bytes that no camera would have packed into it.
 fn is_bomb(decoded: u64, len: u64) -> bool {
