@@ -2,6 +2,7 @@
 
 mod container;
 mod directions;
+mod header;
 mod output;
 mod pack;
 mod preprocess;
@@ -19,9 +20,9 @@ use crate::limits::{
 };
 
 pub use crate::adapter::Directions;
-pub(crate) use container::check_lists;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
+pub(crate) use header::check_lists;
 pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};

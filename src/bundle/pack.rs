@@ -236,9 +236,10 @@ pub(super) fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u
         file.take(most + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     }
     if about.len() > most || bytes.len() as u64 > most {
-        let [size, unit] =
-            if most < 1 << 20 { [&(most >> 10).to_string(), "KiB"] } else { [&(most >> 20).to_string(), "MiB"] };
-        return refuse(format!("is larger than {size} {unit}"));
+        return refuse(match most >> 20 {
+            0 => format!("is larger than {} KiB", most >> 10),
+            mib => format!("is larger than {mib} MiB"),
+        });
     }
     Ok(bytes)
 }

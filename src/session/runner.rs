@@ -377,14 +377,10 @@ impl Runner {
 }
 
 /// # Errors
-/// Kind `Stopped` once `stop` is set: nothing of the steps has been done.
+/// Kind `Stopped` once `stop` is set: no step has been taken since the lesson began or was taken up.
 fn go_on(stop: &AtomicBool) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
-        true => Err(Error::new(
-            ErrorKind::Stopped,
-            "the lesson",
-            "stopped before the first step; begin it again with --resume",
-        )),
+        true => Err(Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with --resume")),
         false => Ok(()),
     }
 }

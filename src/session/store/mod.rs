@@ -223,13 +223,13 @@ impl Store {
         Some(highest + 1).filter(|next| *next < MOST_NUMBERS).ok_or_else(full)
     }
 
-    /// Lets the oldest generations go, and those that were found damaged. The current one and `parent`, to which `rollback` leads,
-    /// stay.
+    /// Lets the oldest generations go. The current one and `parent`, to which `rollback` leads, stay; what could not be read when
+    /// this was opened is not counted. It is not removed for that either: another version, or another try, may read it.
     fn prune(&self, parent: u64) {
-        let is_damaged = |number| self.faults.iter().any(|(damaged, _)| *damaged == number);
-        Series::Generation.sweep(&*self.medium, &self.path, is_damaged);
         let numbers = Series::Generation.numbers(&*self.medium, &self.path).unwrap_or_default();
-        let Some(oldest) = numbers.into_iter().filter(|number| *number <= self.current).nth(KEPT - 1) else { return };
+        let is_read = |number: &u64| self.faults.iter().all(|(unread, _)| unread != number);
+        let mut counted = numbers.into_iter().filter(|number| *number <= self.current && is_read(number));
+        let Some(oldest) = counted.nth(KEPT - 1) else { return };
         Series::Generation.sweep(&*self.medium, &self.path, |number| number < oldest && number != parent);
     }
 
