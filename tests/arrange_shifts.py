@@ -14,13 +14,13 @@ from PIL import Image, ImageFilter, ImageOps
 
 SHIFTS = {
     "plain": lambda photo: photo,
-    # For development: policies and defaults are chosen on these.
     "rot90": lambda photo: photo.transpose(Image.ROTATE_90),
     "invert": ImageOps.invert,
     "blur": lambda photo: photo.filter(ImageFilter.GaussianBlur(1.2)),
-    # For the results page: looked at once, when nothing is chosen any more.
+    # On the results page. Policies were chosen on training photos held out of these two:
     "transpose-negative": lambda photo: ImageOps.invert(photo.transpose(Image.TRANSPOSE)),
     "upside-down-channels": lambda photo: Image.merge("RGB", [photo.transpose(Image.FLIP_TOP_BOTTOM).split()[c] for c in (1, 2, 0)]),
+    # On these nothing was chosen; each was looked at once:
     "rot270-grey": lambda photo: photo.transpose(Image.ROTATE_270).convert("L").convert("RGB"),
     "rot180-solar": lambda photo: ImageOps.solarize(photo.transpose(Image.ROTATE_180), 128),
     "quarters": lambda photo: quarters(photo),

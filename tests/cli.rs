@@ -643,6 +643,31 @@ fn a_generation_with_values_that_are_no_numbers_is_passed_over() {
 }
 
 #[test]
+fn with_a_single_photo_of_each_class_what_was_imprinted_stays_unless_held_back_photos_speak_for_the_lesson() {
+    let place = Place::new();
+    let (bundle, data, val) = (place.bundle(), place.photos("photos"), place.photos("val"));
+    let keep = |class: &str, most: usize| {
+        (most..4).for_each(|nth| fs::remove_file(format!("{data}/{class}/{nth}.png")).unwrap());
+    };
+    let train = |store: &str, more: &[&str]| {
+        srlora(&[&["train", &bundle, "--data", &data, "-o", &place.path(store), "--steps", "20"], more].concat())
+    };
+    keep("dark", 1);
+    let judged: Value = serde_json::from_slice(&train("three", &["--json"]).stdout).unwrap();
+    assert_eq!((&judged["trial"]["on"], &judged["trial"]["photos"]), (&"left_out".into(), &4.into()), "{judged}");
+    keep("bright", 1);
+    let said = String::from_utf8(train("single", &[]).stdout).unwrap();
+    assert!(said.contains("every class has a single photo") && said.contains("rollback"), "{said}");
+    let left = json(&["inspect", &place.path("single"), "--json"]);
+    assert_eq!(
+        (&left["generation"], &left["aside"], &left["lesson"]["steps"]),
+        (&1.into(), &vec![2].into(), &0.into())
+    );
+    let judged: Value = serde_json::from_slice(&train("held", &["--val", &val, "--json"]).stdout).unwrap();
+    assert_eq!((&judged["trial"]["on"], &judged["recompositions"]), (&"held_back".into(), &0.into()), "{judged}");
+}
+
+#[test]
 fn a_store_tells_of_its_precision_and_of_shipped_and_unused_directions() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
@@ -684,10 +709,18 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     assert_eq!(report["undone"].as_u64(), Some(undone as u64));
 
     let page = String::from_utf8(srlora(&["inspect", &asked, "--events", "--svg", &svg]).stdout).unwrap();
-    assert!(page.contains("importance of the most important pair") && page.contains(['^', 'x']), "{page}");
+    assert!(page.contains("importance of each site's most important pair") && page.contains(['^', 'x']), "{page}");
     let picture = fs::read_to_string(&svg).unwrap();
     let lines = picture.matches("class=\"kept\"").count() + picture.matches("class=\"undone\"").count();
     assert_eq!(lines, events.len());
+    let told = json(&["inspect", &asked, "--events", "--json"]);
+    let noted = |site: &Value| told["importance"][site["name"].as_str().unwrap()]["steps"].as_array().unwrap().len();
+    assert!(told["sites"].as_array().unwrap().iter().all(|site| noted(site) == 60), "{told}");
+    let short = String::from_utf8(srlora(&["inspect", &asked]).stdout).unwrap();
+    assert!(short.contains("--events lists them") && !short.contains("step "), "{short}");
+    fs::remove_file(format!("{asked}/metrics.jsonl")).unwrap();
+    let bare = String::from_utf8(srlora(&["inspect", &asked, "--events"]).stdout).unwrap();
+    assert!(bare.contains("-> direction") && bare.contains("importance was not noted"), "{bare}");
     place.refuses(&["inspect", &asked, "--svg", &svg], 1, &["events.svg", "already there"]);
     place.refuses(&["inspect", &bundle, "--events"], 2, &["is a bundle"]);
 }
@@ -809,6 +842,7 @@ fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current(
     place.refuses(&["forget", &store, "dark"], 2, &["no class dark", "bright, black"]);
     place.refuses(&["rollback", &store, "--to", "77"], 2, &["no generation 77"]);
     place.refuses(&["inspect", &data], 1, &["no generation"]);
+    place.refuses(&["rollback", &bundle], 1, &["is a file, and a store is a folder"]);
     let start = ["train", &bundle, "--from", &store, "--data", &new, "--start", "random"];
     place.refuses(&start, 2, &["--start", "have started aligned"]);
 }

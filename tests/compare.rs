@@ -83,7 +83,7 @@ fn timeless(mut report: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                for time in ["seconds", "step_ms_median", "process_peak_rss_bytes"] {
+                for time in ["seconds", "step_ms_median", "peak_rss_bytes"] {
                     fields.remove(time);
                 }
                 fields.values_mut().for_each(strip);

@@ -298,6 +298,7 @@ fn bad_input_is_refused_by_name_and_leaves_nothing() {
         ("pi-4", &["--cut-at", "3,5"], 2, &["--cut-at", "no step 5", "has 4"]),
         ("pi-4", &["--cut-at", "soon"], 2, &["--cut-at", "a step, `imprint` or `save`"]),
         ("pi-4", &["--method", "imprint", "--cut-at", "1"], 2, &["no step 1", "has 0"]),
+        ("pi-4", &["-o", &field], 1, &["field.toml", "a simulation writes a new store"]),
     ] {
         let said = lesson(profile, more, code);
         for word in words {

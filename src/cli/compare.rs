@@ -13,8 +13,18 @@ use crate::session::compare::{
     CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
 };
 
-const COLUMNS: [&str; 9] =
-    ["method", "rate", "accuracy", "to lora", "lora's end after", "trained", "recomposed", "ms a step", "seconds"];
+const COLUMNS: [&str; 10] = [
+    "method",
+    "rate",
+    "accuracy",
+    "to lora",
+    "lora's end after",
+    "trained",
+    "recomposed",
+    "ms a step",
+    "seconds",
+    "memory",
+];
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("measured").required(true).args(["val", "val_split"]))]
@@ -105,7 +115,7 @@ fn at_the_end(standing: &Standing) -> Option<&'static str> {
     let chosen = chosen(standing)?;
     let rate = |tried: Option<&RateTried>| tried.is_some_and(|tried| tried.rate == chosen);
     match &standing.rates[..] {
-        [] | [_] | [_, _] => None,
+        [] | [_] => None,
         rates if rate(rates.last()) => Some("largest"),
         // Equal accuracies say nothing, and the smallest is taken.
         rates if rate(rates.first()) && rates[0].accuracy > rates[1].accuracy => Some("smallest"),
@@ -135,10 +145,10 @@ fn describe(report: &ComparisonReport) -> String {
         text += &format!("{first}{}\n", rest.collect::<String>());
     }
     text += "\naccuracy: mean and standard deviation; to lora: mean and standard error, in points, seed by seed\n";
-    if let Some(bytes) = report.methods.iter().filter_map(|standing| standing.process_peak_rss_bytes).max() {
-        text += &format!("peak memory of the whole comparison: {}\n", size(bytes));
-    }
-    text
+    text + &format!(
+        "lora's end after: the first of {} measurements, evenly spread, whose mean is lora's at its end; recomposed: and not taken back\n",
+        report.settings.points
+    )
 }
 
 fn row(standing: &Standing) -> [String; COLUMNS.len()] {
@@ -147,6 +157,7 @@ fn row(standing: &Standing) -> [String; COLUMNS.len()] {
     let points =
         |Difference { mean, standard_error }: Difference| format!("{:+.1}{}", 100.0 * mean, spread(standard_error));
     let reached = match (standing.steps_to_lora, standing.steps_to_lora_share, standing.difference_to_lora) {
+        (Some(0), ..) => "no step".to_owned(),
         (Some(step), Some(share), _) => format!("{step} ({share:.2})"),
         (_, _, Some(_)) => "never".to_owned(),
         _ => none(),
@@ -158,8 +169,9 @@ fn row(standing: &Standing) -> [String; COLUMNS.len()] {
         standing.difference_to_lora.filter(|_| standing.method != "lora").map_or_else(none, points),
         reached,
         standing.trainable_params.to_string(),
-        format!("{:.0}", standing.recompositions),
+        format!("{:.0}", standing.recompositions - standing.undone),
         standing.step_ms_median.map_or_else(none, |ms| format!("{ms:.1}")),
         format!("{:.1}", standing.seconds),
+        standing.peak_rss_bytes.map_or_else(none, size),
     ]
 }

@@ -1,7 +1,5 @@
 //! `srlora inspect`.
 
-use std::collections::BTreeMap;
-
 use super::args::InspectArgs;
 use super::output::{Output, count, plain, size, tell};
 use super::picture::{line, svg};
@@ -11,7 +9,7 @@ use crate::session::{Event, History, InspectedSite, Inspection, Outcome, history
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
     let trust = args.trust.read()?;
-    let found = inspect(&args.path, trust.as_ref())?;
+    let mut found = inspect(&args.path, trust.as_ref())?;
     if let Some(warning) = &found.warning {
         tell(format_args!("warning: {warning}"));
     }
@@ -20,29 +18,66 @@ pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
         let message = "is a bundle: --events and --svg tell of a store";
         return Err(Error::new(ErrorKind::Usage, args.path.display(), message));
     }
-    let sites = if wants_picture { history(&args.path)? } else { BTreeMap::new() };
-    if let Some(file) = &args.svg {
-        write_new(file, svg(&sites, found.events.as_deref().unwrap_or_default()).as_bytes())?;
+    if let Some(record) = found.lesson.as_ref().filter(|_| wants_picture) {
+        found.importance = Some(history(&args.path, record)?);
     }
-    output.result(&found, |found| describe(found) + &if args.events { courses(found, &sites) } else { String::new() })
+    if let (Some(file), Some(sites)) = (&args.svg, &found.importance) {
+        write_new(file, svg(sites, found.events.as_deref().unwrap_or_default()).as_bytes())?;
+    }
+    output.result(&found, |found| describe(found) + &if args.events { ledger(found) } else { String::new() })
 }
 
-/// Each site's importance over the lesson, with marks where pairs started anew.
-fn courses(found: &Inspection, sites: &BTreeMap<String, History>) -> String {
+/// Every recomposition, and each site's importance over the lesson with marks where pairs started anew.
+fn ledger(found: &Inspection) -> String {
     let events = found.events.as_deref().unwrap_or_default();
-    let mut text = String::new();
-    for (name, history) in sites {
-        let own: Vec<&Event> = events.iter().filter(|event| event.site == *name).collect();
+    let rows = events.iter().map(|event| {
+        format!(
+            "  step {:>5}  {:<32} pair {:>2} -> direction {:>3}  importance {:.2e}  largest error {:.1e}  {}\n",
+            event.step,
+            plain(&event.site),
+            event.pair,
+            event.direction,
+            event.importance,
+            event.max_error,
+            outcome(event.outcome)
+        )
+    });
+    rows.collect::<String>() + &courses(events, &found.importance.iter().flatten().collect::<Vec<_>>())
+}
+
+fn courses(events: &[Event], sites: &[(&String, &History)]) -> String {
+    let Some(end) = sites.iter().filter_map(|(_, history)| history.steps.last()).max() else {
+        return "importance was not noted\n".to_owned();
+    };
+    let width = sites.iter().map(|(name, _)| plain(name).chars().count()).max().unwrap_or(0);
+    let course = |(name, history): &(&String, &History)| {
+        let own: Vec<&Event> = events.iter().filter(|event| event.site == **name).collect();
         let [course, marks] = line(history, &own);
-        text += &format!("  {:<32} {course}\n  {:<32} {}\n", plain(name), "", marks.trim_end());
-    }
-    if text.is_empty() {
-        return "no pair could have started anew: its importance was not noted\n".to_owned();
-    }
+        format!("  {:<width$} {course}\n  {:<width$} {}\n", plain(name), "", marks.trim_end())
+    };
     format!(
-        "importance of the most important pair, six powers of ten, step 1 to {}; ^ pairs fused and started anew, x taken back\n{text}",
-        sites.values().filter_map(|history| history.steps.last()).max().unwrap_or(&0)
+        "importance of each site's most important pair, six powers of ten below its largest, step 1 to {end}; ^ pairs fused and \
+         started anew, x taken back\n{}",
+        sites.iter().map(course).collect::<String>()
     )
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Open => "open",
+        Outcome::Kept => "kept",
+        Outcome::Undone => "taken back",
+    }
+}
+
+/// "96 recompositions: 90 kept, 6 open".
+fn recompositions(events: &[Event]) -> String {
+    let of = |wanted: Outcome| events.iter().filter(|event| event.outcome == wanted).count();
+    let parts = [Outcome::Kept, Outcome::Undone, Outcome::Open].map(|wanted| (of(wanted), outcome(wanted)));
+    let told: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let told = if told.is_empty() { String::new() } else { format!(": {}; --events lists them", told.join(", ")) };
+    format!("{}{told}\n", count(events.len(), "recomposition"))
 }
 
 /// "there are generations 1 and 2; 3 kept aside; ...", each where there is one.
@@ -99,23 +134,5 @@ fn describe(found: &Inspection) -> String {
         plain(lesson.classes.join(", "))
     );
     text += &kept(found);
-    let events = found.events.as_deref().unwrap_or_default();
-    text += &format!("{}\n", count(events.len(), "recomposition"));
-    for event in events {
-        text += &format!(
-            "  step {:>5}  {:<32} pair {:>2} -> direction {:>3}  importance {:.2e}  largest error {:.1e}  {}\n",
-            event.step,
-            plain(&event.site),
-            event.pair,
-            event.direction,
-            event.importance,
-            event.max_error,
-            match event.outcome {
-                Outcome::Open => "open",
-                Outcome::Kept => "kept",
-                Outcome::Undone => "taken back",
-            }
-        );
-    }
-    text
+    text + &recompositions(found.events.as_deref().unwrap_or_default())
 }

@@ -10,8 +10,10 @@ use crate::session::{Event, History, Outcome};
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Columns of a terminal's line.
 const COLUMNS: usize = 60;
-/// Width and height of a site's panel, and the room that its name takes above it, in pixels.
-const PANEL: [f64; 3] = [640.0, 72.0, 20.0];
+/// Width and height of a site's panel, the room above it for a name, and that to its left for numbers, in pixels.
+const PANEL: [f64; 4] = [640.0, 72.0, 36.0, 60.0];
+/// Upright lines of a panel, with the steps that they stand for.
+const TICKS: u64 = 5;
 /// Powers of ten below the largest importance that a picture shows.
 const DECADES: f32 = 6.0;
 
@@ -48,41 +50,64 @@ pub(super) fn line(history: &History, events: &[&Event]) -> [String; 2] {
 
 /// A panel per site: a line per pair on a logarithmic scale, and an upright one where pairs started anew.
 pub(super) fn svg(sites: &BTreeMap<String, History>, events: &[Event]) -> String {
-    let [width, panel, title] = PANEL;
-    let total = sites.len() as f64 * (panel + title) + 2.0 * title;
+    let [width, height, title, left] = PANEL;
+    let total = sites.len() as f64 * (height + title) + 2.0 * title;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {total}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <style>path{{fill:none;stroke-width:1.2}} .kept{{stroke:#2a7}} .undone{{stroke:#c33;stroke-dasharray:3}} .open{{stroke:#888}}</style>\n\
+         <style>path{{fill:none;stroke-width:1.2}} .tick{{stroke:#ddd}} .kept{{stroke:#2a7}} .undone{{stroke:#c33;stroke-dasharray:3}} \
+         .open{{stroke:#888}} .low{{fill:#777;font-size:9px}}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"10\" y=\"14\">importance of every pair over the lesson, {DECADES} powers of ten; upright: fused and started \
-         anew (green) or taken back (red)</text>\n",
-        width + 20.0
+         <text x=\"10\" y=\"14\">importance of every pair over the lesson's steps, each site on its own scale of {DECADES} powers of \
+         ten</text>\n\
+         <text x=\"10\" y=\"28\">upright: fused and started anew (green), taken back (red), or too late to be judged (grey)</text>\n",
+        left + width + 20.0
     );
     for (nth, (name, history)) in sites.iter().enumerate() {
-        let (top, most) = (nth as f64 * (panel + title) + 2.0 * title, largest(history));
-        let end = history.steps.last().copied().unwrap_or(1).max(1) as f64;
-        let x = |step: u64| 10.0 + width * step as f64 / end;
-        let _ = writeln!(text, "<text x=\"10\" y=\"{}\">{} (at most {most:.1e})</text>", top - 4.0, escaped(name));
-        let _ = writeln!(text, "<rect x=\"10\" y=\"{top}\" width=\"{width}\" height=\"{panel}\" fill=\"#f6f6f6\"/>");
-        for (pair, values) in history.pairs.iter().enumerate() {
-            let point = |(&step, &value): (&u64, &f32)| {
-                format!("{:.1} {:.1}", x(step), top + panel * f64::from(1.0 - height(value, most)))
-            };
-            let course: Vec<String> = history.steps.iter().zip(values).map(point).collect();
-            let hue = 360 * pair / history.pairs.len();
-            let _ = writeln!(text, "<path stroke=\"hsl({hue},60%,45%)\" d=\"M{}\"/>", course.join("L"));
-        }
-        for event in events.iter().filter(|event| event.site == *name) {
-            let class = match event.outcome {
-                Outcome::Kept => "kept",
-                Outcome::Undone => "undone",
-                Outcome::Open => "open",
-            };
-            let at = x(event.step);
-            let _ = writeln!(text, "<path class=\"{class}\" d=\"M{at:.1} {top}v{panel}\"/>");
-        }
+        let top = nth as f64 * (height + title) + 2.0 * title;
+        let own: Vec<&Event> = events.iter().filter(|event| event.site == *name).collect();
+        let _ = writeln!(text, "<g transform=\"translate({left} {top})\">\n{}</g>", panel(name, history, &own));
     }
     text + "</svg>\n"
+}
+
+/// One site, its upper left corner at the origin.
+fn panel(name: &str, history: &History, events: &[&Event]) -> String {
+    let ([width, high, ..], most) = (PANEL, largest(history));
+    let end = history.steps.last().copied().unwrap_or(1).max(1);
+    let x = |step: u64| width * step as f64 / end as f64;
+    let y = |value: f32| high * f64::from(1.0 - height(value, most));
+    let mut text =
+        format!("<rect width=\"{width}\" height=\"{high}\" fill=\"#f6f6f6\"/>\n<text y=\"-5\">{}", escaped(name));
+    let pairs = history.pairs.len().max(1);
+    let hue = |pair: usize| format!("hsl({},60%,45%)", 360 * pair / pairs);
+    for pair in 0..history.pairs.len() {
+        let before = if pair == 0 { "  pairs " } else { " " };
+        let _ = write!(text, "{before}<tspan fill=\"{}\">{pair}</tspan>", hue(pair));
+    }
+    text += "</text>\n";
+    let least = most * 10f32.powf(-DECADES);
+    let _ = writeln!(text, "<text class=\"low\" text-anchor=\"end\" x=\"-4\" y=\"8\">{most:.1e}</text>");
+    let _ = writeln!(text, "<text class=\"low\" text-anchor=\"end\" x=\"-4\" y=\"{high}\">{least:.1e}</text>");
+    for tick in 0..=TICKS {
+        let step = end * tick / TICKS;
+        let (at, below) = (x(step), high + 10.0);
+        let _ = writeln!(text, "<path class=\"tick\" d=\"M{at:.1} 0v{high}\"/>");
+        let _ = writeln!(text, "<text class=\"low\" text-anchor=\"middle\" x=\"{at:.1}\" y=\"{below}\">{step}</text>");
+    }
+    for (pair, values) in history.pairs.iter().enumerate() {
+        let point = |(&step, &value): (&u64, &f32)| format!("{:.1} {:.1}", x(step), y(value));
+        let course: Vec<String> = history.steps.iter().zip(values).map(point).collect();
+        let _ = writeln!(text, "<path stroke=\"{}\" d=\"M{}\"/>", hue(pair), course.join("L"));
+    }
+    for event in events {
+        let class = match event.outcome {
+            Outcome::Kept => "kept",
+            Outcome::Undone => "undone",
+            Outcome::Open => "open",
+        };
+        let _ = writeln!(text, "<path class=\"{class}\" d=\"M{:.1} 0v{high}\"/>", x(event.step));
+    }
+    text
 }
 
 fn escaped(name: &str) -> String {
@@ -111,7 +136,8 @@ mod tests {
         let text = svg(&[("a<b".to_owned(), history)].into(), &[event(5, Outcome::Kept)]);
         assert!(text.contains("a&lt;b") && !text.contains("a<b"));
         // Two decades of six below the top of a panel that is 72 high.
-        assert!(text.contains("d=\"M10.0 64.0L650.0 40.0\""), "{text}");
-        assert!(text.contains("class=\"kept\" d=\"M330.0 40v72\"") && text.ends_with("</svg>\n"), "{text}");
+        assert!(text.contains("d=\"M0.0 24.0L640.0 0.0\""), "{text}");
+        assert!(text.contains("class=\"kept\" d=\"M320.0 0v72\"") && text.ends_with("</svg>\n"), "{text}");
+        assert!(text.contains(">1.0e0<") && text.contains(">1.0e-6<") && text.contains(">8</text>"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
 use crate::core::Method;
 use crate::error::{Error, Result};
-use crate::session::{Keep, Lesson, TrainReport, TrialPhotos, train_into};
+use crate::session::{Keep, Lesson, TrainReport, Trial, TrialPhotos, train_into};
 
 /// What a process that a signal ends answers, less the signal's number.
 const BY_SIGNAL: i32 = 128;
@@ -86,6 +86,20 @@ fn lesson(args: &TrainArgs) -> Lesson {
     }
 }
 
+/// Why a lesson is not what counts.
+fn why_aside(trial: Option<Trial>) -> String {
+    let Some(Trial { on, before, after, .. }) = trial else {
+        return "nothing shows that the lesson is better than what was there: every class has a single photo, and none was held back \
+                (--val)"
+            .to_owned();
+    };
+    let on = match on {
+        TrialPhotos::HeldBack => "on photos held back",
+        TrialPhotos::LeftOut => "on the training photos, against imprinting on each one left out",
+    };
+    format!("the lesson is no better than what was there ({} against {} {on})", percent(after), percent(before))
+}
+
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     let store = shown(store(args));
     let mut text = format!(
@@ -102,18 +116,10 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
             &format!("accuracy: {} before the steps, {} after them, on {photos}\n", percent(before), percent(after));
     }
     if let Some(number) = report.aside {
-        let trial = report.trial.map_or(String::new(), |trial| {
-            let on = match trial.on {
-                TrialPhotos::HeldBack => "on photos held back",
-                TrialPhotos::LeftOut => "on the training photos, against imprinting on each one left out",
-            };
-            format!(" ({} against {} {on})", percent(trial.after), percent(trial.before))
-        });
+        text += &why_aside(report.trial);
         text += &format!(
-            "the lesson is no better than what was there{trial}: it is kept aside as number {number}, and generation "
-        );
-        text += &format!(
-            "{} stays current; `srlora rollback {store} --to {number}` takes it all the same\n",
+            ": it is kept aside as number {number}, and generation {} stays current; `srlora rollback {store} --to {number}` takes it \
+             all the same\n",
             report.generation
         );
     }

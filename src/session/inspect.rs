@@ -1,10 +1,12 @@
 //! What a bundle or a store holds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::history::History;
 use super::lesson::Event;
 use super::store::{Record, Store};
 use crate::bundle::{Bundle, BundleSite, Trust};
@@ -57,6 +59,8 @@ pub struct Inspection {
     pub steps_under_way: Option<u64>,
     /// A store's recompositions.
     pub events: Option<Vec<Event>>,
+    /// How important each site's pairs were over a store's lesson; null unless it was asked for.
+    pub importance: Option<BTreeMap<String, History>>,
     /// What a store learned, its sites and events aside.
     pub lesson: Option<Record>,
     /// Why a store's newest generation was passed over.
@@ -93,6 +97,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         aside: None,
         steps_under_way: None,
         events: None,
+        importance: None,
         lesson: None,
         warning: None,
     })
@@ -123,6 +128,7 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
         aside: Some(aside),
         steps_under_way: store.steps_under_way()?,
         events: Some(events),
+        importance: None,
         lesson: Some(record),
         warning: store.warning(),
     })

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::bits;
 
-/// Feature values that are kept at most, 1 MiB: with more photos, over-fitting is not what limits a lesson.
+/// Feature values that are kept at most, 1 MiB; of more photos every n-th is taken.
 const MOST_VALUES: usize = 1 << 19;
 
 fn dot(x: &[f32], y: &[f32]) -> f32 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
-/// The share of photos that are nearest to their own class's mean, taken without them.
+/// The share of photos that are nearest to their own class's mean, taken without them, of classes with two photos and more.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct LeftOutAccuracy {
     #[serde(with = "bits")]
@@ -33,23 +33,38 @@ pub(super) struct LeftOut {
     features: Vec<f16>,
     classes: Vec<usize>,
     width: usize,
+    /// One photo of so many is taken.
+    every: usize,
+    /// Photos that came.
+    seen: usize,
 }
 
 impl LeftOut {
-    /// Room for so many photos of `width` features; `None` where they are too many.
-    pub(super) fn new(photos: usize, width: usize) -> Option<Self> {
-        let values = photos.checked_mul(width).filter(|values| *values <= MOST_VALUES)?;
-        Some(LeftOut { features: Vec::with_capacity(values), classes: Vec::with_capacity(photos), width })
+    /// Room for so many photos of `width` features.
+    pub(super) fn new(photos: usize, width: usize) -> Self {
+        let every = photos.saturating_mul(width).div_ceil(MOST_VALUES).max(1);
+        let taken = photos.div_ceil(every);
+        LeftOut {
+            features: Vec::with_capacity(taken.saturating_mul(width)),
+            classes: Vec::with_capacity(taken),
+            width,
+            every,
+            seen: 0,
+        }
     }
 
     pub(super) fn add(&mut self, features: &[f32], class: usize) {
+        self.seen += 1;
+        if !(self.seen - 1).is_multiple_of(self.every) {
+            return;
+        }
         let length = dot(features, features).sqrt().max(f32::MIN_POSITIVE);
         self.features.extend(features.iter().map(|x| f16::from_f32(x / length)));
         self.classes.push(class);
     }
 
-    /// The class of a photo x is argmax over k of m_k x, where m_k is the mean of class k's features without x. `None` where a
-    /// class has one photo only.
+    /// The class of a photo x is argmax over k of m_k x, where m_k is the mean of class k's features without x. `None` where no
+    /// class has two photos.
     pub(super) fn accuracy(&self, classes: usize) -> Option<LeftOutAccuracy> {
         let (mut sums, mut counts) = (vec![0.0f32; classes * self.width], vec![0u32; classes]);
         let mut x = vec![0.0f32; self.width];
@@ -60,11 +75,8 @@ impl LeftOut {
             sum.iter_mut().zip(&x).for_each(|(sum, x)| *sum += x);
             *counts.get_mut(class)? += 1;
         }
-        if counts.iter().any(|count| *count < 2) {
-            return None;
-        }
-        let mut right = 0;
-        for (features, &class) in photos() {
+        let (mut right, mut judged) = (0, 0);
+        for (features, &class) in photos().filter(|(_, class)| counts[**class] > 1) {
             x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
             let itself = dot(&x, &x);
             let score = |k: usize| {
@@ -72,10 +84,11 @@ impl LeftOut {
                 if k == class { (sum - itself) / (n - 1.0) } else { sum / n }
             };
             let own = score(class);
-            right += usize::from((0..classes).all(|k| k == class || score(k) < own));
+            let others = (0..classes).filter(|k| *k != class && counts[*k] > 0);
+            right += usize::from(others.into_iter().all(|k| score(k) < own));
+            judged += 1;
         }
-        let photos = self.classes.len();
-        Some(LeftOutAccuracy { accuracy: right as f64 / photos as f64, photos })
+        (judged > 0).then(|| LeftOutAccuracy { accuracy: right as f64 / judged as f64, photos: judged })
     }
 }
 
@@ -87,7 +100,7 @@ mod tests {
     fn each_photo_is_judged_by_means_without_it() {
         // Two classes along two axes, and a photo of the first class that looks like the second.
         let photos = [([3.0, 0.1], 0), ([1.0, 0.0], 0), ([0.1, 1.0], 0), ([0.0, 2.0], 1), ([0.2, 1.0], 1)];
-        let mut left_out = LeftOut::new(photos.len(), 2).unwrap();
+        let mut left_out = LeftOut::new(photos.len(), 2);
         photos.iter().for_each(|(x, class)| left_out.add(x, *class));
         // Naive: leave each out in turn and imprint the rest.
         let unit = |x: [f32; 2]| x.map(|v| v / x[0].hypot(x[1]));
@@ -102,8 +115,35 @@ mod tests {
             right += usize::from(score(*class) > score(1 - class));
         }
         assert_eq!((right, left_out.accuracy(2)), (4, Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 })));
-        assert_eq!(left_out.accuracy(3), None, "a class without two photos");
-        assert!(LeftOut::new(1 << 20, 1280).is_none());
+    }
+
+    #[test]
+    fn a_single_photo_of_a_class_is_not_left_out_but_may_be_taken_for_another_class() {
+        let judged = |photos: &[([f32; 2], usize)], classes| {
+            let mut left_out = LeftOut::new(photos.len(), 2);
+            photos.iter().for_each(|(x, class)| left_out.add(x, *class));
+            left_out.accuracy(classes)
+        };
+        // The third photo lies nearer to the single one of the second class than to the first two.
+        let photos = [([1.0, 0.0], 0), ([1.0, 0.1], 0), ([0.3, 1.0], 0), ([0.0, 1.0], 1)];
+        assert_eq!(judged(&photos, 2), Some(LeftOutAccuracy { accuracy: 2.0 / 3.0, photos: 3 }));
+        assert_eq!(judged(&photos, 3), judged(&photos, 2), "a class without photos takes none");
+        assert_eq!(judged(&[([1.0, 0.0], 0), ([0.0, 1.0], 1)], 2), None);
+    }
+
+    #[test]
+    fn of_too_many_photos_every_nth_is_judged() {
+        // 1000 photos of 1280 values: one of three.
+        let mut left_out = LeftOut::new(1000, 1280);
+        let (mut x, mut capacity) = (vec![0.0; 1280], 0);
+        for photo in 0..1000 {
+            x.fill(0.0);
+            x[photo / 500] = 1.0;
+            left_out.add(&x, photo / 500);
+            capacity = capacity.max(left_out.features.capacity());
+        }
+        assert_eq!(left_out.accuracy(2), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
+        assert!(capacity <= MOST_VALUES);
     }
 
     #[test]

@@ -157,8 +157,8 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
-    /// Accuracy of imprinting on each training photo, left out of the class means; null where there are too many photos to keep,
-    /// or only one of a class.
+    /// Accuracy of imprinting on each training photo of a class with two and more, left out of the class means; null where there is
+    /// none.
     pub left_out_accuracy: Option<f64>,
     /// From the first file read to the last written.
     pub seconds: f64,

@@ -8,6 +8,11 @@ pub fn peak_rss_bytes() -> Option<u64> {
     status("VmHWM:")
 }
 
+/// Lets [`peak_rss_bytes`] count anew, from the present size; whether the system can.
+pub(super) fn forget_peak() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// Its present resident size (VmRSS).
 pub(super) fn rss_bytes() -> Option<u64> {
     status("VmRSS:")

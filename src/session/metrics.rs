@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
 use super::steps::Witness;
-use super::store::{Sink, Store, not_written};
+use super::store::{Settings, Sink, Store, not_written};
 use crate::adapter::{Adapter, Gradients};
 use crate::error::Result;
 
@@ -38,6 +38,12 @@ pub(super) struct Taken<'g> {
     pub(super) rates: [f32; 2],
     /// Whether the pairs' importance is to be noted.
     pub(super) noted: bool,
+}
+
+/// The lesson that the lines below tell of.
+#[derive(Serialize)]
+struct LessonLine<'l> {
+    lesson: &'l Settings,
 }
 
 /// What a step showed.
@@ -73,13 +79,14 @@ fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::r
 }
 
 impl Journal {
-    /// Goes on with the journal of `store`, on a line of its own: a cut may have torn the last one.
-    pub(super) fn open(store: &Store) -> Result<Self> {
+    /// Goes on with the journal of `store` for `lesson`, on a line of its own: a cut may have torn the last one.
+    pub(super) fn open(store: &Store, lesson: &Settings) -> Result<Self> {
         let ((file, is_begun), path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
         let mut journal = Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() };
         if is_begun {
             journal.file.write_all(b"\n").map_err(|e| not_written(&journal.path, e))?;
         }
+        journal.append(&LessonLine { lesson })?;
         Ok(journal)
     }
 

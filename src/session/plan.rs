@@ -39,8 +39,9 @@ fn fused(rank: usize) -> usize {
     ((rank as f64 * FUSED_SHARE) as usize).max(1)
 }
 
-/// Plans a lesson on `images` photos. By default the events that a site's reserve allows are spread evenly over the
-/// part of the run in which recomposition happens: (K - r) / (gamma r) of them.
+/// Plans a lesson on `images` photos. By default the events that a site's reserve allows, (K - r) / (gamma r), are spread evenly over
+/// the part of the run in which recomposition happens. A pair has lived long enough an interval and a step after it was started, so
+/// nothing happens the first time, and a part of the reserve stays unused.
 pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let per_epoch = images.div_ceil(lesson.batch.max(1)).max(1) as u64;
     let steps = match lesson.length {

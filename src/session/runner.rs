@@ -190,14 +190,14 @@ impl Runner {
             if let (Some(sample), Some(row)) = (rest.next(), row) {
                 // Rows and classes are those of this head.
                 let _ = imprint.add(row, sample.class);
-                left_out.iter_mut().for_each(|left_out| left_out.add(row, sample.class));
+                left_out.add(row, sample.class);
                 kept.push(sample.clone());
             }
             observer(Progress::Advance);
             go_on(stop)
         })?;
         imprint.finish(IMPRINT_SCALE);
-        self.left_out = left_out.and_then(|left_out| left_out.accuracy(data.classes.len()));
+        self.left_out = left_out.accuracy(data.classes.len());
         let missing = data.classes.iter().zip(&counts).skip(known).find(|(_, count)| **count == 0);
         if let Some((name, _)) = missing {
             let folder = data.root.join(name);

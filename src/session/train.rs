@@ -208,7 +208,7 @@ fn begin_steps(
     if record.parent == 0 {
         record.parent = store.current();
     }
-    let mut journal = Journal::open(&store)?;
+    let mut journal = Journal::open(&store, &record.lesson)?;
     if !opening.over && !is_under_way {
         journal.evaluation(0, accuracy_before)?;
     }
@@ -224,14 +224,10 @@ fn imprinted_only(absent: &[String]) -> String {
 
 /// Keeps the lesson's end; the number under which it was kept aside, where it was no better than what was there.
 fn end(store: &mut Store, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
-    let aside = match record.trial {
-        Some(trial) if !trial.passed() => Some(store.set_aside(adapter, record)?),
-        _ => {
-            store.save(adapter, record)?;
-            None
-        }
-    };
-    Ok(aside)
+    if record.trial.is_some_and(|trial| trial.passed()) {
+        return store.save(adapter, record).map(|()| None);
+    }
+    store.set_aside(adapter, record).map(Some)
 }
 
 /// The network on as many threads, and with such a cache, as the lesson asks for and its memory allows; and what that takes.

@@ -31,7 +31,7 @@ pub enum TrialPhotos {
 }
 
 impl Trial {
-    /// What there is to judge by; `None` where there is nothing.
+    /// What there is to judge by; `None` where there is nothing: no photo was held back, and no class has two.
     pub(super) fn of(
         before: Option<f64>,
         after: Option<&Evaluation>,

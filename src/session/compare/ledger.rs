@@ -82,14 +82,16 @@ pub struct Run {
     pub trainable_params: usize,
     /// Pairs that were fused and started anew.
     pub recompositions: usize,
+    /// How many of these were taken back.
+    pub undone: usize,
     /// Threads that photos were run on.
     pub threads: usize,
     /// Median time of one batch, the prefix's outputs at hand.
     pub step_ms_median: Option<f64>,
     /// Imprinting and training, the prefix's outputs at hand; measuring is not in it.
     pub seconds: f64,
-    /// The largest resident size of the process until the run's end, earlier runs included.
-    pub process_peak_rss_bytes: Option<u64>,
+    /// The largest resident size of the process during the run; null where the system cannot count it for a part of its life.
+    pub peak_rss_bytes: Option<u64>,
 }
 
 /// A line of the file.
@@ -112,7 +114,7 @@ impl Ledger {
     /// dropped, and `warn` told.
     ///
     /// # Errors
-    /// `Mismatch` where it holds anything else, or runs with other settings; `Io` where it cannot be read.
+    /// `Mismatch` where it holds anything else, or runs with other settings; `Io` where it cannot be read or written.
     pub(super) fn open(path: Option<&Path>, settings: Settings, warn: impl FnOnce(&str)) -> Result<Self> {
         let mut ledger = Ledger { settings, path: path.map(Path::to_path_buf), runs: Vec::new() };
         let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(ledger) };
@@ -122,6 +124,7 @@ impl Ledger {
             return Err(other("is no file; choose another -o".into()));
         }
         let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+        OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, e))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for (nth, line) in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
             let Line { settings, run, .. } = serde_json::from_slice::<Line<Value, Run>>(line)
@@ -228,7 +231,8 @@ mod tests {
             threads: 1,
             step_ms_median: Some(0.1),
             seconds: 0.2,
-            process_peak_rss_bytes: None,
+            undone: 0,
+            peak_rss_bytes: None,
         }
     }
 

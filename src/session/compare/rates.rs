@@ -98,7 +98,8 @@ mod tests {
             threads: 1,
             step_ms_median: None,
             seconds: 0.0,
-            process_peak_rss_bytes: None,
+            undone: 0,
+            peak_rss_bytes: None,
         }
     }
 

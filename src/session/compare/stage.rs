@@ -12,8 +12,8 @@ use crate::error::{ErrorKind, Result};
 use crate::session::cache::{CachePlace, Slot};
 use crate::session::dataset::Dataset;
 use crate::session::keep::NEVER;
-use crate::session::lesson::{Lesson, Observer, Progress};
-use crate::session::memory::peak_rss_bytes;
+use crate::session::lesson::{Lesson, Observer, Outcome, Progress};
+use crate::session::memory::{forget_peak, peak_rss_bytes};
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
 use crate::session::runner::{Means, Runner};
@@ -81,12 +81,13 @@ impl<'b> Stage<'b> {
         Ok(Stage { bundle, runner })
     }
 
-    /// Trains and measures a lesson from its start, as `train` would.
+    /// Trains and measures a lesson from its start, as `train` would; whether that is better than imprinting is not asked here.
     ///
     /// # Errors
     /// As of `train`, but for a loss that stops being a number: such a run has no accuracy.
     pub(super) fn run(&mut self, key: Key, lesson: &Lesson, parts: Parts, observer: &mut Observer) -> Result<Run> {
         let begin = Instant::now();
+        let counts_anew = forget_peak();
         let settings = lesson.method.settings();
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
@@ -120,7 +121,8 @@ impl<'b> Stage<'b> {
             threads: lesson.threads,
             step_ms_median: median(outcome.step_ms),
             seconds: begin.elapsed().as_secs_f64() - curve.seconds,
-            process_peak_rss_bytes: peak_rss_bytes(),
+            undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
+            peak_rss_bytes: peak_rss_bytes().filter(|_| counts_anew),
             curve: curve.points,
         })
     }
@@ -252,7 +254,10 @@ mod tests {
             assert_eq!((run.accuracy, run.train_loss), (report.val_accuracy, report.train_loss), "{name}");
             assert_eq!(run.curve[0], (0, report.val_accuracy_before.unwrap()));
             assert_eq!(run.curve.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 5, 10, 15, 20, 25]);
-            assert_eq!((run.steps, run.recompositions), (report.steps, report.recompositions));
+            assert_eq!(
+                (run.steps, run.recompositions, run.undone),
+                (report.steps, report.recompositions, report.undone)
+            );
             assert_eq!(run.recompositions > 0, ["srlora", "random"].contains(&name));
             assert_eq!((run.trainable_params, run.val_images), (report.trainable_params, report.val_images));
         }

@@ -61,12 +61,14 @@ pub struct Standing {
     pub trainable_params: usize,
     /// Mean number of pairs that were fused and started anew.
     pub recompositions: f64,
+    /// Mean number of these that were taken back.
+    pub undone: f64,
     /// Median time of one batch, the prefix's outputs at hand.
     pub step_ms_median: Option<f64>,
     /// Mean time to imprint and train, the prefix's outputs at hand.
     pub seconds: f64,
-    /// The largest resident size of the process until the last of its runs, those of others before it included.
-    pub process_peak_rss_bytes: Option<u64>,
+    /// The largest resident size of the process during its runs; null where the system cannot tell.
+    pub peak_rss_bytes: Option<u64>,
 }
 
 pub(super) fn report(
@@ -111,9 +113,10 @@ fn standing(contender: &Contender, tried: &[Run], runs: &[Run], reference: Optio
         steps: first.map_or(0, |run| run.steps),
         trainable_params: first.map_or(0, |run| run.trainable_params),
         recompositions: over(|run| run.recompositions as f64),
+        undone: over(|run| run.undone as f64),
         step_ms_median: median(runs.iter().filter_map(|run| run.step_ms_median).collect()),
         seconds: over(|run| run.seconds),
-        process_peak_rss_bytes: runs.iter().filter_map(|run| run.process_peak_rss_bytes).max(),
+        peak_rss_bytes: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
         accuracies,
         curve,
     }
@@ -149,7 +152,8 @@ mod tests {
             threads: 1,
             step_ms_median: Some(seed as f64),
             seconds: 1.0,
-            process_peak_rss_bytes: Some(seed as u64),
+            undone: 0,
+            peak_rss_bytes: Some(seed as u64),
         };
         curves.iter().enumerate().map(run).collect()
     }
@@ -167,7 +171,7 @@ mod tests {
         // +0.1 and -0.2: their deviation is 0.3 / sqrt(2), over sqrt(2).
         assert!((difference.mean + 0.05).abs() < 1e-12);
         assert!((difference.standard_error.unwrap() - 0.15).abs() < 1e-12);
-        assert_eq!((found.recompositions, found.step_ms_median), (0.5, Some(0.5)));
+        assert_eq!((found.recompositions, found.step_ms_median, found.peak_rss_bytes), (0.5, Some(0.5), Some(1)));
 
         let itself = standing(&lora, Some(&lora));
         assert_eq!((itself.steps_to_lora, itself.difference_to_lora.unwrap().mean), (Some(30), 0.0));

@@ -60,7 +60,7 @@ impl Cuts {
 /// written to `output`, or to a place that is removed.
 ///
 /// # Errors
-/// Those of [`train`]; `Memory` where no plan fits; `Device` where the device cannot run this program; `Usage` where more threads
+/// Those of [`train`]; `Exists` where `output` is there; `Memory` where no plan fits; `Device` where the device cannot run this program; `Usage` where more threads
 /// or memory are asked for than it has, or a cut at a step that the lesson does not have.
 pub fn simulate(
     bundle: &Bundle,
@@ -72,6 +72,10 @@ pub fn simulate(
 ) -> Result<Simulation> {
     device.require_system()?;
     check(lesson, device, cuts)?;
+    if let Some(output) = output.filter(|output| output.symlink_metadata().is_ok()) {
+        let message = "is already there, and a simulation writes a new store: choose another output";
+        return Err(Error::new(ErrorKind::Exists, output.display(), message));
+    }
     let cap = lesson.ram_limit.unwrap_or(device.free_bytes());
     let limited = Lesson { ram_limit: Some(cap), ..lesson.clone() };
     let place = TempDir::with_prefix("srlora-simulate-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;

@@ -53,9 +53,16 @@ impl Series {
     /// The numbers that are there, the newest first.
     ///
     /// # Errors
-    /// Kind `Io` where the folder cannot be read.
+    /// Kind `Io` where the folder cannot be read, `Store` where it is none.
     pub(super) fn numbers(self, medium: &dyn Medium, store: &Path) -> Result<Vec<u64>> {
-        let names = medium.list(store).map_err(|e| Error::io(store, e))?;
+        let names = medium.list(store).map_err(|e| match e.kind() {
+            io::ErrorKind::NotADirectory => Error::new(
+                ErrorKind::Store,
+                store.display(),
+                "is a file, and a store is a folder that `srlora train` wrote",
+            ),
+            _ => Error::io(store, e),
+        })?;
         let number = |name: &String| {
             let digits = name.strip_prefix(self.prefix())?.strip_suffix(SUFFIX)?;
             // Only the name that this very number is given, and none that counting could not have reached.
