@@ -259,6 +259,9 @@ fn what_cannot_be_meant_is_refused() {
     };
     refused(&args(&["--methods", "lora,dora"]), 2, &["dora", "imprint, head, lora, pissa, srlora, random"]);
     refused(&args(&["--methods", ""]), 2, &["--methods"]);
+    let among = format!("{}/a/runs.jsonl", place.val);
+    let args_among = [&args(&[])[..], &["-o".into(), among]].concat();
+    refused(&args_among, 2, &["runs.jsonl", "lies inside --val"]);
     refused(&args(&["--seeds", "0"]), 2, &["--seeds"]);
     refused(&args(&["--lrs", "fast"]), 2, &["--lrs", "3e-3"]);
     refused(&args(&["--val-split", "0.2"]), 2, &["--val"]);

@@ -301,7 +301,7 @@ fn room(lesson: &Lesson, bytes: u64) -> usize {
 }
 
 /// A store among the photos would be taken for one of their classes.
-fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
+pub(super) fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = folder.canonicalize() else { return Ok(()) };
     let validation = match &lesson.validation {
@@ -310,8 +310,7 @@ fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     };
     for (flag, photos) in [("--data", &lesson.data)].into_iter().chain(validation) {
         if photos.canonicalize().is_ok_and(|photos| folder.starts_with(photos)) {
-            let message =
-                format!("lies inside {flag} {}, among the photos; keep the store elsewhere", photos.display());
+            let message = format!("lies inside {flag} {}, among the photos; keep it elsewhere", photos.display());
             return Err(Error::new(ErrorKind::Usage, output.display(), message));
         }
     }

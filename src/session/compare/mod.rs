@@ -24,7 +24,7 @@ use self::ledger::Ledger;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
 use super::lesson::{Length, Lesson, Observer, Progress};
-use super::train::datasets;
+use super::train::{datasets, refuse_among_photos};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,6 +58,9 @@ pub struct Comparison {
 /// with all of them; as of `train`.
 pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -> Result<ComparisonReport> {
     request.check()?;
+    if let Some(output) = &request.output {
+        refuse_among_photos(output, &request.lesson)?;
+    }
     let (data, validation) = datasets(&request.lesson, false)?;
     let Some(validation) = validation else {
         let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
