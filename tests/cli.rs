@@ -657,7 +657,7 @@ fn with_a_single_photo_of_each_class_what_was_imprinted_stays_unless_held_back_p
     assert_eq!((&judged["trial"]["on"], &judged["trial"]["photos"]), (&"left_out".into(), &4.into()), "{judged}");
     keep("bright", 1);
     let said = String::from_utf8(train("single", &[]).stdout).unwrap();
-    assert!(said.contains("every class has a single photo") && said.contains("rollback"), "{said}");
+    assert!(said.contains("no class has two photos") && said.contains("rollback"), "{said}");
     let left = json(&["inspect", &place.path("single"), "--json"]);
     assert_eq!(
         (&left["generation"], &left["aside"], &left["lesson"]["steps"]),

@@ -201,6 +201,23 @@ fn a_cut_in_every_phase_leaves_the_last_whole_generation_and_the_lesson_goes_on_
 }
 
 #[test]
+fn the_end_of_a_lesson_that_is_kept_aside_can_be_cut_too() {
+    let place = Place::new();
+    let (bundle, data) = (demo("handwriting.bundle"), place.path("single"));
+    for class in ["0", "1"] {
+        let photo = fs::read_dir(demo(&format!("train/{class}"))).unwrap().next().unwrap().unwrap().path();
+        fs::create_dir_all(format!("{data}/{class}")).unwrap();
+        fs::copy(photo, format!("{data}/{class}/0.png")).unwrap();
+    }
+    let told =
+        place.json(&["simulate", &bundle, "--profile", "pi-4", "--data", &data, "--steps", "3", "--cut-at", "save"]);
+    assert_eq!((&told["train"]["aside"], &told["cuts"][0]["generation"]), (&2.into(), &1.into()), "{told}");
+    let kept: Vec<_> =
+        told["curve"].as_array().unwrap().iter().filter_map(|point| point["generation"].as_u64()).collect();
+    assert_eq!(kept, [1], "an aside is no generation");
+}
+
+#[test]
 fn a_process_that_is_really_killed_leaves_what_the_simulation_says() {
     let place = Place::new();
     let (bundle, data, store) = (demo("handwriting.bundle"), demo("train"), place.path("store"));

@@ -12,7 +12,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 const COLUMNS: usize = 60;
 /// Width and height of a site's panel, the room above it for a name, and that to its left for numbers, in pixels.
 const PANEL: [f64; 4] = [640.0, 72.0, 36.0, 60.0];
-/// Upright lines of a panel, with the steps that they stand for.
+/// Parts that a panel's steps are divided into, with upright lines between them.
 const TICKS: u64 = 5;
 /// Powers of ten below the largest importance that a picture shows.
 const DECADES: f32 = 6.0;
@@ -88,8 +88,9 @@ fn panel(name: &str, history: &History, events: &[&Event]) -> String {
     let least = most * 10f32.powf(-DECADES);
     let _ = writeln!(text, "<text class=\"low\" text-anchor=\"end\" x=\"-4\" y=\"8\">{most:.1e}</text>");
     let _ = writeln!(text, "<text class=\"low\" text-anchor=\"end\" x=\"-4\" y=\"{high}\">{least:.1e}</text>");
-    for tick in 0..=TICKS {
-        let step = end * tick / TICKS;
+    let mut ticks: Vec<u64> = (0..=TICKS).map(|tick| (end as f64 * tick as f64 / TICKS as f64) as u64).collect();
+    ticks.dedup();
+    for step in ticks {
         let (at, below) = (x(step), high + 10.0);
         let _ = writeln!(text, "<path class=\"tick\" d=\"M{at:.1} 0v{high}\"/>");
         let _ = writeln!(text, "<text class=\"low\" text-anchor=\"middle\" x=\"{at:.1}\" y=\"{below}\">{step}</text>");

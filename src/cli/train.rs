@@ -89,7 +89,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
 /// Why a lesson is not what counts.
 fn why_aside(trial: Option<Trial>) -> String {
     let Some(Trial { on, before, after, .. }) = trial else {
-        return "nothing shows that the lesson is better than what was there: every class has a single photo, and none was held back \
+        return "nothing says whether the lesson is better than what was there: no class has two photos, and none was held back \
                 (--val)"
             .to_owned();
     };

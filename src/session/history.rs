@@ -29,6 +29,7 @@ pub struct History {
 struct Line {
     /// Heads the lines of a lesson.
     lesson: Option<Settings>,
+    parent: u64,
     step: u64,
     importance: BTreeMap<String, Vec<f32>>,
 }
@@ -49,8 +50,8 @@ pub fn history(store: &Path, record: &Record) -> Result<BTreeMap<String, History
     let mut is_told = true;
     for line in BufReader::new(file.take(MOST_BYTES)).split(b'\n') {
         let line = line.map_err(|e| Error::io(&path, e))?;
-        let Ok(Line { lesson: head, step, importance }) = serde_json::from_slice(&line) else { continue };
-        is_told = head.map_or(is_told, |head| head == record.lesson);
+        let Ok(Line { lesson: head, parent, step, importance }) = serde_json::from_slice(&line) else { continue };
+        is_told = head.map_or(is_told, |head| head == record.lesson && parent == record.parent);
         if !is_told || step > record.steps {
             continue;
         }
@@ -80,9 +81,9 @@ mod tests {
     use crate::session::Lesson;
 
     /// The end of a lesson of 10 steps.
-    fn record(seed: u64) -> Record {
+    fn record() -> Record {
         let json = serde_json::json!({ "bundle_sha256": "", "backbone_sha256": "", "precision": "", "steps": 10, "classes": [] });
-        let lesson = serde_json::to_value(Settings::of(&Lesson { seed, ..Lesson::new("photos".into()) })).unwrap();
+        let lesson = serde_json::to_value(Settings::of(&Lesson::new("photos".into()))).unwrap();
         let fields = json.as_object().unwrap().iter().chain(lesson.as_object().unwrap());
         serde_json::from_value(fields.map(|(name, value)| (name.clone(), value.clone())).collect()).unwrap()
     }
@@ -98,17 +99,19 @@ mod tests {
             r#"{"step":9,"importance":{"a":[3.0"#,
         ];
         std::fs::write(folder.path().join(JOURNAL), lines.join("\n")).unwrap();
-        let sites = history(folder.path(), &record(0)).unwrap();
+        let sites = history(folder.path(), &record()).unwrap();
         assert_eq!(sites["a"], History { steps: vec![1, 5], pairs: vec![vec![1.0, 3.0], vec![2.0, 4.0]] });
         assert_eq!(sites["b"].pairs, [[0.5, 0.25]]);
-        assert_eq!(history(&folder.path().join("nothing"), &record(0)).unwrap(), BTreeMap::new());
+        assert_eq!(history(&folder.path().join("nothing"), &record()).unwrap(), BTreeMap::new());
     }
 
     #[test]
     fn only_the_lesson_that_is_asked_for_is_told_of() {
         let folder = tempfile::tempdir().unwrap();
-        let [first, second] = [0, 1].map(record);
-        let head = |record: &Record| serde_json::json!({ "lesson": record.lesson }).to_string();
+        // The second one with the same settings, going out from the end of the first.
+        let [first, second] = [1, 2].map(|parent| Record { parent, ..record() });
+        let head =
+            |record: &Record| serde_json::json!({ "lesson": record.lesson, "parent": record.parent }).to_string();
         let note = |step: u64, importance: f32| format!(r#"{{"step":{step},"importance":{{"a":[{importance:.1}]}}}}"#);
         let lines = [head(&first), note(1, 1.0), note(9, 2.0), head(&second), note(1, 3.0), note(5, 4.0)];
         // The first lesson was cut off and taken up again before the second one.

@@ -71,6 +71,8 @@ pub(super) struct Opening {
     pub(super) resumes: bool,
     /// And ended.
     pub(super) over: bool,
+    /// Its number, where it was kept aside.
+    pub(super) over_aside: Option<u64>,
     /// Classes that the store knows and that have no photos: steps would unlearn them.
     pub(super) absent: Vec<String>,
     /// What to tell the user before anything is done.
@@ -126,6 +128,7 @@ impl Opening {
             record,
             resumes: true,
             over: false,
+            over_aside: None,
             absent: Vec::new(),
             warnings,
         };
@@ -139,9 +142,9 @@ impl Opening {
                 Ok(Opening { known, record, adapter, from, left_out, accuracy_before, ..opening })
             }
             Left::Imprinted => Ok(opening),
-            Left::Over(record) => {
+            Left::Over(record, over_aside) => {
                 let accuracy_before = record.trial.map(|trial| trial.before);
-                Ok(Opening { over: true, record: *record, accuracy_before, ..opening })
+                Ok(Opening { over: true, over_aside, record: *record, accuracy_before, ..opening })
             }
             Left::Nothing => opening.further(bundle, lesson, settings),
         }
@@ -187,6 +190,7 @@ impl Opening {
             accuracy_before: None,
             resumes: false,
             over: false,
+            over_aside: None,
             absent: Vec::new(),
             warnings: Vec::new(),
         })
@@ -227,8 +231,8 @@ enum Left {
     UnderWay(Box<UnderWay>),
     /// Its head was imprinted, and no more.
     Imprinted,
-    /// It has ended: its record.
-    Over(Box<Record>),
+    /// It has ended: its record, and its number where it was kept aside.
+    Over(Box<Record>, Option<u64>),
     /// It has not begun.
     Nothing,
 }
@@ -244,8 +248,8 @@ impl Left {
     ) -> Result<Self> {
         // A cut may have left the steps of a lesson beside its end.
         let aside = store.aside()?.filter(|(number, _)| *number > store.current());
-        if let Some((_, aside)) = aside.filter(|(_, aside)| own(aside)) {
-            return Ok(Left::Over(Box::new(aside)));
+        if let Some((number, aside)) = aside.filter(|(_, aside)| own(aside)) {
+            return Ok(Left::Over(Box::new(aside), Some(number)));
         }
         let (left, faults) = store.under_way(bundle, &own)?;
         warnings.extend(faults.iter().map(|(_, fault)| format!("a checkpoint is passed over: {fault}")));
@@ -260,7 +264,7 @@ impl Left {
             None => {}
         }
         match own(record) {
-            true if record.steps > 0 => Ok(Left::Over(Box::new(record.clone()))),
+            true if record.steps > 0 => Ok(Left::Over(Box::new(record.clone()), None)),
             true => Ok(Left::Imprinted),
             false if further => Ok(Left::Nothing),
             false => {

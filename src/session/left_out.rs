@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bits;
 
-/// Feature values that are kept at most, 1 MiB; of more photos every n-th is taken.
+/// Feature values that are kept at most, 1 MiB; of more photos two neighbours of every 2 n are taken.
 const MOST_VALUES: usize = 1 << 19;
 
 fn dot(x: &[f32], y: &[f32]) -> f32 {
@@ -33,7 +33,7 @@ pub(super) struct LeftOut {
     features: Vec<f16>,
     classes: Vec<usize>,
     width: usize,
-    /// One photo of so many is taken.
+    /// Of twice so many photos the first two are taken: they are mostly of one class.
     every: usize,
     /// Photos that came.
     seen: usize,
@@ -43,7 +43,7 @@ impl LeftOut {
     /// Room for so many photos of `width` features.
     pub(super) fn new(photos: usize, width: usize) -> Self {
         let every = photos.saturating_mul(width).div_ceil(MOST_VALUES).max(1);
-        let taken = photos.div_ceil(every);
+        let taken = 2 * photos.div_ceil(2 * every);
         LeftOut {
             features: Vec::with_capacity(taken.saturating_mul(width)),
             classes: Vec::with_capacity(taken),
@@ -55,7 +55,7 @@ impl LeftOut {
 
     pub(super) fn add(&mut self, features: &[f32], class: usize) {
         self.seen += 1;
-        if !(self.seen - 1).is_multiple_of(self.every) {
+        if !((self.seen - 1) / 2).is_multiple_of(self.every) {
             return;
         }
         let length = dot(features, features).sqrt().max(f32::MIN_POSITIVE);
@@ -132,18 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_photos_every_nth_is_judged() {
-        // 1000 photos of 1280 values: one of three.
+    fn of_too_many_photos_neighbours_are_judged() {
+        // 1000 photos of 1280 values, two of each class: one pair of three.
         let mut left_out = LeftOut::new(1000, 1280);
         let (mut x, mut capacity) = (vec![0.0; 1280], 0);
         for photo in 0..1000 {
             x.fill(0.0);
-            x[photo / 500] = 1.0;
-            left_out.add(&x, photo / 500);
+            x[photo / 2] = 1.0;
+            left_out.add(&x, photo / 2);
             capacity = capacity.max(left_out.features.capacity());
         }
-        assert_eq!(left_out.accuracy(2), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
-        assert!(capacity <= MOST_VALUES);
+        assert_eq!(left_out.accuracy(500), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
+        assert!(capacity <= MOST_VALUES + 2 * 1280);
     }
 
     #[test]

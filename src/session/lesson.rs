@@ -149,7 +149,8 @@ pub struct TrainReport {
     pub val_accuracy_before: Option<f64>,
     /// What the lesson was judged by; null where nothing was trained or there is nothing to judge by.
     pub trial: Option<Trial>,
-    /// The number under which the lesson was kept aside, as what was there before is better; null where it became current.
+    /// The number under which the lesson was kept aside, as what was there before is better or nothing could
+    /// judge it; null where it became current.
     pub aside: Option<u64>,
     /// The step after which a lesson that had been cut off went on; null for one from its beginning.
     pub resumed_after: Option<u64>,
@@ -157,8 +158,8 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
-    /// Accuracy of imprinting on each training photo of a class with two and more, left out of the class means; null where there is
-    /// none.
+    /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
+    /// a part); null where there is none.
     pub left_out_accuracy: Option<f64>,
     /// From the first file read to the last written.
     pub seconds: f64,

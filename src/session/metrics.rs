@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
 use super::steps::Witness;
-use super::store::{Settings, Sink, Store, not_written};
+use super::store::{Record, Settings, Sink, Store, not_written};
 use crate::adapter::{Adapter, Gradients};
 use crate::error::Result;
 
@@ -20,6 +20,8 @@ pub const JOURNAL: &str = "metrics.jsonl";
 pub(super) struct Journal {
     file: Box<dyn Sink>,
     path: PathBuf,
+    /// A cut may have torn its last line.
+    is_begun: bool,
     begin: Instant,
     line: Vec<u8>,
     /// The last note of importance, by site.
@@ -40,10 +42,11 @@ pub(super) struct Taken<'g> {
     pub(super) noted: bool,
 }
 
-/// The lesson that the lines below tell of.
+/// The lesson that the lines below tell of, and the generation that it went out from.
 #[derive(Serialize)]
 struct LessonLine<'l> {
     lesson: &'l Settings,
+    parent: u64,
 }
 
 /// What a step showed.
@@ -79,15 +82,18 @@ fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::r
 }
 
 impl Journal {
-    /// Goes on with the journal of `store` for `lesson`, on a line of its own: a cut may have torn the last one.
-    pub(super) fn open(store: &Store, lesson: &Settings) -> Result<Self> {
+    /// Opens the journal of `store`.
+    pub(super) fn open(store: &Store) -> Result<Self> {
         let ((file, is_begun), path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
-        let mut journal = Journal { file, path, begin: Instant::now(), line: Vec::new(), noted: Vec::new() };
-        if is_begun {
-            journal.file.write_all(b"\n").map_err(|e| not_written(&journal.path, e))?;
+        Ok(Journal { file, path, is_begun, begin: Instant::now(), line: Vec::new(), noted: Vec::new() })
+    }
+
+    /// Goes on for the lesson of `record`, on a line of its own.
+    pub(super) fn head(&mut self, record: &Record) -> Result<()> {
+        if self.is_begun {
+            self.file.write_all(b"\n").map_err(|e| not_written(&self.path, e))?;
         }
-        journal.append(&LessonLine { lesson })?;
-        Ok(journal)
+        self.append(&LessonLine { lesson: &record.lesson, parent: record.parent })
     }
 
     /// Notes accuracy, where it was measured.

@@ -77,7 +77,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     opening.find_absent(keep);
     let plan = plan_now(&opening);
     let start = begin_steps(&mut runner, &mut opening, lesson, keep, &plan, observer)?;
-    let Opening { data, validation, mut record, from, over, resumes, .. } = opening;
+    let Opening { data, validation, mut record, from, over, over_aside, resumes, .. } = opening;
     let Begun { mut store, mut journal, accuracy_before, measured } = start;
     if validation.is_none() {
         runner.drop_prefix(data.samples.len());
@@ -104,7 +104,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         record.trial = Trial::of(accuracy_before, after.as_ref(), runner.left_out_accuracy(), &ran.epoch);
         aside = end(&mut store, &runner.adapter(), &record)?;
     } else if over {
-        aside = store.aside()?.map(|(number, _)| number).filter(|number| *number > store.current());
+        aside = over_aside;
     }
     store.end_lesson();
     let mut quarantined = runner.quarantine().to_vec();
@@ -208,7 +208,10 @@ fn begin_steps(
     if record.parent == 0 {
         record.parent = store.current();
     }
-    let mut journal = Journal::open(&store, &record.lesson)?;
+    let mut journal = Journal::open(&store)?;
+    if !opening.over {
+        journal.head(record)?;
+    }
     if !opening.over && !is_under_way {
         journal.evaluation(0, accuracy_before)?;
     }
@@ -222,7 +225,7 @@ fn imprinted_only(absent: &[String]) -> String {
     )
 }
 
-/// Keeps the lesson's end; the number under which it was kept aside, where it was no better than what was there.
+/// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.
 fn end(store: &mut Store, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
     if record.trial.is_some_and(|trial| trial.passed()) {
         return store.save(adapter, record).map(|()| None);

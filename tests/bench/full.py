@@ -9,6 +9,8 @@ fine-tuning moves every weight; here only those of 3 x 3 convolutions whose name
 import os, sys
 from pathlib import Path
 
+if len(sys.argv) < 2 or "SRLORA_ASSETS" not in os.environ:
+    sys.exit(__doc__)
 sys.path.insert(0, str(Path(os.environ["SRLORA_ASSETS"]).parent / "reference"))
 import peft_anchor
 
@@ -25,8 +27,5 @@ def adapt(net, _args, names):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    peft_anchor._early_threads()
     peft_anchor.adapt = adapt
     peft_anchor.main()

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What begins a line; a file of anything else is not touched.
-const MARK: &str = "{\"compare\":1,";
+const MARK: &str = "{\"compare\":2,";
 
 /// What all runs of a comparison share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ impl Ledger {
         let mut ledger = Ledger { settings, path: path.map(Path::to_path_buf), runs: Vec::new() };
         let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(ledger) };
         let other = |what: String| Error::new(ErrorKind::Mismatch, path.display(), what);
-        let strange = |line: usize| other(format!("line {line} is no run of `srlora compare`; choose another -o"));
+        let strange = |line: usize| other(format!("line {line} is no run of this `srlora compare`; choose another -o"));
         if !path.is_file() {
             return Err(other("is no file; choose another -o".into()));
         }
@@ -179,7 +179,7 @@ impl Ledger {
     /// `Io` where it cannot be written.
     pub(super) fn add(&mut self, run: &Run) -> Result<&Run> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
-        let mut line = serde_json::to_string(&Line { compare: 1, settings: &self.settings, run }).map_err(fault)?;
+        let mut line = serde_json::to_string(&Line { compare: 2, settings: &self.settings, run }).map_err(fault)?;
         let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
         if let Some(path) = &self.path {
@@ -277,7 +277,7 @@ mod tests {
         assert!(error.message().contains("data_sha256 \"d\", not \"e\", steps 30, not 40"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
 
-        for text in ["my diary", "my diary\n", "{\"compare\":2}\n", "{\"compare\": 1}", "{}\n"] {
+        for text in ["my diary", "my diary\n", "{\"compare\":1}\n", "{\"compare\": 2}", "{}\n"] {
             fs::write(&path, text).unwrap();
             let error = quiet(&path).err().unwrap();
             assert!(error.message().contains("line 1 is no run"), "{error}");

@@ -1,8 +1,8 @@
 //! Methods side by side on the same photos: rates chosen without the validation photos, several seeds, paired differences.
 //!
 //! Every run is the one that `train` would do with the same flags, bit for bit, before it asks whether that is better than what was
-//! there. Photos are decoded and the prefix is run once for
-//! all runs that share a boundary: those with pairs, and those without, whose prefix is the whole network.
+//! there. Photos are decoded and the prefix is run once for all runs that share a boundary: those with pairs, and those without, whose
+//! prefix is the whole network.
 
 mod contenders;
 mod ledger;

@@ -31,7 +31,7 @@ pub use trace::{Excess, Phase, Written};
 
 use pace::{Cost, Host};
 use replay::{Conditions, Played, Timeline};
-use trace::{Batch, Piece, Recorder, Trace};
+use trace::{Batch, Kept, Piece, Recorder, Trace};
 
 /// Points of the accuracy over time between its ends.
 const POINTS: u64 = 5;
@@ -60,8 +60,8 @@ impl Cuts {
 /// written to `output`, or to a place that is removed.
 ///
 /// # Errors
-/// Those of [`train`]; `Exists` where `output` is there; `Memory` where no plan fits; `Device` where the device cannot run this program; `Usage` where more threads
-/// or memory are asked for than it has, or a cut at a step that the lesson does not have.
+/// Those of [`train`]; `Exists` where `output` is there; `Memory` where no plan fits; `Device` where the device cannot run this
+/// program; `Usage` where more threads or memory are asked for than it has, or a cut at a step that the lesson does not have.
 pub fn simulate(
     bundle: &Bundle,
     lesson: &Lesson,
@@ -232,16 +232,17 @@ fn curve(trace: &Trace, played: &Played, train: &TrainReport) -> Vec<Point> {
         // Steps are taken one by one, and each has its batch.
         let seen = trace.batches.len().min(usize::try_from(piece.step).unwrap_or(usize::MAX));
         let due = piece.phase == Phase::Train && (piece.step.is_multiple_of(every) || seen == trace.batches.len());
-        if !due && piece.generation().is_none() {
+        if !due && !piece.saves() {
             continue;
         }
         let batches = &trace.batches[since..seen];
         let mean = |of: fn(&Batch) -> f64| {
             (!batches.is_empty()).then(|| batches.iter().map(of).sum::<f64>() / batches.len() as f64)
         };
-        let val_accuracy = match piece.generation() {
-            Some(1) => train.val_accuracy_before,
-            Some(generation) if generation == last => train.val_accuracy,
+        let val_accuracy = match piece.kept {
+            Some(Kept::Generation(1)) => train.val_accuracy_before,
+            Some(Kept::Generation(generation)) if generation != last => None,
+            Some(Kept::Generation(_) | Kept::Aside) => train.val_accuracy,
             _ => None,
         };
         points.push(Point {

@@ -222,7 +222,7 @@ impl Attempt<'_> {
                 let done = |piece: &Piece| piece.phase == Phase::Train && piece.step == step;
                 pieces.position(done).map(|at| self.ends[at])
             }
-            CutAt::Save => pieces.rposition(|piece| piece.generation().is_some()).map(middle),
+            CutAt::Save => pieces.rposition(Piece::saves).map(middle),
             CutAt::Share(share) => Some(share.clamp(0.0, 1.0) * self.total()),
         }
     }
@@ -260,7 +260,7 @@ impl Attempt<'_> {
             at_s,
             phase: at.phase,
             step,
-            saving: at.generation().is_some() && work > self.start(done),
+            saving: at.saves() && work > self.start(done),
             generation: written.filter_map(Piece::generation).next(),
             lost_steps: step - steps(next),
             lost_s: work + next.total() - self.total(),

@@ -18,14 +18,16 @@ pub(super) fn after_cut(store: &Path, durable: u64, saving: bool) -> Result<Opti
         return Ok(None);
     }
     let place = TempDir::with_prefix("srlora-cut-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
-    let copy = |number: u64, share: usize| {
-        let (from, to) = (Series::Generation.file(store, number), Series::Generation.file(place.path(), number));
+    let copy = |series: Series, number: u64, share: usize| {
+        let (from, to) = (series.file(store, number), series.file(place.path(), number));
         let bytes = fs::read(&from).map_err(|e| Error::io(&from, e))?;
         fs::write(&to, &bytes[..bytes.len() / share]).map_err(|e| Error::io(&to, e))
     };
-    (1..=durable).try_for_each(|number| copy(number, 1))?;
+    (1..=durable).try_for_each(|number| copy(Series::Generation, number, 1))?;
     if saving {
-        copy(durable + 1, 2)?;
+        // The lesson may have been kept aside.
+        let is_aside = Series::Aside.file(store, durable + 1).exists();
+        copy(if is_aside { Series::Aside } else { Series::Generation }, durable + 1, 2)?;
     }
     Ok(Some(Store::open(place.path())?.current()))
 }
@@ -45,5 +47,8 @@ mod tests {
         }
         let left = |durable, saving| after_cut(store.path(), durable, saving).unwrap();
         assert_eq!([left(0, true), left(1, false), left(1, true), left(2, false)], [None, Some(1), Some(1), Some(2)]);
+        let [second, aside] = [Series::Generation, Series::Aside].map(|series| series.file(store.path(), 2));
+        fs::rename(second, aside).unwrap();
+        assert_eq!(left(1, true), Some(1), "half of a lesson kept aside");
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Piece {
 pub(super) enum Kept {
     /// A generation, by its number.
     Generation(u64),
+    /// The lesson's end, beside the generation that stays current.
+    Aside,
     /// The steps so far.
     Checkpoint,
 }
@@ -61,8 +63,13 @@ impl Piece {
     pub(super) fn generation(&self) -> Option<u64> {
         match self.kept? {
             Kept::Generation(number) => Some(number),
-            Kept::Checkpoint => None,
+            Kept::Aside | Kept::Checkpoint => None,
         }
+    }
+
+    /// Whether a generation, or what has its place for a lesson kept aside, was written in it.
+    pub(super) fn saves(&self) -> bool {
+        matches!(self.kept, Some(Kept::Generation(_) | Kept::Aside))
     }
 }
 
@@ -175,10 +182,11 @@ impl<'r> Recorder<'r> {
         let next = self.trace.written.generations.len() as u64 + 1;
         let written = |series: Series| fs::metadata(series.file(self.store, next)).map(|found| found.len()).ok();
         // A lesson that was kept aside has worn the medium as much.
-        let bytes = written(Series::Generation).or_else(|| written(Series::Aside));
+        let generation = written(Series::Generation).map(|bytes| (bytes, Kept::Generation(next)));
+        let saved = generation.or_else(|| written(Series::Aside).map(|bytes| (bytes, Kept::Aside)));
+        let (bytes, kept) = saved.unzip();
         self.trace.written.generations.extend(bytes);
         let bytes_written = bytes.unwrap_or(0) as f64;
-        let kept = bytes.map(|_| Kept::Generation(next));
         self.trace.pieces.push(Piece { phase, step: self.step, host_ms, photos, bytes: bytes_written, kept });
         if self.trace.excess.is_none() && peak_rss_bytes().is_some_and(|peak| peak > self.cap) {
             self.trace.excess = Some(Excess { phase, step: self.step });
