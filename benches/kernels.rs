@@ -8,7 +8,7 @@ use half::f16;
 use srlora::adapter::{Adapter, Directions, SiteSettings, Update};
 use srlora::autodiff::{Activations, Network, NetworkPlan, StepOutput};
 use srlora::bundle::Bundle;
-use srlora::core::{AdamW, Choice, Recompose, Weight, int8_blocks, int8_rows};
+use srlora::core::{AdamW, Choice, Recompose, Schedule, Weight, int8_blocks, int8_rows};
 
 #[global_allocator]
 static COUNTED: divan::AllocProfiler = divan::AllocProfiler::system();
@@ -70,7 +70,7 @@ fn update(bencher: Bencher) {
     let mut adapter = site();
     let mut gradients = adapter.zero_gradients();
     gradients.sites[0] = wave(gradients.sites[0].len(), 0.7);
-    let update = Update { lr: 1e-3, head_lr: 1e-3, optimizer: AdamW::default() };
+    let update = Update { lr: Schedule::linear(1e-3, 0, 100).at(0), head_lr: 1e-3, optimizer: AdamW::default() };
     bencher.bench_local(|| adapter.update(black_box(&gradients), &update).unwrap());
 }
 

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: the main job, and every kind of bad input, on the files that ship.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -723,6 +724,30 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     assert!(bare.contains("-> direction") && bare.contains("importance was not noted"), "{bare}");
     place.refuses(&["inspect", &asked, "--svg", &svg], 1, &["events.svg", "already there"]);
     place.refuses(&["inspect", &bundle, "--events"], 2, &["is a bundle"]);
+}
+
+#[test]
+fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
+    let place = Place::new();
+    let [bundle, data] = ["handwriting.bundle", "train"].map(|name| project(&format!("models/handwriting/{name}")));
+    let [bundle, data] = [&bundle, &data].map(|path| path.to_str().unwrap());
+    let lesson = |store: &str, more: &[&str]| {
+        let args = ["train", bundle, "--data", data, "-o", store, "--steps", "60", "--json"];
+        let report = json(&[&args, more].concat());
+        let lines = fs::read_to_string(format!("{store}/metrics.jsonl")).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        (report, lines.filter_map(|line| line["lr"].as_f64()).collect::<Vec<_>>())
+    };
+    let (srlora, lora) = (place.path("srlora"), place.path("lora"));
+    let ((report, rates), (_, plain)) = (lesson(&srlora, &[]), lesson(&lora, &["--method", "lora"]));
+    let events = json(&["inspect", &srlora, "--events", "--json"])["events"].as_array().unwrap().clone();
+    let pairs: HashSet<_> = events.iter().map(|event| (event["site"].to_string(), event["pair"].to_string())).collect();
+    assert_eq!((pairs.len(), events.len(), &report["recompositions"]), (48, 48, &48.into()), "12 sites of rank 4");
+    assert!(events.iter().all(|event| event["step"] == 36));
+    // Until then the rates are LoRA's; then they rise for ten steps as at the beginning, and fall to the same end.
+    assert_eq!((rates.len(), &rates[..36]), (60, &plain[..36]));
+    let expected = |t: usize| 3e-3 * f64::min((t - 36 + 1) as f64 / 10.0, (60 - t) as f64 / 14.0);
+    assert!((36..60).all(|t| (rates[t] - expected(t)).abs() < 1e-8), "{rates:?}");
 }
 
 #[cfg(target_os = "linux")]

@@ -110,7 +110,7 @@ impl Classifier {
         }
         gradient.iter_mut().for_each(|g| *g /= 16.0);
         self.site().score(&gradient).unwrap();
-        self.site().adamw(&AdamW::default(), rate, &gradient).unwrap();
+        self.site().adamw(&AdamW::default(), |_| rate, &gradient).unwrap();
     }
 
     fn accuracy(&mut self) -> f64 {

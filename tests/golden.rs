@@ -270,7 +270,7 @@ fn run(name: &str) {
         let importance: Vec<f32> = (0..layer.shape.rank).map(|pair| layer.site().importance(pair)).collect();
         seen.close_for_its_size(&format!("{at} importance"), &importance, &numbers(&step["importance"]));
         let optimizer = layer.optimizer;
-        layer.site().adamw(&optimizer, lr, &gradient).unwrap();
+        layer.site().adamw(&optimizer, |_| lr, &gradient).unwrap();
         layer.compare_pairs(&mut seen, &at, step);
 
         let due = layer.interval > 0 && (t as u64 + 1).is_multiple_of(layer.interval);

@@ -15,7 +15,7 @@ pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
-use crate::core::{AdamW, Recompose, Recomposition};
+use crate::core::{AdamW, Moment, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_CLASSES, MOST_HEAD_VALUES};
 
@@ -25,8 +25,8 @@ pub type SiteSeed = (String, usize, usize, Directions);
 /// The learning rates and the optimizer of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
-    /// Rate of the pairs.
-    pub lr: f32,
+    /// Rate of the pairs, by their ages.
+    pub lr: Moment,
     /// Rate of the head.
     pub head_lr: f32,
     /// What moves both.
@@ -71,7 +71,21 @@ impl Adapter {
     /// Kind `Sites` where a buffer does not fit.
     pub(crate) fn begin_lesson(&mut self, classes: usize) -> Result<()> {
         self.head = self.head.with_classes(classes);
-        self.sites.iter_mut().try_for_each(SiteBuffers::begin_lesson)
+        self.renew()
+    }
+
+    /// What the pairs have learned stays; their moments, ages and importance start anew.
+    ///
+    /// # Errors
+    /// Kind `Sites` where a buffer does not fit.
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        self.sites.iter_mut().try_for_each(SiteBuffers::renew)
+    }
+
+    /// The largest rate that a pair has had at `moment`, after [`Adapter::update`].
+    pub(crate) fn largest_rate(&self, moment: &Moment) -> f32 {
+        let ages = self.sites.iter().flat_map(|site| site.ledger.ages());
+        ages.map(|age| moment.rate(*age)).fold(0.0, f32::max)
     }
 
     /// Numbers that the optimizer moves.

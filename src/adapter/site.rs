@@ -211,11 +211,11 @@ impl SiteBuffers {
         self.terms().pass_back(dy, dx);
     }
 
-    /// A further lesson: pairs and delta stay; moments, ages and importance start anew.
+    /// Pairs and delta stay; moments, ages and importance start anew.
     ///
     /// # Errors
     /// Kind `Sites` where a buffer does not fit.
-    pub(super) fn begin_lesson(&mut self) -> Result<()> {
+    pub(super) fn renew(&mut self) -> Result<()> {
         self.state[self.shape.plane_len()..].fill(0.0);
         let (directions, reserve) = (self.ledger.directions().to_vec(), self.ledger.reserve().collect::<Vec<_>>());
         let ages = core::iter::repeat_n(0, self.shape.rank);
@@ -225,7 +225,8 @@ impl SiteBuffers {
 
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
         let mut view = self.view_mut();
-        let done = view.score(gradient).and_then(|()| view.adamw(&update.optimizer, update.lr, gradient));
+        let done =
+            view.score(gradient).and_then(|()| view.adamw(&update.optimizer, |age| update.lr.rate(age), gradient));
         done.map_err(|e| Error::new(ErrorKind::Internal, &self.name, e))
     }
 

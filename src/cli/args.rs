@@ -165,8 +165,8 @@ pub(super) struct TrainArgs {
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,
-    /// Steps between recompositions, 0 for none; with it they do not wait until the loss is below a quarter of ln(classes). Those
-    /// after which the loss rises are taken back, and there are no more [default: spread over four fifths of the run].
+    /// Steps between recompositions of half of the pairs, 0 for none; with it they happen however high the loss is. Those after
+    /// which the loss rises are taken back, and there are no more [default: all pairs once, after three fifths of the lesson].
     #[arg(long, value_name = "STEPS")]
     pub(super) interval: Option<u32>,
     /// Steps that a pair must have lived before it can be fused [default: one more than the interval].

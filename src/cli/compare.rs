@@ -57,6 +57,9 @@ pub(super) struct CompareArgs {
     /// Learning rate of the head beside pairs [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
+    /// Steps between recompositions of half of the pairs, as of `train` [default: all pairs once, after three fifths of a run].
+    #[arg(long, value_name = "STEPS")]
+    pub(super) interval: Option<u32>,
     /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
     /// try says little.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -97,7 +100,8 @@ pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
 
 fn request(args: &CompareArgs) -> Comparison {
     let lesson = args.lesson.lesson();
-    let lesson = Lesson { head_lr: args.head_lr.unwrap_or(lesson.head_lr), ..lesson };
+    let head_lr = args.head_lr.unwrap_or(lesson.head_lr);
+    let lesson = Lesson { head_lr, interval: args.interval, ..lesson };
     Comparison {
         lesson,
         contenders: args.methods.clone(),

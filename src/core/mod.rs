@@ -41,7 +41,7 @@ pub use optimizer::{AdamW, Correction};
 pub use quant::{Floats, Weight, int8_blocks, int8_code, int8_rows, int8_scale};
 pub use recompose::{Choice, Recompose, Recomposition};
 pub use record::{RECORD_VERSION, RecordError, RecordReader, RecordWriter};
-pub use schedule::Schedule;
+pub use schedule::{Moment, Schedule};
 pub use shape::{MAX_BLOCK, PLANES, SiteShape};
 pub use site::{Site, SiteConfig};
 pub use start::{Directions, Start, StartRow};

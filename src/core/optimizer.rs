@@ -74,18 +74,18 @@ impl AdamW {
 }
 
 impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
-    /// One AdamW step of every pair, with bias correction by its own age and decay toward its start.
+    /// One AdamW step of every pair, with the rate `rate(age)`, bias correction by its own age and decay toward its start.
     ///
     /// A count shared by all pairs would multiply the first updates of a fresh one by 2 to 6.
     ///
     /// # Errors
     /// As [`Site::check`]; `Length` where `gradient` is no plane.
-    pub fn adamw(&mut self, optimizer: &AdamW, lr: f32, gradient: &[f32]) -> Result<(), CoreError> {
+    pub fn adamw(&mut self, optimizer: &AdamW, rate: impl Fn(u32) -> f32, gradient: &[f32]) -> Result<(), CoreError> {
         self.check()?;
         let plane = self.shape.plane_len();
         CoreError::check(Buffer::Gradient, plane, gradient.len())?;
         for (pair, &age) in self.ledger.ages().iter().enumerate() {
-            let correction = optimizer.correction(age);
+            let (correction, lr) = (optimizer.correction(age), rate(age));
             // A start costs a look-up or a hash per number; without decay nothing needs it.
             let start = (optimizer.decay != 0.0).then(|| self.start_of(pair));
             let (w, rest) = self.state.split_at_mut(plane);

@@ -1,4 +1,4 @@
-//! The learning rate over a run.
+//! The learning rate over a run, and of what starts within it.
 
 use super::math::cos;
 
@@ -33,6 +33,12 @@ impl Schedule {
         Schedule { peak, warmup, steps, fall: Fall::Cosine }
     }
 
+    /// What each pair's rate at step `step`, counted from 0, follows from.
+    #[must_use]
+    pub const fn at(self, step: u64) -> Moment {
+        Moment { schedule: self, step }
+    }
+
     /// The rate at step `t`, counted from 0.
     #[must_use]
     pub fn rate(&self, t: u64) -> f32 {
@@ -44,6 +50,26 @@ impl Schedule {
             Fall::Cosine => 0.5 - 0.5 * cos(::core::f32::consts::PI * left),
         };
         self.peak * rise.min(fall)
+    }
+}
+
+/// One step of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Moment {
+    schedule: Schedule,
+    step: u64,
+}
+
+impl Moment {
+    /// The rate of a pair that has learned for `age` steps, the present one included: the schedule over the steps that were left
+    /// when it started. A fresh pair has all to learn, and the rate of those that have learned since the first step is too small
+    /// for it.
+    #[must_use]
+    pub fn rate(&self, age: u32) -> f32 {
+        let started = (self.step + 1).saturating_sub(u64::from(age));
+        Schedule { steps: self.schedule.steps.saturating_sub(started), ..self.schedule }
+            .rate(self.step - started.min(self.step))
     }
 }
 
@@ -59,5 +85,19 @@ mod tests {
             assert!((f64::from(schedule.rate(t)) - expected).abs() < 1e-8, "step {t}");
         }
         assert!(schedule.rate(105) == 0.0 && Schedule::cosine(1.0, 10, 105).rate(104) < 1e-3);
+    }
+
+    #[test]
+    fn a_pair_that_starts_later_has_the_same_rise_and_ends_with_the_others() {
+        let schedule = Schedule::linear(1.0, 10, 110);
+        for t in 0..110u64 {
+            assert_eq!(schedule.at(t).rate(t as u32 + 1).to_bits(), schedule.rate(t).to_bits(), "step {t}");
+        }
+        // Started after 60 steps, with 50 to go: after 1, 10 and 30 of its own, and at the last step.
+        let rates = [(60, 1), (69, 10), (89, 30), (109, 50)].map(|(t, age)| schedule.at(t).rate(age));
+        let expected = [0.1, 1.0, 21.0 / 40.0, 1.0 / 40.0];
+        assert!(rates.iter().zip(expected).all(|(rate, expected)| (rate - expected).abs() < 1e-6), "{rates:?}");
+        // Steps without photos make a pair younger than the lesson; one without an age has just started.
+        assert!(schedule.at(5).rate(4) <= schedule.rate(5) && schedule.at(5).rate(0).is_finite());
     }
 }

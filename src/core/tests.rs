@@ -375,7 +375,7 @@ fn buffers_of_wrong_lengths_are_refused_with_both_numbers() {
         assert!(unchecked.recompose(&ANY_AGE).is_empty());
         let error = unchecked.check().unwrap_err();
         assert_eq!(unchecked.score(&[0.0; 51]), Err(error));
-        assert_eq!(unchecked.adamw(&AdamW::default(), 0.1, &[0.0; 51]), Err(error));
+        assert_eq!(unchecked.adamw(&AdamW::default(), |_| 0.1, &[0.0; 51]), Err(error));
         assert_eq!(unchecked.forward(&[0.0; 10], &mut [0.0; 7], &mut [0.0; 99]), Err(error));
         let dx = &mut [0.0; 10];
         assert_eq!(unchecked.backward(&[0.0; 10], &[0.0; 7], dx, &mut [0.0; 51], &mut [0.0; 99]), Err(error));

@@ -18,7 +18,7 @@ use crate::adapter::{Adapter, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, StepOutput};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::AdamW;
+use crate::core::{AdamW, Schedule};
 use crate::error::Result;
 
 /// Runs of a step; the median counts.
@@ -81,7 +81,7 @@ pub fn bench(
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);
     let mut crew = Crew::start(&plan, threads)?;
-    let update = Update { lr: 0.0, head_lr: 0.0, optimizer: AdamW::default() };
+    let update = Update { lr: Schedule::linear(0.0, 0, 1).at(0), head_lr: 0.0, optimizer: AdamW::default() };
     let inputs = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
         let inputs = inputs.clone();

@@ -8,7 +8,7 @@ use super::left_out::LeftOutAccuracy;
 use super::lesson::{Event, Outcome};
 use super::plan::Plan;
 use crate::adapter::Adapter;
-use crate::core::{Recompose, Recomposition, Schedule};
+use crate::core::{Moment, Recompose, Recomposition, Schedule};
 use crate::error::Result;
 
 /// A task is easy where imprinting may well reach this accuracy on photos left out: there, pairs soon learn the photos by heart. So
@@ -16,10 +16,10 @@ use crate::error::Result;
 const EASY: f64 = 0.9;
 /// On an easy task, cross-entropy below which the photos are as good as learned: the pairs rest, and are not recomposed.
 const SETTLED_LOSS: f64 = 0.1;
-/// Share of what guessing costs, ln(classes), below which pairs have converged. Before that a fresh pair would only have to learn
-/// again what the fused one was still learning (`docs/RESULTS.md`).
-const CONVERGED_SHARE: f64 = 0.25;
-/// Weight of the present batch in the loss that pairs rest by and have converged by.
+/// Share of what guessing costs, ln(classes), below which pairs have learned something worth keeping. Before that a fresh pair
+/// would only have to learn again what the fused one was still learning (`docs/RESULTS.md`).
+const LEARNED_SHARE: f64 = 2.0 / 3.0;
+/// Weight of the present batch in the loss that pairs rest by and have learned by.
 const SMOOTHING: f64 = 0.2;
 /// The fewest batches that events are judged by.
 const JUDGED_BY: u64 = 20;
@@ -33,8 +33,8 @@ pub(super) struct Gate {
     schedules: [Schedule; 2],
     /// Pairs rest when the photos are learned.
     easy: bool,
-    /// The smoothed loss below which pairs have converged.
-    converged: f64,
+    /// The smoothed loss below which pairs have learned.
+    learned: f64,
     /// The loss, smoothed over batches.
     smoothed: Option<f64>,
     /// Losses of the window that is not full yet; while events are on trial, all since the first of them.
@@ -127,10 +127,10 @@ impl Gate {
     /// For a lesson that goes as planned; `left_out` is how imprinting does on photos that it has not seen, where known.
     pub(super) fn new(plan: &Plan, classes: usize, left_out: Option<LeftOutAccuracy>) -> Self {
         let easy = plan.recomposes && left_out.is_none_or(|left_out| left_out.may_be(EASY));
-        let converged = CONVERGED_SHARE * (classes as f64).ln();
+        let learned = LEARNED_SHARE * (classes as f64).ln();
         let (plan, schedules) = (*plan, plan.schedules());
         let [shown, recent] = [Sample::default(); 2];
-        Gate { plan, schedules, easy, converged, smoothed: None, shown, recent, on_trial: None, shut: false }
+        Gate { plan, schedules, easy, learned, smoothed: None, shown, recent, on_trial: None, shut: false }
     }
 
     /// What it has seen, and everything as it was before the events on trial.
@@ -154,13 +154,14 @@ impl Gate {
         self.on_trial = trial.map(|((before, first), adapter)| OnTrial { before, adapter, first });
     }
 
-    /// The rates of the step `step`, counted from 0, whose batch has the loss `loss`: that of the pairs is 0 while they rest.
-    pub(super) fn rates(&mut self, step: u64, loss: f32) -> [f32; 2] {
+    /// The rates of pairs and head at the step `step`, counted from 0, whose batch has the loss `loss`. While pairs rest, theirs is 0.
+    pub(super) fn rates(&mut self, step: u64, loss: f32) -> (Moment, f32) {
         let loss = f64::from(loss);
         self.smoothed = Some(self.smoothed.map_or(loss, |smoothed| smoothed + SMOOTHING * (loss - smoothed)));
         self.shown.add(loss);
-        let [pairs, head] = self.schedules.map(|schedule| schedule.rate(step));
-        [if self.rests() { 0.0 } else { pairs }, head]
+        let [pairs, head] = self.schedules;
+        let pairs = if self.rests() { Schedule::linear(0.0, 0, self.plan.steps) } else { pairs };
+        (pairs.at(step), head.rate(step))
     }
 
     fn is_below(&self, loss: f64) -> bool {
@@ -174,17 +175,20 @@ impl Gate {
     /// After the step `step`: judges the events that have been followed for long enough, and makes the next one where it is due
     /// and can pay.
     pub(super) fn after_step(&mut self, step: u64, adapter: &mut Adapter, events: &mut Vec<Event>) -> Result<()> {
-        let full = self.shown.count >= self.plan.interval.max(JUDGED_BY) as f64;
+        let full = self.shown.count >= self.plan.judged_by.max(JUDGED_BY) as f64;
         if full || step + 1 == self.plan.steps {
             self.recent = core::mem::take(&mut self.shown);
             self.judge(adapter, events);
         }
-        let can_pay = self.plan.asked || (self.is_below(self.converged) && !self.rests());
+        let can_pay = self.plan.is_asked() || (self.is_below(self.learned) && !self.rests());
         if !self.plan.is_due(step) || !can_pay || self.shut {
             return Ok(());
         }
+        if self.plan.renews_only {
+            return adapter.renew();
+        }
         let first = events.len();
-        // Most events come while others are on trial, and are judged with them.
+        // An event that comes while others are on trial is judged with them.
         let before = self.on_trial.is_none().then(|| adapter.clone());
         events.extend(recompose(adapter, &self.plan.rule, step + 1)?);
         if let Some(adapter) = before.filter(|_| events.len() > first) {
@@ -233,11 +237,16 @@ mod tests {
     use super::*;
     use crate::adapter::{Directions, SiteSettings};
     use crate::core::Choice;
+    use crate::session::plan::Due;
 
-    /// 300 steps; after the first and the second hundred, one of two pairs may be fused.
-    fn plan() -> Plan {
+    /// After the first and the second hundred, as asked for.
+    const ASKED: Due = Due::Every { interval: 100, last: 240 };
+
+    /// 300 steps; at each event one of two pairs may be fused.
+    fn plan(due: Due) -> Plan {
         let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: Choice::LeastImportant };
-        Plan { steps: 300, interval: 100, asked: false, rule, last: 240, recomposes: true, lr: 1e-2, head_lr: 1e-3 }
+        let (judged_by, renews_only, recomposes) = (100, false, true);
+        Plan { steps: 300, due, judged_by, rule, renews_only, recomposes, lr: 1e-2, head_lr: 1e-3 }
     }
 
     fn adapter() -> Adapter {
@@ -252,9 +261,9 @@ mod tests {
 
     /// Runs a lesson whose loss in the k-th hundred is `losses[k]`, give or take 0.01; the pairs move a little at every step.
     /// Imprinting gets half right, or `left_out`. What each event came to, and the adapter before the end of each hundred and at the end.
-    fn lesson(losses: [f32; 3], left_out: Option<f64>) -> (Vec<(u64, Outcome)>, Vec<Adapter>) {
+    fn lesson(due: Due, losses: [f32; 3], left_out: Option<f64>) -> (Vec<(u64, Outcome)>, Vec<Adapter>) {
         let left_out = LeftOutAccuracy { accuracy: left_out.unwrap_or(0.5), photos: 1000 };
-        let (mut gate, mut adapter) = (Gate::new(&plan(), 100, Some(left_out)), adapter());
+        let (mut gate, mut adapter) = (Gate::new(&plan(due), 100, Some(left_out)), adapter());
         let (mut events, mut ends) = (Vec::new(), Vec::new());
         for step in 0..300 {
             let loss = losses[(step / 100) as usize] + if step % 2 == 0 { 0.01 } else { -0.01 };
@@ -271,27 +280,27 @@ mod tests {
 
     #[test]
     fn events_that_do_not_hurt_are_kept() {
-        let (events, _) = lesson([1.0, 0.8, 0.7], None);
+        let (events, _) = lesson(ASKED, [1.0, 0.8, 0.7], None);
         assert_eq!(events, [(100, Outcome::Kept), (200, Outcome::Kept)]);
     }
 
     #[test]
     fn an_event_that_hurts_is_taken_back_to_the_bit_and_is_the_last() {
-        let (events, ends) = lesson([1.0, 1.2, 0.7], None);
+        let (events, ends) = lesson(ASKED, [1.0, 1.2, 0.7], None);
         assert_eq!(events, [(100, Outcome::Undone)]);
         // After step 200 all is as it was after step 100; then it moved 100 times.
         let mut expected = ends[0].clone();
         (0..100).for_each(|_| moved(&mut expected));
         assert_eq!(ends[3].sites[0].state, expected.sites[0].state);
         assert_eq!(ends[3].sites[0].ledger.directions(), [0, 1]);
-        let (events, ends) = lesson([1.0, 0.8, 0.9], None);
+        let (events, ends) = lesson(ASKED, [1.0, 0.8, 0.9], None);
         assert_eq!(events, [(100, Outcome::Kept), (200, Outcome::Undone)]);
         assert_eq!(ends[3].sites[0].state, ends[1].sites[0].state, "the lesson ends as it was before what hurt");
     }
 
     #[test]
     fn events_that_little_follows_stay_open() {
-        let (mut gate, mut adapter, mut events) = (Gate::new(&plan(), 100, None), adapter(), Vec::new());
+        let (mut gate, mut adapter, mut events) = (Gate::new(&plan(ASKED), 100, None), adapter(), Vec::new());
         gate.plan.steps = 110;
         for step in 0..110 {
             gate.rates(step, if step % 2 == 0 { 1.01 } else { 0.99 });
@@ -301,21 +310,38 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_recomposed_before_pairs_have_converged() {
-        // A quarter of ln 100 is 1.15.
-        assert_eq!(lesson([1.2, 1.1, 1.0], None).0, [(200, Outcome::Kept)]);
-        assert_eq!(lesson([1.3, 1.2, 1.2], None).0, []);
+    fn nothing_is_recomposed_before_pairs_have_learned() {
+        // Two thirds of ln 100 are 3.07.
+        assert_eq!(lesson(Due::Once(200), [4.0, 3.0, 2.9], None).0, [(200, Outcome::Kept)]);
+        assert_eq!(lesson(Due::Once(200), [4.0, 3.2, 2.9], None).0, []);
+        assert_eq!(lesson(ASKED, [4.0, 3.2, 2.9], None).0.len(), 2, "what is asked for waits for nothing");
+        assert_eq!(lesson(Due::Never, [1.0, 0.8, 0.7], None).0, []);
+    }
+
+    #[test]
+    fn renewing_alone_leaves_what_was_learned_and_starts_rates_and_moments_anew() {
+        let mut gate = Gate::new(&Plan { renews_only: true, ..plan(Due::Once(1)) }, 100, None);
+        let (mut adapter, mut events) = (adapter(), Vec::new());
+        adapter.sites[0].state.iter_mut().for_each(|value| *value += 1e-3);
+        let (learned, plane) = (adapter.sites[0].state.clone(), adapter.sites[0].shape.plane_len());
+        gate.rates(0, 1.0);
+        gate.after_step(0, &mut adapter, &mut events).unwrap();
+        let state = &adapter.sites[0].state;
+        assert!(
+            events.is_empty() && state[..plane] == learned[..plane] && state[plane..].iter().all(|value| *value == 0.0)
+        );
+        assert_eq!(adapter.sites[0].ledger.directions(), [0, 1]);
     }
 
     #[test]
     fn events_are_judged_by_what_was_just_before_them_not_by_how_the_lesson_began() {
         // The loss falls from 5 to 0.5 within the first fifty steps; after the event it is 0.6.
-        let mut gate = Gate::new(&plan(), 100, None);
+        let mut gate = Gate::new(&plan(ASKED), 100, None);
         let (mut adapter, mut events) = (adapter(), Vec::new());
         for step in 0..300 {
             let loss = if step < 100 { (5.0 - 0.09 * step as f32).max(0.5) } else { 0.6 };
             gate.rates(step, loss + if step % 2 == 0 { 0.01 } else { -0.01 });
-            gate.plan.interval = if step < 80 { 0 } else { 100 };
+            gate.plan.judged_by = if step < 80 { 0 } else { 100 };
             gate.after_step(step, &mut adapter, &mut events).unwrap();
         }
         assert_eq!(events.iter().map(|event| event.outcome).collect::<Vec<_>>(), [Outcome::Undone]);
@@ -323,20 +349,22 @@ mod tests {
 
     #[test]
     fn an_easy_task_that_is_learned_has_no_events() {
-        assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.9)).0, []);
-        assert_eq!(lesson([0.05, 0.02, 0.01], Some(0.85)).0.len(), 2);
-        assert_eq!(lesson([1.0, 0.8, 0.7], Some(0.9)).0.len(), 2, "easy, but not learned");
-        assert!(Gate::new(&plan(), 100, None).easy, "where nothing is known, nothing is risked");
+        let events = |losses, left_out| lesson(Due::Once(200), losses, Some(left_out)).0.len();
+        assert_eq!(events([0.05, 0.02, 0.01], 0.9), 0);
+        assert_eq!(events([0.05, 0.02, 0.01], 0.85), 1);
+        assert_eq!(events([1.0, 0.8, 0.7], 0.9), 1, "easy, but not learned");
+        assert!(Gate::new(&plan(ASKED), 100, None).easy, "where nothing is known, nothing is risked");
     }
 
     #[test]
     fn pairs_rest_while_the_smoothed_loss_is_low_and_the_head_goes_on() {
         let rates = |left_out| {
             let left_out = Some(LeftOutAccuracy { accuracy: left_out, photos: 1000 });
-            let mut gate = Gate::new(&plan(), 100, left_out);
+            let mut gate = Gate::new(&plan(ASKED), 100, left_out);
             // Smoothed: 1, 0.8, 0.64, ..., 0.8^10 = 0.107, 0.8^11 = 0.086; then 0.2 * 2 + 0.8 * 0.086 = 0.47.
             let losses = [1.0].into_iter().chain([0.0; 11]).chain([2.0]);
-            losses.enumerate().map(|(step, loss)| gate.rates(step as u64, loss)).collect::<Vec<_>>()
+            let rates = losses.enumerate().map(|(step, loss)| (step, gate.rates(step as u64, loss)));
+            rates.map(|(step, (pairs, head))| [pairs.rate(step as u32 + 1), head]).collect::<Vec<_>>()
         };
         let (easy, hard) = (rates(0.95), rates(0.6));
         let resting: Vec<usize> = (0..13).filter(|&step| easy[step][0] == 0.0).collect();

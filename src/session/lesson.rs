@@ -53,12 +53,14 @@ pub struct Lesson {
     pub seed: u64,
     /// Random crops and mirror images.
     pub augment: bool,
-    /// Steps between recompositions, 0 for none; `None`: spread over four fifths of the run, once pairs have converged.
+    /// Steps between recompositions, 0 for none; `None`: all pairs once, after three fifths of the run, where it can pay.
     pub interval: Option<u32>,
     /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
     pub min_age: Option<u32>,
     /// Which pairs are fused.
     pub choice: Choice,
+    /// Nothing is fused: where pairs would be recomposed, only their rates and moments start anew. A control.
+    pub renews_only: bool,
     /// Threads that photos are run on; the result does not depend on them.
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
@@ -87,6 +89,7 @@ impl Lesson {
             interval: None,
             min_age: None,
             choice: Choice::LeastImportant,
+            renews_only: false,
             threads: 1,
             cache: CachePlace::Disk,
             cache_limit: None,

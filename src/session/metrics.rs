@@ -36,7 +36,7 @@ pub(super) struct Taken<'g> {
     pub(super) epoch: u64,
     /// What it followed.
     pub(super) gradients: &'g Gradients,
-    /// Learning rates of pairs and head.
+    /// Learning rates: the largest of any pair, and the head's.
     pub(super) rates: [f32; 2],
     /// Whether the pairs' importance is to be noted.
     pub(super) noted: bool,

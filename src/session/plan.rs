@@ -6,9 +6,14 @@ use crate::core::{Recompose, Schedule};
 
 /// Steps over which the learning rates rise, as in the peer that results are compared with.
 const WARMUP_STEPS: u64 = 10;
-/// Share of a site's pairs that one event fuses: the paper's gamma.
+/// Share of the run after which all pairs are recomposed, once: late enough to have learned, early enough to learn again
+/// (`docs/RESULTS.md`: what lies between a third and seven tenths does as well).
+const RECOMPOSED_AT: f64 = 0.6;
+/// Share of the run that an event is judged by.
+const JUDGED_SHARE: f64 = 1.0 / 12.0;
+/// Where an interval is asked for: share of a site's pairs that one event fuses, the paper's gamma.
 const FUSED_SHARE: f64 = 0.5;
-/// Share of the run after which pairs are left to converge.
+/// And the share of the run after which pairs are left to converge.
 const LAST_RECOMPOSITION: f64 = 0.8;
 /// Notes of the pairs' importance in a lesson: enough for a picture.
 const NOTES: u64 = 100;
@@ -18,15 +23,15 @@ const NOTES: u64 = 100;
 pub(super) struct Plan {
     /// Optimizer steps in all.
     pub(super) steps: u64,
-    /// Steps between recompositions; 0: none.
-    pub(super) interval: u64,
-    /// Whether that was asked for: then nothing is waited for.
-    pub(super) asked: bool,
+    /// When pairs are recomposed.
+    pub(super) due: Due,
+    /// Steps that an event is judged by.
+    pub(super) judged_by: u64,
     /// What an event recomposes.
     pub(super) rule: Recompose,
-    /// No recomposition after this step.
-    pub(super) last: u64,
-    /// Whether pairs may rest and are recomposed at all.
+    /// Whether events renew the pairs' rates and moments only.
+    pub(super) renews_only: bool,
+    /// Whether pairs may rest.
     pub(super) recomposes: bool,
     /// Largest rate of the pairs.
     pub(super) lr: f32,
@@ -34,35 +39,54 @@ pub(super) struct Plan {
     pub(super) head_lr: f32,
 }
 
-/// Pairs that one event fuses, of `rank`.
+/// When pairs are recomposed, in steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Due {
+    /// Never.
+    Never,
+    /// Once, after so many, where that can pay.
+    Once(u64),
+    /// As asked for, whatever it brings: every so many, up to the last.
+    Every {
+        /// At least 1.
+        interval: u64,
+        /// None after this one.
+        last: u64,
+    },
+}
+
+/// Pairs that one event of many fuses, of `rank`.
 fn fused(rank: usize) -> usize {
     ((rank as f64 * FUSED_SHARE) as usize).max(1)
 }
 
-/// Plans a lesson on `images` photos. By default the events that a site's reserve allows, (K - r) / (gamma r), are spread evenly over
-/// the part of the run in which recomposition happens. A pair has lived long enough an interval and a step after it was started, so
-/// nothing happens the first time, and a part of the reserve stays unused.
+/// Plans a lesson on `images` photos. By default all pairs for which the reserve has directions are recomposed once. Where an interval
+/// is asked for, an event fuses half of them, and a pair has lived long enough an interval and a step after it was started.
 pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let per_epoch = images.div_ceil(lesson.batch.max(1)).max(1) as u64;
     let steps = match lesson.length {
         Length::Epochs(epochs) => u64::from(epochs) * per_epoch,
         Length::Steps(steps) => u64::from(steps),
     };
-    let last = (steps as f64 * LAST_RECOMPOSITION) as u64;
-    let pairs = fused(bundle.rank);
-    let reserve = bundle.sites.iter().map(|site| site.reserve).max().unwrap_or(0);
-    let events = reserve.saturating_sub(bundle.rank).div_ceil(pairs) as u64;
-    let spread = last.checked_div(events).map_or(0, |interval| interval.max(1));
     let recomposes = lesson.method.settings().recomposes;
-    let interval = if recomposes { lesson.interval.map_or(spread, u64::from) } else { 0 };
-    let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(interval + 1).unwrap_or(u32::MAX));
+    let share = |share: f64| (steps as f64 * share) as u64;
+    let due = match lesson.interval.map(u64::from) {
+        Some(interval @ 1..) if recomposes => Due::Every { interval, last: share(LAST_RECOMPOSITION) },
+        None if recomposes => Due::Once(share(RECOMPOSED_AT)),
+        _ => Due::Never,
+    };
+    let (pairs, min_age, judged_by) = match due {
+        Due::Every { interval, .. } => (fused(bundle.rank), interval + 1, interval),
+        Due::Once(_) | Due::Never => (bundle.rank, 0, share(JUDGED_SHARE)),
+    };
+    let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(min_age).unwrap_or(u32::MAX));
     let rule = Recompose { pairs, min_age, wrap: false, choice: lesson.choice };
     Plan {
         steps,
-        interval,
-        asked: lesson.interval.is_some(),
+        due,
+        judged_by,
         rule,
-        last,
+        renews_only: lesson.renews_only,
         recomposes,
         // A further lesson of the head alone leaves the pairs that are there as they are.
         lr: if lesson.method.settings().trains_pairs { lesson.lr } else { 0.0 },
@@ -84,7 +108,16 @@ impl Plan {
 
     /// Whether an event is due after the step `step`, counted from 0.
     pub(super) fn is_due(&self, step: u64) -> bool {
-        self.interval > 0 && (step + 1).is_multiple_of(self.interval) && step < self.last
+        match self.due {
+            Due::Never => false,
+            Due::Once(at) => step + 1 == at,
+            Due::Every { interval, last } => (step + 1).is_multiple_of(interval) && step < last,
+        }
+    }
+
+    /// Whether events were asked for: then nothing is waited for.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.due, Due::Every { .. })
     }
 
     /// Whether the pairs' importance goes into the journal after the step `step`.

@@ -18,7 +18,7 @@ use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, IMPRINT_SCALE};
+use crate::core::{AdamW, IMPRINT_SCALE, Moment};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
@@ -255,7 +255,7 @@ impl Runner {
     }
 
     /// One optimizer step with mean `gradients`.
-    pub(super) fn update(&mut self, gradients: &Gradients, [lr, head_lr]: [f32; 2]) -> Result<()> {
+    pub(super) fn update(&mut self, gradients: &Gradients, (lr, head_lr): (Moment, f32)) -> Result<()> {
         self.adapter_mut().update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })
     }
 

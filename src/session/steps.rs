@@ -91,6 +91,7 @@ pub(super) fn run_steps(
         let update = Instant::now();
         let rates = gate.rates(step, gradients.loss);
         runner.update(&gradients, rates)?;
+        let rates = [runner.adapter().largest_rate(&rates.0), rates.1];
         gate.after_step(step, &mut runner.adapter_mut(), &mut record.events)?;
         record.steps = step + 1;
         ran.step_ms.push(clock + update.elapsed().as_secs_f64() * 1e3);

@@ -10,10 +10,10 @@ use super::dataset::{Dataset, order};
 use super::evaluate::Evaluation;
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Keeper, NEVER, Opening};
-use super::lesson::{Lesson, Observer, Outcome, Progress, TrainReport, Validation};
+use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
-use super::plan::{Plan, plan};
+use super::plan::{Due, Plan, plan};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
 use super::store::{Record, Standing, Store};
@@ -124,7 +124,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         aside,
         resumed_after,
         recompositions: record.events.len(),
-        undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
+        undone: record.undone(),
         left_out_accuracy: runner.left_out_accuracy().map(|left_out| left_out.accuracy),
         seconds: begin.elapsed().as_secs_f64(),
         startup_ms,
@@ -245,7 +245,7 @@ fn runner(
     let (data, validation) = (&opening.data, opening.validation.as_ref());
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
-    let undo_bytes = if plan.interval > 0 { generation_bytes } else { 0 };
+    let undo_bytes = if plan.due != Due::Never { generation_bytes } else { 0 };
     let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);

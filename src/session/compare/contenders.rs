@@ -18,7 +18,7 @@ pub struct Contender {
 }
 
 /// All of them, in the order in which they are shown.
-pub static CONTENDERS: [Contender; 7] = [
+pub static CONTENDERS: [Contender; 8] = [
     Contender {
         name: "imprint",
         about: "the head is set to class means; nothing is trained",
@@ -51,8 +51,14 @@ pub static CONTENDERS: [Contender; 7] = [
         adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), ..lesson },
     },
     Contender {
+        name: "renewed",
+        about: "control: srlora that fuses nothing; only the rates and moments of pairs start anew",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { renews_only: true, ..lesson },
+    },
+    Contender {
         name: "oldest",
-        about: "control: srlora that fuses the oldest pairs, whatever their importance",
+        about: "control: srlora that fuses the oldest pairs first, whatever their importance; see --interval",
         method: Method::Srlora,
         adjust: |lesson| Lesson { choice: Choice::Oldest, ..lesson },
     },

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What begins a line; a file of anything else is not touched.
-const MARK: &str = "{\"compare\":2,";
+const MARK: &str = "{\"compare\":3,";
 
 /// What all runs of a comparison share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Settings {
     pub batch: usize,
     /// The head's rate beside pairs.
     pub head_lr: f32,
+    /// Steps between recompositions, where asked for.
+    pub interval: Option<u32>,
     /// Times that a run is measured on its way.
     pub points: u32,
 }
@@ -179,7 +181,7 @@ impl Ledger {
     /// `Io` where it cannot be written.
     pub(super) fn add(&mut self, run: &Run) -> Result<&Run> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
-        let mut line = serde_json::to_string(&Line { compare: 2, settings: &self.settings, run }).map_err(fault)?;
+        let mut line = serde_json::to_string(&Line { compare: 3, settings: &self.settings, run }).map_err(fault)?;
         let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
         if let Some(path) = &self.path {
@@ -212,6 +214,7 @@ mod tests {
             steps: Some(30),
             batch: 16,
             head_lr: 1e-3,
+            interval: None,
             points: 12,
         }
     }

@@ -123,6 +123,7 @@ impl Comparison {
             steps,
             batch: self.lesson.batch,
             head_lr: self.lesson.head_lr,
+            interval: self.lesson.interval,
             points: self.points,
         }
     }

@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, Result};
 use crate::session::cache::{CachePlace, Slot};
 use crate::session::dataset::Dataset;
 use crate::session::keep::NEVER;
-use crate::session::lesson::{Lesson, Observer, Outcome, Progress};
+use crate::session::lesson::{Lesson, Observer, Progress};
 use crate::session::memory::{forget_peak, peak_rss_bytes};
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
@@ -121,7 +121,7 @@ impl<'b> Stage<'b> {
             threads: lesson.threads,
             step_ms_median: median(outcome.step_ms),
             seconds: begin.elapsed().as_secs_f64() - curve.seconds,
-            undone: record.events.iter().filter(|event| event.outcome == Outcome::Undone).count(),
+            undone: record.undone(),
             peak_rss_bytes: peak_rss_bytes().filter(|_| counts_anew),
             curve: curve.points,
         })

@@ -6,7 +6,7 @@ use crate::bundle::{Bundle, BundleSite};
 use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::dataset::Dataset;
-use crate::session::lesson::{Event, Length, Lesson};
+use crate::session::lesson::{Event, Length, Lesson, Outcome};
 use crate::session::trial::Trial;
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
@@ -181,5 +181,10 @@ impl Record {
             classes: classes.to_vec(),
             events: Vec::new(),
         }
+    }
+
+    /// Recompositions that were taken back.
+    pub(in crate::session) fn undone(&self) -> usize {
+        self.events.iter().filter(|event| event.outcome == Outcome::Undone).count()
     }
 }
