@@ -302,7 +302,7 @@ impl Lesson {
         let (mut second, second_gradient) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?;
         for (site, gradient) in [(&mut first, first_gradient), (&mut second, second_gradient)] {
             site.score(gradient)?;
-            site.adamw(&optimizer, PAIR_RATE.rate(now), gradient)?;
+            site.adamw(&optimizer, |_| PAIR_RATE.rate(now), gradient)?;
             if due {
                 self.recomposed += site.recompose(&RULE).len() as u32;
             }
