@@ -14,6 +14,8 @@ use crate::session::{Dataset, Evaluation, Length, Lesson, Store, TrainReport, Va
 /// The bundle, its photos for training and those for measuring; see models/handwriting/card.md.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models/handwriting");
 const EPOCHS: u32 = 30;
+/// Steps between recompositions, asked for to be seen: left alone, they do not happen where so few photos are soon learned.
+const INTERVAL: u32 = 48;
 
 /// What `demo` answers.
 #[derive(Serialize)]
@@ -38,6 +40,7 @@ pub(super) fn run(output: &Output) -> Result<()> {
             method,
             validation: Validation::None,
             length: Length::Epochs(EPOCHS),
+            interval: Some(INTERVAL),
             ..Lesson::new(place.path().join("train"))
         };
         let store = place.path().join(name);
