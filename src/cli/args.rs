@@ -169,7 +169,7 @@ pub(super) struct TrainArgs {
     /// which the loss rises are taken back, and there are no more [default: all pairs once, after three fifths of the lesson].
     #[arg(long, value_name = "STEPS")]
     pub(super) interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused [default: one more than the interval].
+    /// Steps that a pair must have lived before it can be fused [default: one more than the interval; without one, none].
     #[arg(long, value_name = "STEPS")]
     pub(super) min_age: Option<u32>,
 }

@@ -42,7 +42,7 @@ impl Schedule {
     /// The rate at step `t`, counted from 0.
     #[must_use]
     pub fn rate(&self, t: u64) -> f32 {
-        let rise = if self.warmup == 0 { 1.0 } else { (t + 1) as f32 / self.warmup as f32 };
+        let rise = if self.warmup == 0 { 1.0 } else { t.saturating_add(1) as f32 / self.warmup as f32 };
         let rest = self.steps.saturating_sub(self.warmup).max(1) as f32;
         let left = (self.steps.saturating_sub(t) as f32 / rest).min(1.0);
         let fall = match self.fall {
@@ -67,7 +67,7 @@ impl Moment {
     /// for it.
     #[must_use]
     pub fn rate(&self, age: u32) -> f32 {
-        let started = (self.step + 1).saturating_sub(u64::from(age));
+        let started = self.step.saturating_add(1).saturating_sub(u64::from(age));
         Schedule { steps: self.schedule.steps.saturating_sub(started), ..self.schedule }
             .rate(self.step - started.min(self.step))
     }
@@ -99,5 +99,9 @@ mod tests {
         assert!(rates.iter().zip(expected).all(|(rate, expected)| (rate - expected).abs() < 1e-6), "{rates:?}");
         // Steps without photos make a pair younger than the lesson; one without an age has just started.
         assert!(schedule.at(5).rate(4) <= schedule.rate(5) && schedule.at(5).rate(0).is_finite());
+        assert!(
+            [0, 1, u32::MAX].iter().all(|age| schedule.at(u64::MAX).rate(*age).is_finite()),
+            "a step beyond the end"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! When pairs learn, when they are recomposed, and whether that stays: not before they have converged, not where the photos could
+//! When pairs learn, when they are recomposed, and whether that stays: not before they have learned, not where the photos could
 //! only be learned by heart, and not where it hurt.
 
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,7 @@ pub struct Lesson {
     pub augment: bool,
     /// Steps between recompositions, 0 for none; `None`: all pairs once, after three fifths of the run, where it can pay.
     pub interval: Option<u32>,
-    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval.
+    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval, or none without one.
     pub min_age: Option<u32>,
     /// Which pairs are fused.
     pub choice: Choice,
