@@ -24,7 +24,19 @@ SHIFTS = {
     "rot270-grey": lambda photo: photo.transpose(Image.ROTATE_270).convert("L").convert("RGB"),
     "rot180-solar": lambda photo: ImageOps.solarize(photo.transpose(Image.ROTATE_180), 128),
     "quarters": lambda photo: quarters(photo),
+    # Added, and looked at once, when the policy and its three results above were fixed:
+    "rot90-posterize": lambda photo: ImageOps.posterize(photo.transpose(Image.ROTATE_90), 2),
+    "upside-down-edges": lambda photo: photo.transpose(Image.FLIP_TOP_BOTTOM).filter(ImageFilter.FIND_EDGES),
+    "strips": lambda photo: strips(photo),
 }
+
+
+def strips(photo):
+    """Four upright strips, in the order 3, 1, 4, 2."""
+    moved, width = photo.copy(), photo.width // 4
+    for place, strip in enumerate((2, 0, 3, 1)):
+        moved.paste(photo.crop((strip * width, 0, (strip + 1) * width, photo.height)), (place * width, 0))
+    return moved
 
 
 def quarters(photo):
