@@ -284,6 +284,24 @@ fn a_model_packed_in_int8_or_fp16_ships_and_stays_in_that_precision() {
 }
 
 #[test]
+fn many_sites_of_a_real_int8_network_pass_the_check_of_their_gradients() {
+    let Some(assets) = std::env::var_os("SRLORA_ASSETS").map(PathBuf::from) else {
+        eprintln!("NOT CHECKED: SRLORA_ASSETS is not set, so no real model was packed with many sites");
+        return;
+    };
+    let (place, model) = (Place::new(), assets.join("models/mobilenetv2_1.0_224_fp32.onnx"));
+    let (out, model) = (place.path("l20.bundle"), model.to_str().unwrap());
+    let normalized = ["--mean", ".5", "--std", ".5", "--precision", "int8", "--sites", "last:20", "--json"];
+    let report = json(&[&["pack", model, "-o", &out], &normalized[..]].concat());
+    // A steep loss and a kink of its activations have been taken for wrong rules here.
+    let error = report["gradient_error"].as_f64().unwrap();
+    assert!(
+        report["sites"].as_array().unwrap().len() == 20 && error <= srlora::autodiff::GRADIENT_TOLERANCE,
+        "{report}"
+    );
+}
+
+#[test]
 fn sites_that_cannot_be_are_refused_with_the_nearest_names() {
     let place = Place::new();
     let (good, out) = (model("good"), place.path("x.bundle"));
@@ -666,6 +684,60 @@ fn with_a_single_photo_of_each_class_what_was_imprinted_stays_unless_held_back_p
     );
     let judged: Value = serde_json::from_slice(&train("held", &["--val", &val, "--json"]).stdout).unwrap();
     assert_eq!((&judged["trial"]["on"], &judged["recompositions"]), (&"held_back".into(), &0.into()), "{judged}");
+}
+
+#[test]
+fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
+    const SHOTS: usize = 3;
+    let place = Place::new();
+    let bundle = project("models/handwriting/handwriting.bundle");
+    let bundle = bundle.to_str().unwrap();
+    // Of every digit the first three photos; and of these all but one, and that one.
+    let folder = |name: &str, takes: &dyn Fn(usize) -> bool| {
+        for class in fs::read_dir(project("models/handwriting/train")).unwrap().map(Result::unwrap) {
+            let to = place.folder.path().join(name).join(class.file_name());
+            fs::create_dir_all(&to).unwrap();
+            let mut photos: Vec<_> = fs::read_dir(class.path()).unwrap().map(|photo| photo.unwrap().path()).collect();
+            photos.sort();
+            for (_, photo) in photos.iter().take(SHOTS).enumerate().filter(|(nth, _)| takes(*nth)) {
+                fs::copy(photo, to.join(photo.file_name().unwrap())).unwrap();
+            }
+        }
+        place.path(name)
+    };
+    let settings = ["--steps", "40", "--lr", "1e-2", "--head-lr", "3e-3", "--seed", "3", "--json"];
+    let train = |data: &str, more: &[&str]| {
+        let store = tempfile::tempdir_in(place.folder.path()).unwrap().path().to_str().unwrap().to_owned();
+        (json(&[&["train", bundle, "--data", data, "-o", &store], &settings[..], more].concat()), store)
+    };
+    let all = folder("all", &|_| true);
+    let (report, store) = train(&all, &[]);
+    let told = |what: &str| report["rehearsal"][what].as_u64().unwrap();
+
+    let mut right = [0, 0, 0];
+    for fold in 0..SHOTS {
+        let (rest, out) =
+            (folder(&format!("rest{fold}"), &|nth| nth != fold), folder(&format!("out{fold}"), &|nth| nth == fold));
+        for (at, (method, key)) in
+            [("head", "val_accuracy_before"), ("head", "val_accuracy"), ("lora", "val_accuracy")].iter().enumerate()
+        {
+            let (report, _) = train(&rest, &["--method", method, "--val", &out]);
+            right[at] += (report[key].as_f64().unwrap() * report["val_images"].as_f64().unwrap()).round() as u64;
+        }
+    }
+    assert_eq!(right, ["imprinted", "head", "pairs"].map(told), "{report}");
+    assert_eq!(Some(told("photos")), report["train_images"].as_u64());
+    assert!(told("differ") >= told("pairs").abs_diff(told("head")));
+
+    let journal = fs::read_to_string(format!("{store}/metrics.jsonl")).unwrap();
+    let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let learned = lines.filter_map(|line| line["lr"].as_f64()).any(|rate| rate > 0.0);
+    let help = told("pairs") as f64 - told("head") as f64 > (told("differ") as f64).sqrt();
+    assert_eq!(learned, help, "{report}");
+    // Recompositions that are asked for are made, and LoRA is what it is compared with.
+    for more in [&["--method", "lora"][..], &["--interval", "10"]] {
+        assert!(train(&all, more).0["rehearsal"].is_null());
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn head(report: &Simulation) -> String {
 
 fn time(report: &Simulation) -> String {
     let (time, train) = (&report.time, &report.train);
-    let whole = time.start + time.imprint + time.accuracy + time.train + time.save;
+    let whole = time.start + time.imprint + time.accuracy + time.rehearse + time.train + time.save;
     let told = match (report.finishes, report.cuts.len()) {
         (true, 0) => format!("about {}", span(report.seconds)),
         (true, cuts) => {
@@ -129,6 +129,7 @@ fn time(report: &Simulation) -> String {
         ("start", time.start, String::new()),
         ("imprint", time.imprint, each(time.imprint, train.train_images as u64, "photo")),
         ("accuracy", time.accuracy, each(time.accuracy, measured, "photo")),
+        ("rehearse", time.rehearse, String::new()),
         ("train", time.train, each(time.train, train.steps, "step")),
         ("save", time.save, String::new()),
     ];
@@ -259,6 +260,7 @@ fn place(phase: Phase, step: u64) -> String {
         (Phase::Start, _) => "while starting".to_owned(),
         (Phase::Imprint, _) => "while imprinting".to_owned(),
         (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
+        (Phase::Rehearse, _) => "while rehearsing".to_owned(),
         (_, 0) => "before the first step".to_owned(),
         (_, step) => format!("after step {step}"),
     }

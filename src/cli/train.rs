@@ -11,7 +11,7 @@ use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
 use crate::core::Method;
 use crate::error::{Error, Result};
-use crate::session::{Keep, Lesson, TrainReport, Trial, TrialPhotos, train_into};
+use crate::session::{Keep, Lesson, Rehearsal, TrainReport, Trial, TrialPhotos, train_into};
 
 /// What a process that a signal ends answers, less the signal's number.
 const BY_SIGNAL: i32 = 128;
@@ -100,6 +100,15 @@ fn why_aside(trial: Option<Trial>) -> String {
     format!("the lesson is no better than what was there ({} against {} {on})", percent(after), percent(before))
 }
 
+/// How a lesson on few photos was rehearsed.
+fn rehearsed(rehearsal: Rehearsal) -> String {
+    let Rehearsal { photos, imprinted, head, pairs, .. } = rehearsal;
+    let learn = if rehearsal.pairs_help() { "so pairs learn" } else { "so pairs rest and the head learns alone" };
+    format!(
+        "of {photos} photos left out in turn, imprinting gets {imprinted} right, the head alone {head}, with pairs {pairs}: {learn}\n"
+    )
+}
+
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     let store = shown(store(args));
     let mut text = format!(
@@ -129,6 +138,7 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(accuracy) = report.left_out_accuracy {
         text += &format!("imprinting gets {} of the training photos right when they are left out\n", percent(accuracy));
     }
+    text += &report.rehearsal.map_or_else(String::new, rehearsed);
     text += &format!("trained {} numbers; {}", report.trainable_params, count(report.recompositions, "recomposition"));
     text += &if report.undone > 0 { format!(", {} taken back\n", report.undone) } else { "\n".to_owned() };
     text += &format!("{:.1} s", report.seconds);

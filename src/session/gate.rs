@@ -4,16 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::bits::Bits;
-use super::left_out::LeftOutAccuracy;
 use super::lesson::{Event, Outcome};
+use super::outlook::Outlook;
 use super::plan::Plan;
 use crate::adapter::Adapter;
 use crate::core::{Moment, Recompose, Recomposition, Schedule};
 use crate::error::Result;
 
-/// A task is easy where imprinting may well reach this accuracy on photos left out: there, pairs soon learn the photos by heart. So
-/// they do where no class has two photos, and nothing is known.
-const EASY: f64 = 0.9;
 /// Cross-entropy below which the photos are as good as learned: nothing is recomposed, as there is nothing to gain, and on an easy
 /// task the pairs rest.
 const SETTLED_LOSS: f64 = 0.1;
@@ -34,6 +31,8 @@ pub(super) struct Gate {
     schedules: [Schedule; 2],
     /// Pairs rest when the photos are learned.
     easy: bool,
+    /// Pairs rest from the first step to the last.
+    idle: bool,
     /// The smoothed loss below which pairs have learned.
     learned: f64,
     /// The loss, smoothed over batches.
@@ -125,13 +124,14 @@ impl Sample {
 }
 
 impl Gate {
-    /// For a lesson that goes as planned; `left_out` is how imprinting does on photos that it has not seen, where known.
-    pub(super) fn new(plan: &Plan, classes: usize, left_out: Option<LeftOutAccuracy>) -> Self {
-        let easy = plan.recomposes && left_out.is_none_or(|left_out| left_out.may_be(EASY));
+    /// For a lesson that goes as planned.
+    pub(super) fn new(plan: &Plan, classes: usize, outlook: &Outlook) -> Self {
+        let easy = plan.recomposes && outlook.is_easy();
+        let idle = plan.recomposes && !outlook.lets_pairs_learn();
         let learned = LEARNED_SHARE * (classes as f64).ln();
         let (plan, schedules) = (*plan, plan.schedules());
         let [shown, recent] = [Sample::default(); 2];
-        Gate { plan, schedules, easy, learned, smoothed: None, shown, recent, on_trial: None, shut: false }
+        Gate { plan, schedules, easy, idle, learned, smoothed: None, shown, recent, on_trial: None, shut: false }
     }
 
     /// What it has seen, and everything as it was before the events on trial.
@@ -170,7 +170,7 @@ impl Gate {
     }
 
     fn rests(&self) -> bool {
-        self.easy && self.is_below(SETTLED_LOSS)
+        self.idle || (self.easy && self.is_below(SETTLED_LOSS))
     }
 
     /// After the step `step`: judges the events that have been followed for long enough, and makes the next one where it is due
@@ -182,7 +182,7 @@ impl Gate {
             self.judge(adapter, events);
         }
         let can_pay = self.plan.is_asked() || (self.is_below(self.learned) && !self.is_below(SETTLED_LOSS));
-        if !self.plan.is_due(step) || !can_pay || self.shut {
+        if !self.plan.is_due(step) || !can_pay || self.shut || self.idle {
             return Ok(());
         }
         if self.plan.renews_only {
@@ -238,7 +238,9 @@ mod tests {
     use super::*;
     use crate::adapter::{Directions, SiteSettings};
     use crate::core::Choice;
+    use crate::session::left_out::LeftOutAccuracy;
     use crate::session::plan::Due;
+    use crate::session::rehearsal::Rehearsal;
 
     /// After the first and the second hundred, as asked for.
     const ASKED: Due = Due::Every { interval: 100, last: 240 };
@@ -248,6 +250,11 @@ mod tests {
         let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: Choice::LeastImportant };
         let (judged_by, renews_only, recomposes) = (100, false, true);
         Plan { steps: 300, due, judged_by, rule, renews_only, recomposes, lr: 1e-2, head_lr: 1e-3 }
+    }
+
+    /// Imprinting gets this share of many photos right.
+    fn outlook(accuracy: f64) -> Outlook {
+        Outlook { left_out: Some(LeftOutAccuracy { accuracy, photos: 1000 }), rehearsal: None }
     }
 
     fn adapter() -> Adapter {
@@ -263,8 +270,7 @@ mod tests {
     /// Runs a lesson whose loss in the k-th hundred is `losses[k]`, give or take 0.01; the pairs move a little at every step.
     /// Imprinting gets half right, or `left_out`. What each event came to, and the adapter before the end of each hundred and at the end.
     fn lesson(due: Due, losses: [f32; 3], left_out: Option<f64>) -> (Vec<(u64, Outcome)>, Vec<Adapter>) {
-        let left_out = LeftOutAccuracy { accuracy: left_out.unwrap_or(0.5), photos: 1000 };
-        let (mut gate, mut adapter) = (Gate::new(&plan(due), 100, Some(left_out)), adapter());
+        let (mut gate, mut adapter) = (Gate::new(&plan(due), 100, &outlook(left_out.unwrap_or(0.5))), adapter());
         let (mut events, mut ends) = (Vec::new(), Vec::new());
         for step in 0..300 {
             let loss = losses[(step / 100) as usize] + if step % 2 == 0 { 0.01 } else { -0.01 };
@@ -301,7 +307,8 @@ mod tests {
 
     #[test]
     fn events_that_little_follows_stay_open() {
-        let (mut gate, mut adapter, mut events) = (Gate::new(&plan(ASKED), 100, None), adapter(), Vec::new());
+        let (mut gate, mut adapter, mut events) =
+            (Gate::new(&plan(ASKED), 100, &Outlook::default()), adapter(), Vec::new());
         gate.plan.steps = 110;
         for step in 0..110 {
             gate.rates(step, if step % 2 == 0 { 1.01 } else { 0.99 });
@@ -321,7 +328,7 @@ mod tests {
 
     #[test]
     fn renewing_alone_leaves_what_was_learned_and_starts_rates_and_moments_anew() {
-        let mut gate = Gate::new(&Plan { renews_only: true, ..plan(Due::Once(1)) }, 100, None);
+        let mut gate = Gate::new(&Plan { renews_only: true, ..plan(Due::Once(1)) }, 100, &Outlook::default());
         let (mut adapter, mut events) = (adapter(), Vec::new());
         adapter.sites[0].state.iter_mut().for_each(|value| *value += 1e-3);
         let (learned, plane) = (adapter.sites[0].state.clone(), adapter.sites[0].shape.plane_len());
@@ -337,7 +344,7 @@ mod tests {
     #[test]
     fn events_are_judged_by_what_was_just_before_them_not_by_how_the_lesson_began() {
         // The loss falls from 5 to 0.5 within the first fifty steps; after the event it is 0.6.
-        let mut gate = Gate::new(&plan(ASKED), 100, None);
+        let mut gate = Gate::new(&plan(ASKED), 100, &Outlook::default());
         let (mut adapter, mut events) = (adapter(), Vec::new());
         for step in 0..300 {
             let loss = if step < 100 { (5.0 - 0.09 * step as f32).max(0.5) } else { 0.6 };
@@ -354,14 +361,13 @@ mod tests {
         assert_eq!(events([0.05, 0.02, 0.01], 0.9), 0);
         assert_eq!(events([0.05, 0.02, 0.01], 0.85), 0, "not easy, but learned");
         assert_eq!(events([1.0, 0.8, 0.7], 0.9), 1, "easy, but not learned");
-        assert!(Gate::new(&plan(ASKED), 100, None).easy, "where nothing is known, nothing is risked");
+        assert!(Gate::new(&plan(ASKED), 100, &Outlook::default()).easy, "where nothing is known, nothing is risked");
     }
 
     #[test]
     fn pairs_rest_while_the_smoothed_loss_is_low_and_the_head_goes_on() {
         let rates = |left_out| {
-            let left_out = Some(LeftOutAccuracy { accuracy: left_out, photos: 1000 });
-            let mut gate = Gate::new(&plan(ASKED), 100, left_out);
+            let mut gate = Gate::new(&plan(ASKED), 100, &outlook(left_out));
             // Smoothed: 1, 0.8, 0.64, ..., 0.8^10 = 0.107, 0.8^11 = 0.086; then 0.2 * 2 + 0.8 * 0.086 = 0.47.
             let losses = [1.0].into_iter().chain([0.0; 11]).chain([2.0]);
             let rates = losses.enumerate().map(|(step, loss)| (step, gate.rates(step as u64, loss)));
@@ -371,6 +377,25 @@ mod tests {
         let resting: Vec<usize> = (0..13).filter(|&step| easy[step][0] == 0.0).collect();
         assert_eq!(resting, [11]);
         assert!((0..13).all(|step| hard[step][0] > 0.0 && hard[step][1] == easy[step][1]));
+    }
+
+    #[test]
+    fn pairs_that_did_not_help_when_it_was_rehearsed_never_learn_and_are_never_recomposed() {
+        let learns = |help| {
+            let pairs = if help { 7 } else { 6 };
+            let rehearsal = Some(Rehearsal { photos: 10, imprinted: 5, head: 5, pairs, differ: 1 });
+            let mut gate = Gate::new(&plan(Due::Once(200)), 100, &Outlook { rehearsal, ..outlook(0.5) });
+            let (mut adapter, mut events) = (adapter(), Vec::new());
+            let mut rates = Vec::new();
+            for step in 0..300 {
+                let (pairs, head) = gate.rates(step, 1.0);
+                rates.push((pairs.rate(step as u32 + 1) > 0.0, head > 0.0));
+                gate.after_step(step, &mut adapter, &mut events).unwrap();
+            }
+            assert!(rates.iter().all(|rate| *rate == (help, true)));
+            !events.is_empty()
+        };
+        assert!(learns(true) && !learns(false));
     }
 
     #[test]

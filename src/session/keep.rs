@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::bits::Bits;
 use super::dataset::Dataset;
 use super::gate::{Gate, GateState};
-use super::left_out::LeftOutAccuracy;
 use super::lesson::Lesson;
 use super::metrics::{Journal, Taken};
+use super::outlook::Outlook;
 use super::runner::Runner;
 use super::steps::{EpochMean, From, Witness};
 use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, already_there, is_unborn};
@@ -63,8 +63,8 @@ pub(super) struct Opening {
     pub(super) known: usize,
     /// Where to go on from, between two steps.
     pub(super) from: Option<From>,
-    /// How imprinting did on photos left out, where the lesson goes on between two steps.
-    pub(super) left_out: Option<LeftOutAccuracy>,
+    /// What the photos had told, where the lesson goes on between two steps.
+    pub(super) outlook: Outlook,
     /// Accuracy before the first step, where it was measured before the lesson was left.
     pub(super) accuracy_before: Option<f64>,
     /// The lesson was begun before.
@@ -123,7 +123,7 @@ impl Opening {
             validation,
             adapter,
             from: None,
-            left_out: None,
+            outlook: Outlook::default(),
             accuracy_before: None,
             record,
             resumes: true,
@@ -137,9 +137,9 @@ impl Opening {
             Left::UnderWay(left) => {
                 let UnderWay { record, standing, adapter, before_events } = *left;
                 let accuracy_before = standing.accuracy_before.map(|Bits(accuracy)| accuracy);
-                let (from, left_out) = (Some((standing.epoch, standing.gate, before_events)), standing.left_out);
+                let (from, outlook) = (Some((standing.epoch, standing.gate, before_events)), standing.outlook);
                 let known = record.classes.len();
-                Ok(Opening { known, record, adapter, from, left_out, accuracy_before, ..opening })
+                Ok(Opening { known, record, adapter, from, outlook, accuracy_before, ..opening })
             }
             Left::Imprinted => Ok(opening),
             Left::Over(record, over_aside) => {
@@ -186,7 +186,7 @@ impl Opening {
             record,
             known: 0,
             from: None,
-            left_out: None,
+            outlook: Outlook::default(),
             accuracy_before: None,
             resumes: false,
             over: false,
@@ -290,7 +290,7 @@ pub(super) struct Keeper<'k> {
     store: &'k Store,
     keep: &'k Keep<'k>,
     accuracy_before: Option<Bits>,
-    left_out: Option<LeftOutAccuracy>,
+    outlook: Outlook,
     last: Instant,
 }
 
@@ -300,15 +300,15 @@ impl<'k> Keeper<'k> {
         keep: &'k Keep<'k>,
         journal: &'k mut Journal,
         accuracy_before: Option<f64>,
-        left_out: Option<LeftOutAccuracy>,
+        outlook: Outlook,
     ) -> Self {
         let accuracy_before = accuracy_before.map(Bits);
-        Keeper { journal, store, keep, accuracy_before, left_out, last: Instant::now() }
+        Keeper { journal, store, keep, accuracy_before, outlook, last: Instant::now() }
     }
 }
 
 impl Keeper<'_> {
-    /// A further lesson is durable from its beginning, or the one before would be taken for it.
+    /// A further lesson is durable from its beginning, or the one before would be taken for it; and a rehearsal is not done again.
     pub(super) fn begin(&mut self, record: &Record, adapter: &Adapter) -> Result<()> {
         self.checkpoint(record, EpochMean::default(), GateState::default(), (adapter, None))
     }
@@ -321,8 +321,8 @@ impl Keeper<'_> {
         (adapter, before_events): (&Adapter, Option<&Adapter>),
     ) -> Result<()> {
         let base = self.store.current();
-        let (accuracy_before, left_out) = (self.accuracy_before, self.left_out);
-        let standing = Standing { base, accuracy_before, left_out, epoch, gate, announced: false };
+        let (accuracy_before, outlook) = (self.accuracy_before, self.outlook);
+        let standing = Standing { base, accuracy_before, outlook, epoch, gate, announced: false };
         self.store.checkpoint(adapter, before_events, record, &standing)?;
         self.last = Instant::now();
         Ok(())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::CachePlace;
 use super::dataset::Quarantined;
 use super::forecast::Forecast;
+use super::rehearsal::Rehearsal;
 use super::trial::Trial;
 use crate::core::{Choice, Method, Start};
 
@@ -164,6 +165,8 @@ pub struct TrainReport {
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
     /// a part); null where there is none.
     pub left_out_accuracy: Option<f64>,
+    /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere.
+    pub rehearsal: Option<Rehearsal>,
     /// From the first file read to the last written.
     pub seconds: f64,
     /// From the start of the process until the first photo could be run: reading, planning, and trying the plan out.

@@ -18,9 +18,11 @@ mod left_out;
 mod lesson;
 mod memory;
 mod metrics;
+mod outlook;
 mod plan;
 mod predict;
 mod profile;
+mod rehearsal;
 mod runner;
 mod simulate;
 mod source;
@@ -43,6 +45,7 @@ pub use memory::peak_rss_bytes;
 pub use metrics::JOURNAL;
 pub use predict::{Classifier, Guess, Prediction};
 pub use profile::{OpCost, Profile};
+pub use rehearsal::Rehearsal;
 pub use simulate::{
     Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, Ram, RamUse,
     Schedule, Simulation, Speed, Thermal, Times, Written, simulate,

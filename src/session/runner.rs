@@ -11,8 +11,10 @@ use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
-use super::left_out::{LeftOut, LeftOutAccuracy};
+use super::left_out::LeftOut;
 use super::lesson::{Observer, Progress};
+use super::outlook::Outlook;
+use super::rehearsal::Rehearsal;
 use super::source::{Micro, Photo, Source};
 use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
@@ -29,8 +31,8 @@ pub(super) struct Runner {
     micro: usize,
     adapter: SharedAdapter,
     quarantine: Quarantine,
-    /// Accuracy of imprinting on photos left out, where known.
-    left_out: Option<LeftOutAccuracy>,
+    /// What the photos have told.
+    outlook: Outlook,
     /// The network ends in the model's own classifier, and the adapter's head is not asked.
     own_classifier: bool,
 }
@@ -121,7 +123,7 @@ impl Runner {
             micro: plan.batch(),
             adapter,
             quarantine: Quarantine::default(),
-            left_out: None,
+            outlook: Outlook::default(),
             own_classifier,
         })
     }
@@ -197,7 +199,7 @@ impl Runner {
             go_on(stop)
         })?;
         imprint.finish(IMPRINT_SCALE);
-        self.left_out = left_out.accuracy(data.classes.len());
+        self.outlook = Outlook { left_out: left_out.accuracy(data.classes.len()), rehearsal: None };
         let missing = data.classes.iter().zip(&counts).skip(known).find(|(_, count)| **count == 0);
         if let Some((name, _)) = missing {
             let folder = data.root.join(name);
@@ -213,14 +215,31 @@ impl Runner {
         Ok(())
     }
 
-    /// Accuracy of the last imprinting on each of its photos, left out of the class means.
-    pub(super) fn left_out_accuracy(&self) -> Option<LeftOutAccuracy> {
-        self.left_out
+    /// What the photos of the last imprinting have told.
+    pub(super) fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
-    /// What it was when the lesson began, before pairs had learned.
-    pub(super) fn restore_left_out(&mut self, left_out: Option<LeftOutAccuracy>) {
-        self.left_out = left_out;
+    /// What they had told when the lesson began, before pairs had learned.
+    pub(super) fn restore_outlook(&mut self, outlook: Outlook) {
+        self.outlook = outlook;
+    }
+
+    /// Remembers how the lesson was rehearsed.
+    pub(super) fn was_rehearsed(&mut self, rehearsal: Option<Rehearsal>) {
+        self.outlook.rehearsal = rehearsal;
+    }
+
+    /// The feature vectors of all photos, one after the other; `None` where one cannot be read.
+    pub(super) fn all_features(&mut self, data: &Dataset) -> Result<Option<Vec<f32>>> {
+        let (mut features, mut whole) = (Vec::new(), true);
+        let photos = data.samples.iter().map(|sample| photo(sample, None));
+        self.features(photos, &mut |_| (), |row, _| {
+            whole &= row.is_some();
+            features.extend_from_slice(row.unwrap_or_default());
+            Ok(())
+        })?;
+        Ok(whole.then_some(features))
     }
 
     /// Mean gradients over the photos `indices` of `data` into `total`, and the time in ms that the network took.
@@ -378,7 +397,7 @@ impl Runner {
 
 /// # Errors
 /// Kind `Stopped` once `stop` is set: no step has been taken since the lesson began or was taken up.
-fn go_on(stop: &AtomicBool) -> Result<()> {
+pub(super) fn go_on(stop: &AtomicBool) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with --resume")),
         false => Ok(()),

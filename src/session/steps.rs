@@ -69,7 +69,7 @@ pub(super) fn run_steps(
     if plan.steps == 0 {
         return Ok(ran);
     }
-    let mut gate = Gate::new(plan, data.classes.len(), runner.left_out_accuracy());
+    let mut gate = Gate::new(plan, data.classes.len(), runner.outlook());
     if let Some((epoch, seen, before_events)) = from {
         ran.epoch = epoch;
         gate.restore(seen, before_events);
@@ -111,7 +111,7 @@ pub(super) fn run_steps(
 }
 
 /// Which photos a step sees: it follows from its number alone.
-struct Course<'l> {
+pub(super) struct Course<'l> {
     lesson: &'l Lesson,
     photos: usize,
     /// The present epoch's order; none yet at first.
@@ -121,12 +121,12 @@ struct Course<'l> {
 }
 
 impl<'l> Course<'l> {
-    fn new(lesson: &'l Lesson, photos: usize) -> Self {
+    pub(super) fn new(lesson: &'l Lesson, photos: usize) -> Self {
         Course { lesson, photos, order: Vec::new(), epoch: 0, batch: 0..0 }
     }
 
     /// Whether an epoch begins with the step `step`, counted from 0.
-    fn go_to(&mut self, step: u64) -> bool {
+    pub(super) fn go_to(&mut self, step: u64) -> bool {
         let batch = self.lesson.batch.max(1);
         let per_epoch = self.photos.div_ceil(batch).max(1) as u64;
         let (epoch, nth) = (step / per_epoch, (step % per_epoch) as usize);
@@ -137,7 +137,7 @@ impl<'l> Course<'l> {
         nth == 0
     }
 
-    fn batch(&self) -> &[usize] {
+    pub(super) fn batch(&self) -> &[usize] {
         &self.order[self.batch.clone()]
     }
 

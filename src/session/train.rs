@@ -14,6 +14,7 @@ use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Due, Plan, plan};
+use super::rehearsal::{rehearse, rehearsed_steps};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
 use super::store::{Record, Standing, Store};
@@ -83,8 +84,13 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         runner.drop_prefix(data.samples.len());
     }
     let resumed_after = resumes.then_some(record.steps);
-    let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, runner.left_out_accuracy());
-    if keep.further && !resumes && plan.steps > 0 {
+    let mut rehearsal = None;
+    if !keep.further && from.is_none() && plan.steps > 0 {
+        rehearsal = rehearse(&mut runner, bundle, lesson, &data, &record, keep.stop, observer)?;
+        runner.was_rehearsed(rehearsal);
+    }
+    let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, *runner.outlook());
+    if plan.steps > 0 && (rehearsal.is_some() || (keep.further && !resumes)) {
         keeper.begin(&record, &runner.adapter())?;
     }
     let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, from, &mut keeper, observer)?;
@@ -101,7 +107,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     let mut aside = None;
     if plan.steps > 0 {
         journal.evaluation(plan.steps, val_accuracy)?;
-        record.trial = Trial::of(accuracy_before, after.as_ref(), runner.left_out_accuracy(), &ran.epoch);
+        record.trial = Trial::of(accuracy_before, after.as_ref(), runner.outlook(), &ran.epoch);
         aside = end(&mut store, &runner.adapter(), &record)?;
     } else if over {
         aside = over_aside;
@@ -125,7 +131,8 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         resumed_after,
         recompositions: record.events.len(),
         undone: record.undone(),
-        left_out_accuracy: runner.left_out_accuracy().map(|left_out| left_out.accuracy),
+        left_out_accuracy: runner.outlook().left_out.map(|left_out| left_out.accuracy),
+        rehearsal: runner.outlook().rehearsal,
         seconds: begin.elapsed().as_secs_f64(),
         startup_ms,
         step_ms_median: median(ran.step_ms),
@@ -182,7 +189,7 @@ fn begin_steps(
     let is_under_way = opening.from.is_some();
     // Pairs that have learned tell nothing of what imprinting alone does.
     if is_under_way || opening.over {
-        runner.restore_left_out(opening.left_out);
+        runner.restore_outlook(opening.outlook);
     }
     let validation = opening.validation.as_ref().filter(|_| !is_under_way);
     let measured = validation.map(|v| runner.evaluate(v, "before", keep.stop, observer)).transpose()?;
@@ -253,6 +260,7 @@ fn runner(
     let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
     let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
     let cached = room(lesson, boundary_bytes).min(data.samples.len());
+    let rehearsed = if opening.known == 0 { rehearsed_steps(bundle, lesson, data) } else { 0 };
     let work = Work {
         boundary_bytes,
         gradient_bytes,
@@ -262,7 +270,7 @@ fn runner(
         photos: data.samples.len(),
         cached,
         measured: validation.map_or(0, |v| v.samples.len()),
-        steps: if trains { plan.steps } else { 0 },
+        steps: if trains { plan.steps + rehearsed } else { 0 },
         batch: lesson.batch,
         trains,
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Evaluation;
-use super::left_out::LeftOutAccuracy;
+use super::outlook::Outlook;
 use super::steps::EpochMean;
 
 /// What a lesson was judged by; accuracies in 0..1.
@@ -25,8 +25,9 @@ pub struct Trial {
 pub enum TrialPhotos {
     /// Photos that were not trained on.
     HeldBack,
-    /// Where there are none: imprinting on the training photos, each left out of the class means, against what the lesson makes
-    /// of the photos that it has seen in its last epoch. That is in the lesson's favour, and only finds out one that has gone wrong.
+    /// Where there are none: the training photos, each left out: imprinting on the others against a lesson on them, where the lesson
+    /// was rehearsed ([`super::Rehearsal`]). Where it was not, against what the lesson makes of the photos that it has seen in its last
+    /// epoch: that is in the lesson's favour, and only finds out one that has gone wrong.
     LeftOut,
 }
 
@@ -35,7 +36,7 @@ impl Trial {
     pub(super) fn of(
         before: Option<f64>,
         after: Option<&Evaluation>,
-        left_out: Option<LeftOutAccuracy>,
+        outlook: &Outlook,
         epoch: &EpochMean,
     ) -> Option<Self> {
         let held_back = before.zip(after).map(|(before, after)| Trial {
@@ -44,13 +45,17 @@ impl Trial {
             before,
             after: after.accuracy,
         });
-        let left_out = left_out.zip(epoch.accuracy()).map(|(imprinted, after)| Trial {
+        let rehearsed = outlook.rehearsal.map(|rehearsal| {
+            let [before, after] = rehearsal.accuracies();
+            Trial { on: TrialPhotos::LeftOut, photos: rehearsal.photos, before, after }
+        });
+        let seen = outlook.left_out.zip(epoch.accuracy()).map(|(imprinted, after)| Trial {
             on: TrialPhotos::LeftOut,
             photos: imprinted.photos,
             before: imprinted.accuracy,
             after,
         });
-        held_back.or(left_out)
+        held_back.or(rehearsed).or(seen)
     }
 
     /// The lesson is at least as good as what was there. Where photos that it has seen speak for it, it has failed only if it is

@@ -16,6 +16,7 @@ use crate::session::lesson::{Lesson, Observer, Progress};
 use crate::session::memory::{forget_peak, peak_rss_bytes};
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
+use crate::session::rehearsal::rehearse;
 use crate::session::runner::{Means, Runner};
 use crate::session::steps::{Witness, run_steps};
 use crate::session::store::{Record, Settings};
@@ -95,6 +96,8 @@ impl<'b> Stage<'b> {
         let planned = plan(self.bundle, lesson, data.samples.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
+        let rehearsal = rehearse(&mut self.runner, self.bundle, lesson, &data, &record, &NEVER, observer)?;
+        self.runner.was_rehearsed(rehearsal);
         let mut curve = Curve::new(parts, planned.steps);
         if parts.points > 0 || planned.steps == 0 {
             curve.measure(0, &mut self.runner)?;

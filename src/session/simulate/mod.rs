@@ -196,6 +196,7 @@ fn times(trace: &Trace, costs: &[Cost], throttled: impl Fn(f64) -> f64) -> Times
             Phase::Start => &mut times.start,
             Phase::Imprint => &mut times.imprint,
             Phase::Accuracy => &mut times.accuracy,
+            Phase::Rehearse => &mut times.rehearse,
             Phase::Train => &mut times.train,
             Phase::Save => &mut times.save,
         } += cost.total() + longer;

@@ -107,7 +107,7 @@ impl<'t> Timeline<'t> {
             let Some(survivor) = survivor else { return true };
             match self.pieces[*at].phase {
                 Phase::Start | Phase::Imprint => true,
-                Phase::Accuracy => self.pieces[survivor].generation().is_some(),
+                Phase::Accuracy | Phase::Rehearse => self.pieces[survivor].generation().is_some(),
                 Phase::Train | Phase::Save => false,
             }
         };

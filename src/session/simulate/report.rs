@@ -52,6 +52,8 @@ pub struct Times {
     pub imprint: f64,
     /// Measuring accuracy.
     pub accuracy: f64,
+    /// Trying lessons on photos left out.
+    pub rehearse: f64,
     /// Steps.
     pub train: f64,
     /// Trying and writing generations.

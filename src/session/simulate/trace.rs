@@ -13,6 +13,7 @@ use crate::session::clock::processor_ms;
 use crate::session::lesson::{Progress, TrainReport};
 use crate::session::memory::peak_rss_bytes;
 use crate::session::metrics::JOURNAL;
+use crate::session::rehearsal::REHEARSAL;
 use crate::session::store::Series;
 
 /// What is being done in a piece of a lesson.
@@ -25,6 +26,8 @@ pub enum Phase {
     Imprint,
     /// Accuracy is measured.
     Accuracy,
+    /// Lessons are tried on photos left out.
+    Rehearse,
     /// Steps.
     Train,
     /// Values are tried on a batch and a generation is written.
@@ -125,17 +128,26 @@ impl Trace {
     /// is as large as the lesson's last generation: it holds the same, and where the lesson stands.
     pub(super) fn add_checkpoints(&mut self, every_s: f64, cost: impl Fn(&Piece) -> f64) {
         let bytes = self.written.generations.last().copied().unwrap_or(0);
-        let mut since = 0.0;
+        let (mut since, mut rehearsed) = (0.0, false);
         for piece in std::mem::take(&mut self.pieces) {
             since = if piece.phase == Phase::Train { since + cost(&piece) } else { 0.0 };
+            // A rehearsal's end is kept at once.
+            if rehearsed && piece.phase != Phase::Rehearse {
+                self.add_checkpoint(0, bytes);
+            }
+            rehearsed = piece.phase == Phase::Rehearse;
             self.pieces.push(piece);
             if piece.phase == Phase::Train && piece.kept.is_none() && since >= every_s {
-                let (phase, kept) = (Phase::Save, Some(Kept::Checkpoint));
-                self.pieces.push(Piece { phase, host_ms: 0.0, photos: 0.0, bytes: bytes as f64, kept, ..piece });
-                self.written.checkpoints += bytes;
+                self.add_checkpoint(piece.step, bytes);
                 since = 0.0;
             }
         }
+    }
+
+    fn add_checkpoint(&mut self, step: u64, bytes: u64) {
+        let (phase, kept) = (Phase::Save, Some(Kept::Checkpoint));
+        self.pieces.push(Piece { phase, step, host_ms: 0.0, photos: 0.0, bytes: bytes as f64, kept });
+        self.written.checkpoints += bytes;
     }
 }
 
@@ -146,6 +158,7 @@ pub(super) struct Recorder<'r> {
     last_ms: f64,
     /// Whether the head has been imprinted.
     imprinted: bool,
+    rehearses: bool,
     step: u64,
     trace: Trace,
 }
@@ -154,15 +167,19 @@ impl<'r> Recorder<'r> {
     /// Of a lesson that will write `store` and may take `cap` bytes of memory.
     pub(super) fn new(store: &'r Path, cap: u64) -> Self {
         let trace = Trace { pieces: Vec::new(), batches: Vec::new(), written: Written::default(), excess: None };
-        Recorder { store, cap, last_ms: processor_ms(), imprinted: false, step: 0, trace }
+        Recorder { store, cap, last_ms: processor_ms(), imprinted: false, rehearses: false, step: 0, trace }
     }
 
     /// Notes what has been done since the last word.
     pub(super) fn see(&mut self, progress: &Progress) {
+        if let Progress::Begin { phase, .. } = progress {
+            self.rehearses = *phase == REHEARSAL;
+        }
         match progress {
             Progress::Planned(_) => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } if !self.imprinted => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } => self.note(Phase::Save, 0.0),
+            Progress::Advance if self.rehearses => self.note(Phase::Rehearse, 0.0),
             Progress::Advance if self.imprinted => self.note(Phase::Accuracy, 1.0),
             Progress::Advance => self.note(Phase::Imprint, 1.0),
             Progress::Step { step, loss, accuracy } => {
@@ -270,6 +287,25 @@ mod tests {
         assert_eq!(after(0.0).len(), 5);
         assert_eq!(after(15.0), [(2, 9.0), (4, 9.0)]);
         assert_eq!(after(51.0), []);
+    }
+
+    #[test]
+    fn what_is_rehearsed_is_told_apart_and_kept_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(folder.path(), u64::MAX);
+        let begin = |phase| Progress::Begin { phase, total: 2 };
+        for progress in [begin("imprint"), Progress::End, begin(REHEARSAL), Progress::Advance, Progress::Advance] {
+            recorder.see(&progress);
+        }
+        for progress in [Progress::End, begin("train"), Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 }] {
+            recorder.see(&progress);
+        }
+        let mut trace = recorder.trace;
+        trace.add_checkpoints(f64::INFINITY, |_| 10.0);
+        let seen: Vec<_> = trace.pieces.iter().map(|piece| (piece.phase, piece.kept)).collect();
+        let rehearsed = [(Phase::Rehearse, None), (Phase::Rehearse, None), (Phase::Save, Some(Kept::Checkpoint))];
+        assert!(seen.windows(3).any(|pieces| pieces == rehearsed), "{seen:?}");
+        assert_eq!(seen.iter().filter(|(_, kept)| kept.is_some()).count(), 1);
     }
 
     #[test]

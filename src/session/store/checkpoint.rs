@@ -11,7 +11,7 @@ use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::bits::Bits;
 use crate::session::gate::GateState;
-use crate::session::left_out::LeftOutAccuracy;
+use crate::session::outlook::Outlook;
 use crate::session::steps::EpochMean;
 
 /// Where in its course a lesson stands, besides the adapter and the record. The order of the photos, and random cuts, follow from
@@ -22,8 +22,9 @@ pub(in crate::session) struct Standing {
     pub(in crate::session) base: u64,
     /// Accuracy before the first step, where it is measured.
     pub(in crate::session) accuracy_before: Option<Bits>,
-    /// How imprinting did on photos left out, when the lesson began.
-    pub(in crate::session) left_out: Option<LeftOutAccuracy>,
+    /// What the photos had told when the lesson began.
+    #[serde(flatten)]
+    pub(in crate::session) outlook: Outlook,
     /// What the present epoch has shown.
     pub(in crate::session) epoch: EpochMean,
     /// What the gate has seen.
@@ -37,7 +38,8 @@ impl Standing {
     /// Of a lesson that is about to begin, after the generation `base`.
     pub(in crate::session) fn announced(base: u64) -> Self {
         let (epoch, gate) = (EpochMean::default(), GateState::default());
-        Standing { base, accuracy_before: None, left_out: None, epoch, gate, announced: true }
+        let outlook = Outlook::default();
+        Standing { base, accuracy_before: None, outlook, epoch, gate, announced: true }
     }
 }
 
