@@ -25,10 +25,21 @@ struct Place {
 
 impl Place {
     fn new(validation: bool) -> Self {
+        Self::of([("dark", 90, 0), ("bright", 110, 0)], validation)
+    }
+
+    /// Classes that differ by nothing but chance, so that the lesson is rehearsed: no events are asked for.
+    fn rehearsed() -> Self {
+        let mut place = Self::of([("one", 90, 0), ("other", 90, 5)], false);
+        place.lesson.interval = None;
+        place
+    }
+
+    fn of(classes: [(&str, u32, u32); 2], validation: bool) -> Self {
         let folder = TempDir::new().unwrap();
-        for (class, base) in [("dark", 90u32), ("bright", 110)] {
+        for (class, base, first) in classes {
             fs::create_dir_all(folder.path().join("photos").join(class)).unwrap();
-            for nth in 0..5 {
+            for nth in first..first + 5 {
                 let noise = |x: u32, y: u32| (x * 7919 + y * 104_729 + nth * 1_299_709 + base) % 61;
                 let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(base + noise(x, y)) as u8; 3]));
                 photo.save(folder.path().join("photos").join(class).join(format!("{nth}.png"))).unwrap();
@@ -105,6 +116,14 @@ fn the_power_may_go_before_any_change_of_a_lesson_that_becomes_current() {
 #[test]
 fn the_power_may_go_before_any_change_of_a_lesson_that_is_kept_aside() {
     every_cut(&Place::new(true), "aside-000002");
+}
+
+#[test]
+fn the_power_may_go_before_any_change_of_a_lesson_that_is_rehearsed() {
+    let place = Place::rehearsed();
+    let report = place.train(&medium(), false).unwrap();
+    assert_eq!(report.rehearsal.map(|rehearsal| rehearsal.photos), Some(10));
+    every_cut(&place, "generation-000002");
 }
 
 /// Cuts the power before each change in turn: the lesson, taken up, still ends in the same bytes.

@@ -250,7 +250,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx");
-            let backbone = Backbone::read(&std::fs::read(model).unwrap(), "good", None, None).unwrap();
+            let backbone = Backbone::read(std::fs::read(model).unwrap(), "good", None, None).unwrap();
             let mut random = Noise::new(7);
             let mut some = |count: usize| (0..count).map(|_| f16::from_f32(random.unit() - 0.5)).collect::<Vec<_>>();
             let sites = backbone.sites().to_vec();
@@ -287,7 +287,8 @@ mod tests {
         let mut bench = Bench::new();
         let right = bench.network.step(&bench.boundary, &bench.labels).unwrap();
         assert!(bench.compare(&right).unwrap() < GRADIENT_TOLERANCE / 3.0);
-        let wrong: [(&str, fn(&mut [f32])); 4] = [
+        type Spoil = fn(&mut [f32]);
+        let wrong: [(&str, Spoil); 4] = [
             ("a tenth too long", |g| g.iter_mut().for_each(|g| *g *= 1.1)),
             ("turned round", |g| g.iter_mut().for_each(|g| *g = -*g)),
             ("in another order", |g| g.reverse()),
