@@ -134,7 +134,10 @@ fn compare(
     for (index, gradient) in std::iter::once(head).chain(pairs).enumerate() {
         let part = index.checked_sub(1);
         let parameters = with(adapter, |a| values(a, part).to_vec());
-        let direction: Vec<f32> = gradient.iter().map(|g| g * (0.5 + random.unit())).collect();
+        // Where there is no gradient, the loss must not change either.
+        let is_missing = gradient.iter().all(|g| *g == 0.0);
+        let mut along = |g: &f32| if is_missing { random.unit() - 0.5 } else { g * (0.5 + random.unit()) };
+        let direction: Vec<f32> = gradient.iter().map(&mut along).collect();
         let slope: f64 = gradient.iter().zip(&direction).map(|(&g, &d)| f64::from(g) * f64::from(d)).sum();
         let reach = norm(&parameters).max(1e-3) / norm(&direction).max(1e-30);
         let [mut best, mut second] = [f64::INFINITY; 2];
@@ -288,7 +291,8 @@ mod tests {
         let right = bench.network.step(&bench.boundary, &bench.labels).unwrap();
         assert!(bench.compare(&right).unwrap() < GRADIENT_TOLERANCE / 3.0);
         type Spoil = fn(&mut [f32]);
-        let wrong: [(&str, Spoil); 4] = [
+        let wrong: [(&str, Spoil); 5] = [
+            ("missing", |g| g.fill(0.0)),
             ("a tenth too long", |g| g.iter_mut().for_each(|g| *g *= 1.1)),
             ("turned round", |g| g.iter_mut().for_each(|g| *g = -*g)),
             ("in another order", |g| g.reverse()),
@@ -302,7 +306,10 @@ mod tests {
             let name = part.map_or("head", |site| &bench.sites[site].name).to_owned();
             for (what, spoil) in wrong {
                 let mut found = right.clone();
-                spoil(part.map_or(&mut found.dw, |site| &mut found.pairs[site]));
+                match part {
+                    Some(site) => spoil(&mut found.pairs[site]),
+                    None => [&mut found.dw, &mut found.db].into_iter().for_each(|plane| spoil(plane)),
+                }
                 let error = bench.compare(&found).expect_err(what);
                 assert_eq!((error.kind(), error.subject()), (ErrorKind::Check, name.as_str()), "{what}");
             }

@@ -148,6 +148,13 @@ fn describe(report: &ComparisonReport) -> String {
         let rest = row.iter().zip(&widths).skip(1).map(|(cell, width)| format!("  {cell:>width$}"));
         text += &format!("{first}{}\n", rest.collect::<String>());
     }
+    for standing in report.methods.iter().filter(|standing| standing.rested > 0) {
+        let (method, runs) = (&standing.method, count(report.seeds as usize, "run"));
+        text += &format!(
+            "\n{method}: in {} of {runs} pairs rested, as they had not helped on photos left out\n",
+            standing.rested
+        );
+    }
     text += "\naccuracy: mean and standard deviation; to lora: mean and standard error, in points, seed by seed\n";
     text + &format!(
         "lora's end after: the first of {} measurements, evenly spread, whose mean is lora's at its end; recomposed: and not taken back\n",

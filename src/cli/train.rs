@@ -95,6 +95,7 @@ fn why_aside(trial: Option<Trial>) -> String {
     };
     let on = match on {
         TrialPhotos::HeldBack => "on photos held back",
+        TrialPhotos::Rehearsed => "on the training photos, each left out once",
         TrialPhotos::LeftOut => "on the training photos, against imprinting on each one left out",
     };
     format!("the lesson is no better than what was there ({} against {} {on})", percent(after), percent(before))
@@ -135,7 +136,7 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(loss) = report.train_loss {
         text += &format!("training loss over the last epoch: {loss:.3}\n");
     }
-    if let Some(accuracy) = report.left_out_accuracy {
+    if let (Some(accuracy), None) = (report.left_out_accuracy, report.rehearsal) {
         text += &format!("imprinting gets {} of the training photos right when they are left out\n", percent(accuracy));
     }
     text += &report.rehearsal.map_or_else(String::new, rehearsed);

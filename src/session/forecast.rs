@@ -72,6 +72,8 @@ pub(super) struct Work {
     pub(super) measured: usize,
     /// Steps.
     pub(super) steps: u64,
+    /// Steps that are taken before them, on a part of the photos.
+    pub(super) rehearsed: u64,
     /// Photos in a step.
     pub(super) batch: usize,
     /// Whether anything is trained.
@@ -145,7 +147,8 @@ impl Work {
         let step_ms = self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
         let runs = self.photos as f64 + 2.0 * self.measured as f64;
         let passes_ms = runs * (tried.prefix_ms + tried.forward_ms) / choice.threads as f64;
-        let generations = if self.steps > 0 { 2 } else { 1 };
+        // The imprinted head and the end; and what a rehearsal has told.
+        let generations = 1 + u64::from(self.steps > 0) + u64::from(self.rehearsed > 0);
         let on_disk = if choice.cache == CachePlace::Disk { self.cache_bytes(choice) } else { 0 };
         Ok(Forecast {
             peak_rss_bytes: peak,
@@ -155,7 +158,7 @@ impl Work {
             cache_bytes: self.cache_bytes(choice),
             write_bytes: generations * self.generation_bytes + on_disk,
             step_ms,
-            seconds: (passes_ms + self.steps as f64 * step_ms) / 1e3,
+            seconds: (passes_ms + (self.steps + self.rehearsed) as f64 * step_ms) / 1e3,
         })
     }
 }

@@ -383,7 +383,8 @@ mod tests {
     fn pairs_that_did_not_help_when_it_was_rehearsed_never_learn_and_are_never_recomposed() {
         let learns = |help| {
             let pairs = if help { 7 } else { 6 };
-            let rehearsal = Some(Rehearsal { photos: 10, imprinted: 5, head: 5, pairs, differ: 1 });
+            let rehearsal =
+                Some(Rehearsal { photos: 10, imprinted: 5, head: 5, pairs, pairs_differ: 1, ..Rehearsal::default() });
             let mut gate = Gate::new(&plan(Due::Once(200)), 100, &Outlook { rehearsal, ..outlook(0.5) });
             let (mut adapter, mut events) = (adapter(), Vec::new());
             let mut rates = Vec::new();

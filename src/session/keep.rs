@@ -11,6 +11,7 @@ use super::gate::{Gate, GateState};
 use super::lesson::Lesson;
 use super::metrics::{Journal, Taken};
 use super::outlook::Outlook;
+use super::rehearsal::Rehearsal;
 use super::runner::Runner;
 use super::steps::{EpochMean, From, Witness};
 use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, already_there, is_unborn};
@@ -308,9 +309,26 @@ impl<'k> Keeper<'k> {
 }
 
 impl Keeper<'_> {
-    /// A further lesson is durable from its beginning, or the one before would be taken for it; and a rehearsal is not done again.
+    /// A further lesson is durable from its beginning, or the one before would be taken for it.
     pub(super) fn begin(&mut self, record: &Record, adapter: &Adapter) -> Result<()> {
         self.checkpoint(record, EpochMean::default(), GateState::default(), (adapter, None))
+    }
+
+    /// What has been rehearsed is kept when its time has come, and at its end; then it is not done again.
+    pub(super) fn rehearsed(
+        &mut self,
+        (rehearsal, is_last): (Rehearsal, bool),
+        record: &Record,
+        adapter: &Adapter,
+    ) -> Result<()> {
+        self.outlook.rehearsal = Some(rehearsal);
+        let is_due = is_last || self.last.elapsed() >= self.keep.every;
+        if is_due { self.begin(record, adapter) } else { Ok(()) }
+    }
+
+    /// What checkpoints tell of the photos from now on.
+    pub(super) fn knows(&mut self, outlook: Outlook) {
+        self.outlook = outlook;
     }
 
     fn checkpoint(

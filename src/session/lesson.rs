@@ -143,7 +143,7 @@ pub struct TrainReport {
     pub steps: u64,
     /// Class names in the order of the head's rows.
     pub classes: Vec<String>,
-    /// Numbers that the optimizer moves.
+    /// Numbers that the optimizer moves; the head's alone where pairs rest, as they had not helped on photos left out.
     pub trainable_params: usize,
     /// Mean cross-entropy over the last epoch; null where nothing was trained.
     pub train_loss: Option<f32>,
@@ -165,7 +165,8 @@ pub struct TrainReport {
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
     /// a part); null where there is none.
     pub left_out_accuracy: Option<f64>,
-    /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere.
+    /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere, and of a lesson that
+    /// had ended before.
     pub rehearsal: Option<Rehearsal>,
     /// From the first file read to the last written.
     pub seconds: f64,

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::evaluate::argmax;
-use super::lesson::{Lesson, Observer, Progress};
+use super::lesson::{Length, Lesson, Observer, Progress};
 use super::metrics::Taken;
 use super::plan::{Due, Plan, plan};
 use super::runner::{Runner, go_on};
 use super::steps::{Course, EpochMean, Witness, run_steps};
 use super::store::Record;
-use crate::adapter::{Adapter, HeadLoss, SiteSettings, Update};
+use super::train::fresh_adapter;
+use crate::adapter::{Adapter, HeadBuffers, HeadLoss, SiteSettings, Update};
 use crate::bundle::Bundle;
 use crate::core::{AdamW, IMPRINT_SCALE};
 use crate::error::{ErrorKind, Result};
@@ -23,7 +24,7 @@ const FEW: usize = 5;
 const MOST_VALUES: usize = 1 << 18;
 
 /// How many photos were right while they were left out, each once, of classes with two and more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rehearsal {
     /// How many there were.
     pub photos: usize,
@@ -33,29 +34,62 @@ pub struct Rehearsal {
     pub head: usize,
     /// With pairs and head trained on them.
     pub pairs: usize,
-    /// Photos that only one of the last two got right.
-    pub differ: usize,
+    /// Photos that either the trained head or pairs got right, not both.
+    pub pairs_differ: usize,
+    /// Photos that either the imprinted or the trained head got right, not both.
+    pub head_differs: usize,
+    /// Photos that either the imprinted head or pairs got right, not both.
+    pub both_differ: usize,
+    /// Parts that have been left out so far.
+    pub parts: usize,
+}
+
+/// Whether `more` is above `less` by more than the standard error of the difference: the root of the photos that differ.
+fn is_above(more: usize, less: usize, differ: usize) -> bool {
+    more as f64 - less as f64 > (differ as f64).sqrt()
 }
 
 impl Rehearsal {
-    /// Whether pairs are shown to help, by more than the standard error of the difference, the root of the photos that differ: with few
-    /// photos they unlearn more often than not (`docs/RESULTS.md`).
+    /// Whether pairs are shown to help, beyond a standard error: with few photos they may as well unlearn (`docs/RESULTS.md`).
     #[must_use]
     pub fn pairs_help(&self) -> bool {
-        self.pairs as f64 - self.head as f64 > (self.differ as f64).sqrt()
+        is_above(self.pairs, self.head, self.pairs_differ)
     }
 
-    /// Accuracy of imprinting, and of the lesson that follows from it, in 0..1.
-    pub(super) fn accuracies(&self) -> [f64; 2] {
-        let after = if self.pairs_help() { self.pairs } else { self.head };
-        [self.imprinted, after].map(|right| right as f64 / self.photos.max(1) as f64)
+    /// Whether the lesson that follows from it is shown to be worse than imprinting, beyond a standard error.
+    #[must_use]
+    pub fn warns(&self) -> bool {
+        let differ = if self.pairs_help() { self.both_differ } else { self.head_differs };
+        is_above(self.imprinted, self.trained(), differ)
+    }
+
+    /// Photos that are right after the lesson that follows from it.
+    pub(super) fn trained(&self) -> usize {
+        if self.pairs_help() { self.pairs } else { self.head }
+    }
+
+    fn add(&mut self, [imprinted, head, pairs]: [&[bool]; 3]) {
+        let count = |right: &[bool]| right.iter().filter(|right| **right).count();
+        let differ = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        self.photos += imprinted.len();
+        self.imprinted += count(imprinted);
+        self.head += count(head);
+        self.pairs += count(pairs);
+        self.pairs_differ += differ(head, pairs);
+        self.head_differs += differ(imprinted, head);
+        self.both_differ += differ(imprinted, pairs);
+        self.parts += 1;
     }
 }
 
-/// Steps that rehearsing a lesson takes; 0 where it is not rehearsed: photos are not few, or recompositions are asked for.
+/// Steps that rehearsing a lesson takes; 0 where it is not rehearsed: photos are not few, or how pairs are recomposed is asked for.
 pub(super) fn rehearsed_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
-    let steps = |fold| plan(bundle, lesson, parts(data, fold).0.len()).steps;
-    (0..folds(bundle, lesson, data)).map(steps).sum()
+    (0..folds(bundle, lesson, data)).map(|fold| part_plan(bundle, lesson, data, &parts(data, fold).0).steps).sum()
+}
+
+/// Bytes of features that a rehearsal keeps.
+pub(super) fn rehearsed_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
+    if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.samples.len() * bundle.feature_dim) as u64 }
 }
 
 /// In how many parts the photos are left out.
@@ -64,6 +98,18 @@ fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
     let is_small = data.samples.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
     let most = counts(data).into_iter().max().unwrap_or(0);
     if is_default && is_small && (2..=FEW).contains(&most) { most } else { 0 }
+}
+
+/// The lesson on a part of the photos: as many passes over them, and no events.
+fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -> Plan {
+    let plan = Plan { due: Due::Never, ..plan(bundle, lesson, part.len()) };
+    match lesson.length {
+        Length::Epochs(_) => plan,
+        Length::Steps(steps) => {
+            let share = part.len() as f64 / data.samples.len() as f64;
+            plan.cut_to((f64::from(steps) * share).ceil() as u64)
+        }
+    }
 }
 
 fn counts(data: &Dataset) -> Vec<usize> {
@@ -88,48 +134,78 @@ fn side(data: &Dataset, photos: &[usize]) -> Dataset {
     Dataset { root: data.root.clone(), classes: data.classes.clone(), samples }
 }
 
-/// Rehearses a first lesson whose head has been imprinted on `data`; afterwards the runner is as it was. `None` where the photos are
-/// not few, or the task is easy.
-///
-/// Head and pairs see the same photos in the same order, without random cuts. Features do not change while only the head learns, so
-/// that costs next to nothing.
-///
-/// # Errors
-/// `Stopped` once `stop` is set; those of the network.
-pub(super) fn rehearse(
-    runner: &mut Runner,
-    bundle: &Bundle,
-    lesson: &Lesson,
-    data: &Dataset,
-    record: &Record,
-    stop: &AtomicBool,
-    observer: &mut Observer,
-) -> Result<Option<Rehearsal>> {
-    let folds = folds(bundle, lesson, data);
-    if folds == 0 || runner.outlook().is_easy() {
-        return Ok(None);
-    }
-    let Some(features) = runner.all_features(data)? else { return Ok(None) };
-    let lesson = Lesson { augment: false, ..lesson.clone() };
-    let start = runner.adapter().clone();
-    let mut total = Rehearsal { photos: 0, imprinted: 0, head: 0, pairs: 0, differ: 0 };
-    observer(Progress::Begin { phase: REHEARSAL, total: rehearsed_steps(bundle, &lesson, data) });
-    for fold in 0..folds {
-        let (rest, out) = parts(data, fold);
-        let plan = Plan { due: Due::Never, ..plan(bundle, &lesson, rest.len()) };
+/// A first lesson, before its first step.
+pub(super) struct Rehearsed<'r> {
+    pub(super) bundle: &'r Bundle,
+    pub(super) lesson: &'r Lesson,
+    pub(super) data: &'r Dataset,
+    pub(super) record: &'r Record,
+    pub(super) stop: &'r AtomicBool,
+}
+
+impl Rehearsed<'_> {
+    /// Rehearses the lesson, whose head has been imprinted on all its photos, from the part after those that `begun` has left out;
+    /// `done` is told after each, and whether it was the last. Afterwards the runner is as it was. `None` where the photos are not few, the task is easy, or a photo
+    /// cannot be read any more.
+    ///
+    /// Head and pairs see the same photos in the same order, without random cuts. Features do not change while only the head learns,
+    /// so that costs next to nothing.
+    ///
+    /// # Errors
+    /// `Stopped` once `stop` is set; those of the network and of `done`.
+    pub(super) fn run(
+        &self,
+        runner: &mut Runner,
+        begun: Rehearsal,
+        observer: &mut Observer,
+        mut done: impl FnMut(&Runner, Rehearsal, bool) -> Result<()>,
+    ) -> Result<Option<Rehearsal>> {
+        let Rehearsed { bundle, data, .. } = *self;
+        let folds = folds(bundle, self.lesson, data);
+        // Within a rehearsal pairs learn.
+        runner.was_rehearsed(None);
+        if folds == 0 || runner.outlook().is_easy() {
+            return Ok(None);
+        }
+        if begun.parts >= folds {
+            return Ok(Some(begun));
+        }
+        let Some(features) = runner.all_features(data)? else { return Ok(None) };
+        let lesson = Lesson { augment: false, ..self.lesson.clone() };
         let rows = Rows { features: &features, width: bundle.feature_dim, data };
-        let imprinted = rows.imprint(&rest, start.clone())?;
-        total.photos += out.len();
-        let head = rows.right(&out, &rows.train(&rest, &lesson, &plan, &imprinted)?);
-        total.imprinted += count(&rows.right(&out, &imprinted));
-        let pairs = Pairs { lesson: &lesson, plan: &plan, record, stop };
-        let pairs = pairs.right(runner, imprinted, [side(data, &rest), side(data, &out)], observer)?;
-        (total.head, total.pairs) = (total.head + count(&head), total.pairs + count(&pairs));
-        total.differ += head.iter().zip(&pairs).filter(|(head, pairs)| head != pairs).count();
+        let whole = runner.adapter().head.clone();
+        let steps = |fold| part_plan(bundle, &lesson, data, &parts(data, fold).0).steps;
+        observer(Progress::Begin { phase: REHEARSAL, total: (begun.parts..folds).map(steps).sum() });
+        let mut rehearsal = Some(begun);
+        for fold in begun.parts..folds {
+            let (rest, out) = parts(data, fold);
+            let plan = part_plan(bundle, &lesson, data, &rest);
+            let imprinted = rows.imprint(&rest, whole.clone())?;
+            let head = rows.right(&out, &rows.train(&rest, &lesson, &plan, &imprinted, self.stop)?);
+            let before = rows.right(&out, &imprinted);
+            self.start_anew(runner, imprinted)?;
+            let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, stop: self.stop };
+            let pairs = pairs.right(runner, [side(data, &rest), side(data, &out)], observer)?;
+            rehearsal = rehearsal.zip(pairs).map(|(mut rehearsal, pairs)| {
+                rehearsal.add([&before, &head, &pairs]);
+                rehearsal
+            });
+            self.start_anew(runner, whole.clone())?;
+            let Some(rehearsal) = rehearsal else { break };
+            done(runner, rehearsal, fold + 1 == folds)?;
+        }
+        observer(Progress::End);
+        Ok(rehearsal)
     }
-    observer(Progress::End);
-    runner.restart(start);
-    Ok(Some(total))
+
+    /// Pairs at their start, with this head. What was there is let go first: there is room for one adapter.
+    fn start_anew(&self, runner: &mut Runner, head: HeadBuffers) -> Result<()> {
+        runner.restart(Adapter::start([], 0, SiteSettings::default(), 0, 0)?);
+        let mut adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
+        adapter.head = head;
+        runner.restart(adapter);
+        Ok(())
+    }
 }
 
 /// What is being done, for a person to read.
@@ -147,27 +223,35 @@ impl Rows<'_> {
         (&self.features[photo * self.width..][..self.width], self.data.samples[photo].class)
     }
 
-    /// An adapter with its head imprinted on `photos`.
-    fn imprint(&self, photos: &[usize], mut adapter: Adapter) -> Result<Adapter> {
+    /// The head, imprinted on `photos`.
+    fn imprint(&self, photos: &[usize], mut head: HeadBuffers) -> Result<HeadBuffers> {
         let mut counts = vec![0; self.data.classes.len()];
-        let mut imprint = adapter.head.imprint(&mut counts)?;
+        let mut imprint = head.imprint(&mut counts)?;
         for (row, class) in photos.iter().map(|&photo| self.of(photo)) {
             // Rows and classes are those of this head.
             let _ = imprint.add(row, class);
         }
         imprint.finish(IMPRINT_SCALE);
-        Ok(adapter)
+        Ok(head)
     }
 
     /// The head alone, trained on `photos` from where it is imprinted, as a lesson with pairs would train it.
-    fn train(&self, photos: &[usize], lesson: &Lesson, plan: &Plan, imprinted: &Adapter) -> Result<Adapter> {
+    fn train(
+        &self,
+        photos: &[usize],
+        lesson: &Lesson,
+        plan: &Plan,
+        imprinted: &HeadBuffers,
+        stop: &AtomicBool,
+    ) -> Result<HeadBuffers> {
         let classes = self.data.classes.len();
         let mut adapter = Adapter::start([], 0, SiteSettings::default(), classes, self.width)?;
-        adapter.head.clone_from(&imprinted.head);
+        adapter.head.clone_from(imprinted);
         let [pairs, head] = plan.schedules();
         let mut course = Course::new(lesson, photos.len());
         let mut gradients = adapter.zero_gradients();
         for step in 0..plan.steps {
+            go_on(stop)?;
             course.go_to(step);
             gradients.clear();
             for (row, class) in course.batch().iter().map(|&nth| self.of(photos[nth])) {
@@ -188,13 +272,13 @@ impl Rows<'_> {
             let update = Update { lr: pairs.at(step), head_lr: head.rate(step), optimizer: AdamW::default() };
             adapter.update(&gradients, &update)?;
         }
-        Ok(adapter)
+        Ok(adapter.head)
     }
 
     /// Which of `photos` the head gets right.
-    fn right(&self, photos: &[usize], adapter: &Adapter) -> Vec<bool> {
+    fn right(&self, photos: &[usize], head: &HeadBuffers) -> Vec<bool> {
         let rows = photos.iter().map(|&photo| self.of(photo));
-        rows.map(|(row, class)| argmax(&adapter.head.logits(row)) == class).collect()
+        rows.map(|(row, class)| argmax(&head.logits(row)) == class).collect()
     }
 }
 
@@ -207,15 +291,14 @@ struct Pairs<'r> {
 }
 
 impl Pairs<'_> {
-    /// Which of the photos left `out` are right after a lesson on the `rest`; none where its loss stops being a number.
+    /// Which of the photos left `out` are right after a lesson on the `rest`, none where its loss stops being a number; `None` where
+    /// one of them cannot be read.
     fn right(
         &self,
         runner: &mut Runner,
-        imprinted: Adapter,
         [rest, out]: [Dataset; 2],
         observer: &mut Observer,
-    ) -> Result<Vec<bool>> {
-        runner.restart(imprinted);
+    ) -> Result<Option<Vec<bool>>> {
         let mut record = Record { steps: 0, ..self.record.clone() };
         let mut told = |progress: Progress| match progress {
             Progress::Step { .. } => observer(Progress::Advance),
@@ -224,19 +307,16 @@ impl Pairs<'_> {
         };
         let mut stops = Stops(self.stop);
         match run_steps(runner, &rest, self.lesson, self.plan, &mut record, None, &mut stops, &mut told) {
-            Err(error) if error.kind() == ErrorKind::Diverged => return Ok(vec![false; out.samples.len()]),
+            Err(error) if error.kind() == ErrorKind::Diverged => return Ok(Some(vec![false; out.samples.len()])),
             ran => ran.map(drop)?,
         }
         go_on(self.stop)?;
-        let features = runner.all_features(&out)?.unwrap_or_default();
-        let rows = Rows { features: &features, width: runner.adapter().head.features(), data: &out };
-        let photos: Vec<usize> = (0..features.len() / rows.width.max(1)).collect();
-        Ok(rows.right(&photos, &runner.adapter()))
+        let Some(features) = runner.all_features(&out)? else { return Ok(None) };
+        let head = &runner.adapter().head;
+        let rows = Rows { features: &features, width: head.features(), data: &out };
+        let photos: Vec<usize> = (0..out.samples.len()).collect();
+        Ok(Some(rows.right(&photos, head)))
     }
-}
-
-fn count(right: &[bool]) -> usize {
-    right.iter().filter(|right| **right).count()
 }
 
 /// Ends the steps once it is set.

@@ -230,6 +230,13 @@ impl Runner {
         self.outlook.rehearsal = rehearsal;
     }
 
+    /// Numbers that the optimizer moves.
+    pub(super) fn trained(&self) -> usize {
+        let adapter = self.adapter();
+        let head = adapter.head.classes() * (adapter.head.features() + 1);
+        if self.outlook.lets_pairs_learn() { adapter.trainable() } else { head }
+    }
+
     /// The feature vectors of all photos, one after the other; `None` where one cannot be read.
     pub(super) fn all_features(&mut self, data: &Dataset) -> Result<Option<Vec<f32>>> {
         let (mut features, mut whole) = (Vec::new(), true);

@@ -14,7 +14,7 @@ use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
 use super::metrics::Journal;
 use super::plan::{Due, Plan, plan};
-use super::rehearsal::{rehearse, rehearsed_steps};
+use super::rehearsal::{Rehearsed, rehearsed_bytes, rehearsed_steps};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
 use super::store::{Record, Standing, Store};
@@ -54,7 +54,8 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         if opening.takes_steps(lesson) { plan } else { plan.cut_to(0) }
     };
     let adapter = opening.take_adapter()?;
-    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan_now(&opening), &opening, keep.store)?;
+    let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
+    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan_now(&opening), &opening, rehearses, keep.store)?;
     let rounded = forecast.cache != CachePlace::Off;
     if opening.resumes && !opening.over && opening.record.lesson.rounded != rounded {
         let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
@@ -84,14 +85,18 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         runner.drop_prefix(data.samples.len());
     }
     let resumed_after = resumes.then_some(record.steps);
-    let mut rehearsal = None;
-    if !keep.further && from.is_none() && plan.steps > 0 {
-        rehearsal = rehearse(&mut runner, bundle, lesson, &data, &record, keep.stop, observer)?;
-        runner.was_rehearsed(rehearsal);
-    }
     let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, *runner.outlook());
-    if plan.steps > 0 && (rehearsal.is_some() || (keep.further && !resumes)) {
+    if keep.further && !resumes && plan.steps > 0 {
         keeper.begin(&record, &runner.adapter())?;
+    }
+    if rehearses && plan.steps > 0 {
+        let begun = runner.outlook().rehearsal.unwrap_or_default();
+        let rehearsed = Rehearsed { bundle, lesson, data: &data, record: &record, stop: keep.stop };
+        let rehearsal = rehearsed.run(&mut runner, begun, observer, |runner, rehearsal, is_last| {
+            keeper.rehearsed((rehearsal, is_last), &record, &runner.adapter())
+        })?;
+        runner.was_rehearsed(rehearsal);
+        keeper.knows(*runner.outlook());
     }
     let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, from, &mut keeper, observer)?;
     if ran.stopped {
@@ -121,7 +126,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         seed: lesson.seed,
         steps: record.steps,
         classes: data.classes.clone(),
-        trainable_params: if trains { runner.adapter().trainable() } else { 0 },
+        trainable_params: if trains { runner.trained() } else { 0 },
         train_loss: ran.epoch.loss(),
         val_images: after.as_ref().map_or(0, |e| e.n),
         val_accuracy,
@@ -183,7 +188,7 @@ fn begin_steps(
     }
     if opening.over {
         observer(Progress::Note("this lesson has already ended; nothing is done"));
-    } else if opening.resumes {
+    } else if opening.resumes && record.steps > 0 {
         observer(Progress::Note(&format!("going on after step {} of {}", record.steps, plan.steps)));
     }
     let is_under_way = opening.from.is_some();
@@ -247,6 +252,7 @@ fn runner(
     lesson: &Lesson,
     plan: &Plan,
     opening: &Opening,
+    rehearses: bool,
     output: &Path,
 ) -> Result<(Runner, Forecast)> {
     let (data, validation) = (&opening.data, opening.validation.as_ref());
@@ -260,7 +266,9 @@ fn runner(
     let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
     let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
     let cached = room(lesson, boundary_bytes).min(data.samples.len());
-    let rehearsed = if opening.known == 0 { rehearsed_steps(bundle, lesson, data) } else { 0 };
+    let rehearsed = if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 };
+    // Events come after a rehearsal.
+    let undo_bytes = if rehearses { undo_bytes.max(rehearsed_bytes(bundle, lesson, data)) } else { undo_bytes };
     let work = Work {
         boundary_bytes,
         gradient_bytes,
@@ -270,7 +278,8 @@ fn runner(
         photos: data.samples.len(),
         cached,
         measured: validation.map_or(0, |v| v.samples.len()),
-        steps: if trains { plan.steps + rehearsed } else { 0 },
+        steps: if trains { plan.steps } else { 0 },
+        rehearsed,
         batch: lesson.batch,
         trains,
     };

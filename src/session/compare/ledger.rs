@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::rehearsal::Rehearsal;
 
 /// What begins a line; a file of anything else is not touched.
-const MARK: &str = "{\"compare\":3,";
+const MARK: &str = "{\"compare\":4,";
 
 /// What all runs of a comparison share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +87,8 @@ pub struct Run {
     pub recompositions: usize,
     /// How many of these were taken back.
     pub undone: usize,
+    /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere.
+    pub rehearsal: Option<Rehearsal>,
     /// Threads that photos were run on.
     pub threads: usize,
     /// Median time of one batch, the prefix's outputs at hand.
@@ -181,7 +184,7 @@ impl Ledger {
     /// `Io` where it cannot be written.
     pub(super) fn add(&mut self, run: &Run) -> Result<&Run> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
-        let mut line = serde_json::to_string(&Line { compare: 3, settings: &self.settings, run }).map_err(fault)?;
+        let mut line = serde_json::to_string(&Line { compare: 4, settings: &self.settings, run }).map_err(fault)?;
         let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
         if let Some(path) = &self.path {
@@ -235,6 +238,7 @@ mod tests {
             step_ms_median: Some(0.1),
             seconds: 0.2,
             undone: 0,
+            rehearsal: None,
             peak_rss_bytes: None,
         }
     }

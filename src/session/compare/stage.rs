@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
-use super::ledger::{Key, Run};
+use super::ledger::{Key, Purpose, Run};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
@@ -16,7 +16,7 @@ use crate::session::lesson::{Lesson, Observer, Progress};
 use crate::session::memory::{forget_peak, peak_rss_bytes};
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
-use crate::session::rehearsal::rehearse;
+use crate::session::rehearsal::{Rehearsal, Rehearsed};
 use crate::session::runner::{Means, Runner};
 use crate::session::steps::{Witness, run_steps};
 use crate::session::store::{Record, Settings};
@@ -96,8 +96,12 @@ impl<'b> Stage<'b> {
         let planned = plan(self.bundle, lesson, data.samples.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
-        let rehearsal = rehearse(&mut self.runner, self.bundle, lesson, &data, &record, &NEVER, observer)?;
-        self.runner.was_rehearsed(rehearsal);
+        // Rates are chosen as if pairs learned: whether they do is asked once, at the rate chosen.
+        if key.purpose == Purpose::Result && planned.steps > 0 {
+            let rehearsed = Rehearsed { bundle: self.bundle, lesson, data: &data, record: &record, stop: &NEVER };
+            let rehearsal = rehearsed.run(&mut self.runner, Rehearsal::default(), observer, |_, _, _| Ok(()))?;
+            self.runner.was_rehearsed(rehearsal);
+        }
         let mut curve = Curve::new(parts, planned.steps);
         if parts.points > 0 || planned.steps == 0 {
             curve.measure(0, &mut self.runner)?;
@@ -119,7 +123,8 @@ impl<'b> Stage<'b> {
             steps: planned.steps,
             images: data.samples.len(),
             val_images: curve.images,
-            trainable_params: if settings.trains_head { self.runner.adapter().trainable() } else { 0 },
+            trainable_params: if settings.trains_head { self.runner.trained() } else { 0 },
+            rehearsal: self.runner.outlook().rehearsal,
             recompositions: record.events.len(),
             threads: lesson.threads,
             step_ms_median: median(outcome.step_ms),
@@ -172,7 +177,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::super::contenders::Contender;
-    use super::super::ledger::Purpose;
     use super::*;
     use crate::bundle::{PackRequest, Preprocess, pack};
     use crate::session::lesson::{Length, Validation};

@@ -63,6 +63,8 @@ pub struct Standing {
     pub recompositions: f64,
     /// Mean number of these that were taken back.
     pub undone: f64,
+    /// Runs in which pairs rested, as they had not helped on photos left out.
+    pub rested: usize,
     /// Median time of one batch, the prefix's outputs at hand.
     pub step_ms_median: Option<f64>,
     /// Mean time to imprint and train, the prefix's outputs at hand.
@@ -114,6 +116,7 @@ fn standing(contender: &Contender, tried: &[Run], runs: &[Run], reference: Optio
         trainable_params: first.map_or(0, |run| run.trainable_params),
         recompositions: over(|run| run.recompositions as f64),
         undone: over(|run| run.undone as f64),
+        rested: runs.iter().filter(|run| run.rehearsal.is_some_and(|rehearsal| !rehearsal.pairs_help())).count(),
         step_ms_median: median(runs.iter().filter_map(|run| run.step_ms_median).collect()),
         seconds: over(|run| run.seconds),
         peak_rss_bytes: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
@@ -153,6 +156,7 @@ mod tests {
             step_ms_median: Some(seed as f64),
             seconds: 1.0,
             undone: 0,
+            rehearsal: None,
             peak_rss_bytes: Some(seed as u64),
         };
         curves.iter().enumerate().map(run).collect()

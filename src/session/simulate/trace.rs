@@ -226,6 +226,7 @@ impl<'r> Recorder<'r> {
                     piece.bytes += journal;
                     piece.photos = decoded * batch.min(report.train_images) as f64;
                 }
+                Phase::Rehearse => piece.photos = decoded * batch.min(report.train_images) as f64,
                 _ => {}
             }
         }
