@@ -315,7 +315,8 @@ impl From<PrecisionArg> for Precision {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum MethodArg {
-    /// Low-rank pairs that are recomposed along unused directions.
+    /// Low-rank pairs that are recomposed along unused directions; with up to five photos a class the first lesson is rehearsed, each
+    /// photo left out once, and pairs learn only where that helps.
     Srlora,
     /// Low-rank pairs on the principal components.
     Pissa,
