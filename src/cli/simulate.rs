@@ -216,7 +216,7 @@ fn cuts(report: &Simulation) -> String {
     }
     let mut text = "\n".to_owned();
     for cut in &report.cuts {
-        let Cut { cause, at_s, phase, step, saving, generation, lost_steps, lost_s } = cut;
+        let Cut { cause, at_s, phase, step, saving, generation, checkpoint, lost_steps, lost_s } = cut;
         let what = match cause {
             Cause::Cut => "power cut",
             Cause::Schedule => "power off",
@@ -224,7 +224,7 @@ fn cuts(report: &Simulation) -> String {
         let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
         let left = match generation {
             None => "no store yet".to_owned(),
-            Some(n) => format!("generation {n} survives{}{}", accuracy(report, *n), kept(step - lost_steps)),
+            Some(n) => format!("generation {n} survives{}{}", accuracy(report, *n), kept(*checkpoint)),
         };
         text += &format!(
             "{what} at {}, {place}: {left}; {} and {} of work lost\n",
@@ -241,8 +241,12 @@ fn cuts(report: &Simulation) -> String {
 }
 
 /// ", and a checkpoint after step 34", where there is one.
-fn kept(step: u64) -> String {
-    if step == 0 { String::new() } else { format!(", and a checkpoint after step {step}") }
+fn kept(checkpoint: Option<u64>) -> String {
+    match checkpoint {
+        None => String::new(),
+        Some(0) => ", and what was rehearsed".to_owned(),
+        Some(step) => format!(", and a checkpoint after step {step}"),
+    }
 }
 
 /// ", 72.0 %", where the accuracy of a generation is known.

@@ -145,8 +145,8 @@ pub(super) struct Rehearsed<'r> {
 
 impl Rehearsed<'_> {
     /// Rehearses the lesson, whose head has been imprinted on all its photos, from the part after those that `begun` has left out;
-    /// `done` is told after each, and whether it was the last. Afterwards the runner is as it was. `None` where the photos are not few, the task is easy, or a photo
-    /// cannot be read any more.
+    /// `done` is told after each, and whether it was the last. Afterwards the runner is as it was. `None` where the photos are not few,
+    /// the task is easy, or a photo cannot be read any more.
     ///
     /// Head and pairs see the same photos in the same order, without random cuts. Features do not change while only the head learns,
     /// so that costs next to nothing.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::device::{Schedule, Thermal};
 use super::pace::Cost;
-use super::trace::{Phase, Piece};
+use super::trace::{Kept, Phase, Piece};
 
 /// Where in a lesson the power is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +47,8 @@ pub struct Cut {
     pub saving: bool,
     /// The generation that a reader finds afterwards; null where the store had not appeared yet.
     pub generation: Option<u64>,
+    /// Steps behind the checkpoint that the lesson goes on from, 0 after a rehearsal; null where there is none.
+    pub checkpoint: Option<u64>,
     /// Steps that have to be done again.
     pub lost_steps: u64,
     /// Seconds of work at full speed that have to be done again, starting and reading the photos included.
@@ -262,6 +264,11 @@ impl Attempt<'_> {
             step,
             saving: at.saves() && work > self.start(done),
             generation: written.filter_map(Piece::generation).next(),
+            checkpoint: next
+                .survivor
+                .map(|piece| self.pieces[piece])
+                .filter(|piece| piece.kept == Some(Kept::Checkpoint))
+                .map(|piece| piece.step),
             lost_steps: step - steps(next),
             lost_s: work + next.total() - self.total(),
         }
@@ -341,12 +348,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_rehearsed_is_not_done_again_once_it_is_kept() {
+        // 5 s of it and 1 s to keep it, between the first generation and the steps.
+        let (mut pieces, mut costs) = lesson(&[]);
+        for (phase, kept, s) in [(Phase::Save, Some(Kept::Checkpoint), 1.0), (Phase::Rehearse, None, 5.0)] {
+            pieces.insert(6, Piece { phase, kept, ..pieces[0] });
+            costs.insert(6, Cost { compute_s: s, ..Cost::default() });
+        }
+        let timeline = Timeline::new(&pieces, &costs);
+        let cut = |cut| timeline.play(&Conditions::default(), &[cut]).cuts[0];
+        // A second of the first step is lost, and the 6 s of starting.
+        let after = cut(CutAt::Share(14.0 / 45.0));
+        assert_eq!((after.phase, after.generation, after.checkpoint), (Phase::Train, Some(1), Some(0)));
+        assert!((after.lost_s - 7.0).abs() < 1e-9, "{after:?}");
+        let within = cut(CutAt::Share(11.0 / 45.0));
+        assert_eq!((within.phase, within.checkpoint), (Phase::Rehearse, None));
+        assert!((within.lost_s - 10.0).abs() < 1e-9, "{within:?}");
+    }
+
+    #[test]
     fn a_lesson_goes_on_from_its_last_checkpoint() {
         let played = play_kept(Conditions::default(), &[CutAt::Step(6), CutAt::Step(6), CutAt::Step(2)], &[4, 8]);
         let told: Vec<_> = played.cuts.iter().map(|cut| (cut.at_s, cut.step, cut.lost_steps, cut.lost_s)).collect();
         // 7 s, 6 steps, a checkpoint: 2 steps are lost, and the 6 s of starting; then 6 s and 2 steps, for nothing. Step 2 is past.
         assert_eq!(told, [(26.0, 6, 2, 12.0), (38.0, 6, 2, 12.0)]);
         assert_eq!(played.cuts[1].generation, Some(1), "a checkpoint is no generation");
+        assert_eq!(
+            (played.cuts[1].checkpoint, play(None, None, &[CutAt::Step(4)]).cuts[0].checkpoint),
+            (Some(4), None)
+        );
         assert_eq!((played.finishes, played.clock_s, played.bytes), (true, 41.0 + 24.0, 450.0 + 84.0));
         // Marks of what has lasted: up to the first checkpoint in the first attempt, from there in the last one.
         let marks: Vec<_> = played.marks.iter().map(|mark| mark.at_s).collect();
