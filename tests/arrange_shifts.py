@@ -24,7 +24,7 @@ SHIFTS = {
     "rot270-grey": lambda photo: photo.transpose(Image.ROTATE_270).convert("L").convert("RGB"),
     "rot180-solar": lambda photo: ImageOps.solarize(photo.transpose(Image.ROTATE_180), 128),
     "quarters": lambda photo: quarters(photo),
-    # Added, and looked at once, when the policy and its three results above were fixed:
+    # Added when the policy and the three results above were fixed; each looked at once, strips not yet:
     "rot90-posterize": lambda photo: ImageOps.posterize(photo.transpose(Image.ROTATE_90), 2),
     "upside-down-edges": lambda photo: photo.transpose(Image.FLIP_TOP_BOTTOM).filter(ImageFilter.FIND_EDGES),
     "strips": lambda photo: strips(photo),
