@@ -68,6 +68,12 @@ impl Rehearsal {
         if self.pairs_help() { self.pairs } else { self.head }
     }
 
+    /// Whether so many photos, left out in `folds` parts at most, can have come to this.
+    fn can_be_of(&self, folds: usize, left_out: usize) -> bool {
+        let counts = [self.imprinted, self.head, self.pairs, self.pairs_differ, self.head_differs, self.both_differ];
+        self.parts <= folds && self.photos == left_out && counts.iter().all(|count| *count <= left_out)
+    }
+
     fn add(&mut self, [imprinted, head, pairs]: [&[bool]; 3]) {
         let count = |right: &[bool]| right.iter().filter(|right| **right).count();
         let differ = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| a != b).count();
@@ -167,7 +173,10 @@ impl Rehearsed<'_> {
         if folds == 0 || runner.outlook().is_easy() {
             return Ok(None);
         }
-        if begun.parts >= folds {
+        // A checkpoint comes from outside: what cannot have been counted is counted anew.
+        let left_out = (0..begun.parts.min(folds)).map(|fold| parts(data, fold).1.len()).sum();
+        let begun = if begun.can_be_of(folds, left_out) { begun } else { Rehearsal::default() };
+        if begun.parts == folds {
             return Ok(Some(begun));
         }
         let Some(features) = runner.all_features(data)? else { return Ok(None) };
@@ -329,5 +338,35 @@ impl Witness for Stops<'_> {
 
     fn stands(&mut self, _: &Record, _: &EpochMean, _: &super::gate::Gate, _: &Adapter) -> Result<bool> {
         Ok(go_on(self.0).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::session::dataset::Sample;
+
+    #[test]
+    fn every_photo_is_left_out_once_but_single_ones_and_what_cannot_have_been_counted_is_not_believed() {
+        let classes = [0, 0, 0, 1, 2, 2];
+        let sample = |class| Sample { path: Path::new("photo").into(), class, slot: None };
+        let data = Dataset {
+            root: "photos".into(),
+            classes: ["a", "b", "c"].map(String::from).to_vec(),
+            samples: classes.into_iter().map(sample).collect(),
+        };
+        let out: Vec<_> = (0..3).map(|fold| parts(&data, fold).1).collect();
+        assert_eq!(out, [vec![0, 4], vec![1, 5], vec![2]]);
+        assert!((0..3).all(|fold| parts(&data, fold).0.len() + out[fold].len() == 6));
+
+        let mut rehearsal = Rehearsal::default();
+        rehearsal.add([&[true, true], &[true, false], &[false, true]]);
+        let expected = Rehearsal { photos: 2, imprinted: 2, head: 1, pairs: 1, parts: 1, ..rehearsal };
+        assert_eq!((rehearsal, rehearsal.pairs_differ, rehearsal.head_differs), (expected, 2, 1));
+        assert!(rehearsal.can_be_of(3, 2) && !rehearsal.can_be_of(3, 4));
+        assert!(!Rehearsal { pairs: usize::MAX, ..rehearsal }.can_be_of(3, 2));
+        assert!(!Rehearsal { parts: 4, ..rehearsal }.can_be_of(3, 2));
     }
 }
