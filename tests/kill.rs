@@ -160,7 +160,7 @@ fn two_lessons_that_begin_at_once_leave_one_whole_store() {
 }
 
 #[test]
-fn a_second_lesson_on_the_same_store_is_refused_while_the_first_one_runs() {
+fn a_second_lesson_or_any_other_change_of_a_store_is_refused_while_a_lesson_runs() {
     let place = TempDir::new().unwrap();
     let store = place.path().join("store");
     let mut child = lesson(&store).spawn().unwrap();
@@ -168,11 +168,19 @@ fn a_second_lesson_on_the_same_store_is_refused_while_the_first_one_runs() {
         std::thread::sleep(Duration::from_millis(2));
     }
     Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
-    let second = lesson(&store).output().unwrap();
+    let change = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_srlora"));
+        command.args(&args[..1]).arg(&store).args(&args[1..]);
+        command
+    };
+    let changes = [lesson(&store), change(&["rollback"]), change(&["forget", "3"])];
+    let refusals = changes.map(|mut command| command.output().unwrap());
     child.kill().unwrap();
     child.wait().unwrap();
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(second.status.code() == Some(1) && said.contains("another process"), "{said}");
+    for output in refusals {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains("another process"), "{said}");
+    }
     finish(&store);
 }
 

@@ -13,7 +13,9 @@ use std::time::Duration;
 use srlora::ErrorKind;
 use srlora::bundle::Bundle;
 use srlora::session::store::{Medley, Simulated};
-use srlora::session::{CachePlace, Keep, Length, Lesson, Progress, Store, TrainReport, Validation, train_into};
+use srlora::session::{
+    CachePlace, Keep, Length, Lesson, Progress, Store, StoreWriter, TrainReport, Validation, train_into,
+};
 use tempfile::TempDir;
 
 /// A network of a few thousand weights, photos of noise in two classes, and a lesson of a few steps with recompositions.
@@ -216,6 +218,25 @@ fn a_lesson_that_is_asked_to_stop_stops_at_a_step_and_goes_on_to_the_same_bytes(
         assert!(error.to_string().contains(&format!("after step {last} of 7")), "{error}");
         assert_eq!(take_up(&place, &medium), (Some(last), expected.clone()));
     }
+}
+
+#[test]
+fn nothing_else_changes_a_store_while_a_lesson_writes_to_it() {
+    let place = Place::new(false);
+    let (expected, _) = place.uninterrupted();
+    let medium = medium();
+    let writer = || StoreWriter::open_on(Arc::new(medium.clone()), Path::new(STORE));
+    let mut refused = 0;
+    let observer = &mut |progress: Progress<'_>| {
+        if let Progress::Step { .. } = progress {
+            let error = writer().and_then(|mut store| store.rollback(None)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            refused += 1;
+        }
+    };
+    train_into(&place.bundle, &place.lesson, &place.keep(&medium, false), observer).unwrap();
+    assert_eq!((refused, generations(&medium) == expected), (7, true));
+    assert_eq!(writer().unwrap().rollback(None).unwrap(), 1, "and afterwards it is free");
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! `srlora rollback` and `srlora forget`: a store changes without photos.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{ForgetArgs, RollbackArgs};
 use super::output::{Output, plain, shown, tell};
 use crate::error::Result;
-use crate::session::Store;
-use crate::session::store::Disk;
+use crate::session::StoreWriter;
 
 /// A store's current generation after a change; a key without a value is null.
 #[derive(Serialize)]
@@ -23,8 +21,8 @@ struct Changed {
 }
 
 /// The store, and the steps of a lesson under way, which a change lets go.
-fn open(path: &Path) -> Result<(Store, Option<u64>)> {
-    let store = Store::open_to_write(Arc::new(Disk), path)?;
+fn open(path: &Path) -> Result<(StoreWriter, Option<u64>)> {
+    let store = StoreWriter::open(path)?;
     if let Some(warning) = store.warning() {
         tell(format_args!("warning: {warning}"));
     }

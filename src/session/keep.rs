@@ -14,7 +14,7 @@ use super::outlook::Outlook;
 use super::rehearsal::Rehearsal;
 use super::runner::Runner;
 use super::steps::{EpochMean, From, Witness};
-use super::store::{Disk, Medium, Record, Settings, Standing, Store, UnderWay, already_there, is_unborn};
+use super::store::{Disk, Medium, Record, Settings, Standing, Store, StoreWriter, UnderWay, already_there, is_unborn};
 use super::train::fresh_adapter;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
@@ -54,7 +54,7 @@ impl<'k> Keep<'k> {
 /// How a lesson begins.
 pub(super) struct Opening {
     /// `None`: it is yet to be made.
-    pub(super) store: Option<Store>,
+    pub(super) store: Option<StoreWriter>,
     pub(super) data: Dataset,
     pub(super) validation: Option<Dataset>,
     /// As it is now; its head has rows for all classes.
@@ -96,7 +96,7 @@ impl Opening {
         if !keep.further && !begun {
             return Self::anew(bundle, lesson, keep, data, validation);
         }
-        let mut store = Store::open_to_write(keep.medium.clone(), keep.store)?;
+        let mut store = StoreWriter::open_on(keep.medium.clone(), keep.store)?;
         let (record, adapter) = store.load(bundle)?;
         store.close_generation();
         let (data, validation) = match keep.further {
@@ -199,7 +199,7 @@ impl Opening {
 
     /// A further lesson after what the store has learned.
     fn further(mut self, bundle: &Bundle, lesson: &Lesson, settings: Settings) -> Result<Self> {
-        let parent = self.store.as_ref().map_or(0, Store::current);
+        let parent = self.store.as_ref().map_or(0, |store| store.current());
         let fresh = fresh_adapter(bundle, lesson, self.data.classes.len())?;
         if self.adapter.sites.is_empty() {
             self.adapter.sites = fresh.sites;
@@ -288,7 +288,7 @@ fn other_lesson(store: &Store, whose: &str, (then, now): (&Settings, &Settings),
 /// Keeps a lesson's journal, and where it stands.
 pub(super) struct Keeper<'k> {
     journal: &'k mut Journal,
-    store: &'k Store,
+    store: &'k StoreWriter,
     keep: &'k Keep<'k>,
     accuracy_before: Option<Bits>,
     outlook: Outlook,
@@ -297,7 +297,7 @@ pub(super) struct Keeper<'k> {
 
 impl<'k> Keeper<'k> {
     pub(super) fn new(
-        store: &'k Store,
+        store: &'k StoreWriter,
         keep: &'k Keep<'k>,
         journal: &'k mut Journal,
         accuracy_before: Option<f64>,

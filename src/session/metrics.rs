@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
 use super::steps::Witness;
-use super::store::{Record, Settings, Sink, Store, not_written};
+use super::store::{Record, Settings, Sink, StoreWriter, not_written};
 use crate::adapter::{Adapter, Gradients};
 use crate::error::Result;
 
@@ -83,7 +83,7 @@ fn as_map<S: Serializer>(sites: &&[(String, Vec<f32>)], serializer: S) -> std::r
 
 impl Journal {
     /// Opens the journal of `store`.
-    pub(super) fn open(store: &Store) -> Result<Self> {
+    pub(super) fn open(store: &StoreWriter) -> Result<Self> {
         let ((file, is_begun), path) = (store.append(JOURNAL)?, store.path().join(JOURNAL));
         Ok(Journal { file, path, is_begun, begin: Instant::now(), line: Vec::new(), noted: Vec::new() })
     }

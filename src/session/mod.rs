@@ -50,6 +50,6 @@ pub use simulate::{
     Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, Ram, RamUse,
     Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
 };
-pub use store::{Record, Store};
+pub use store::{Record, Store, StoreWriter};
 pub use train::{train, train_into};
 pub use trial::{Trial, TrialPhotos};

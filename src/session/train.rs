@@ -17,7 +17,7 @@ use super::plan::{Due, Plan, plan};
 use super::rehearsal::{Rehearsed, rehearsed_bytes, rehearsed_steps};
 use super::runner::{Means, Runner};
 use super::steps::{judge, run_steps};
-use super::store::{Record, Standing, Store};
+use super::store::{Record, Standing, StoreWriter};
 use super::trial::{Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::Activations;
@@ -154,7 +154,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
 
 /// What is there when the first step, or the next, can be taken.
 struct Begun {
-    store: Store,
+    store: StoreWriter,
     journal: Journal,
     /// Accuracy before the lesson's first step.
     accuracy_before: Option<f64>,
@@ -208,7 +208,7 @@ fn begin_steps(
         judge(runner, data, &first, None, 0, observer)?;
     }
     let store = match opening.store.take() {
-        None => Store::create(keep.medium.clone(), keep.store, keep.resume, &runner.adapter(), record)?,
+        None => StoreWriter::create(keep.medium.clone(), keep.store, keep.resume, &runner.adapter(), record)?,
         Some(mut store) => {
             if imprinted {
                 store.save(&runner.adapter(), record)?;
@@ -238,7 +238,7 @@ fn imprinted_only(absent: &[String]) -> String {
 }
 
 /// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.
-fn end(store: &mut Store, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
+fn end(store: &mut StoreWriter, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
     if record.trial.is_some_and(|trial| trial.passed()) {
         return store.save(adapter, record).map(|()| None);
     }

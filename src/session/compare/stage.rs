@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::bundle::{PackRequest, Preprocess, pack};
     use crate::session::lesson::{Length, Validation};
-    use crate::session::store::Disk;
+    use crate::session::store::{Disk, StoreWriter};
     use crate::session::{Store, train};
 
     /// Two classes of `each` photos of grey noise, one a little brighter.
@@ -249,12 +249,12 @@ mod tests {
             let alone = folder.path().join(format!("{name}-{seed}"));
             let report = train(&bundle, &lesson, &alone, &mut |_| ()).unwrap();
             if let Some(aside) = report.aside {
-                Store::open_to_write(Arc::new(Disk), &alone).unwrap().rollback(Some(aside)).unwrap();
+                StoreWriter::open(&alone).unwrap().rollback(Some(aside)).unwrap();
             }
             let (record, adapter) = Store::open(&alone).unwrap().load(&bundle).unwrap();
             let bytes = |place: &str, adapter: &crate::adapter::Adapter| {
                 let path = folder.path().join(format!("{name}-{seed}-{place}"));
-                Store::create(Arc::new(Disk), &path, false, adapter, &record).unwrap();
+                StoreWriter::create(Arc::new(Disk), &path, false, adapter, &record).unwrap();
                 fs::read(path.join("generation-000001.safetensors")).unwrap()
             };
             assert!(bytes("staged", &stage.runner.adapter()) == bytes("alone", &adapter), "{name}, seed {seed}");

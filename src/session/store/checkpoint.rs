@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::series::Fault;
-use super::{Record, Series, Store, load, parse, put_record, refuse_not_finite, tensors};
+use super::{Record, Series, Store, StoreWriter, load, parse, put_record, refuse_not_finite, tensors};
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,11 +54,11 @@ pub(in crate::session) struct UnderWay {
 
 const BEFORE_EVENTS: &str = "before_events/";
 
-impl Store {
+impl StoreWriter {
     /// Keeps where a lesson stands, durably, in place of where it stood before; the bytes that were written.
     ///
     /// # Errors
-    /// As [`Store::save`]: where it stood before is still kept.
+    /// As [`StoreWriter::save`]: where it stood before is still kept.
     pub(in crate::session) fn checkpoint(
         &self,
         adapter: &Adapter,
@@ -80,6 +80,24 @@ impl Store {
         Ok(bytes)
     }
 
+    /// The lesson is over: where it stood is of no more use.
+    pub(in crate::session) fn end_lesson(&self) {
+        Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
+    }
+
+    /// A file in the store that is no part of a lesson, to go on writing at its end; and whether it holds something.
+    ///
+    /// # Errors
+    /// Kind `Io`.
+    pub(in crate::session) fn append(&self, name: &str) -> Result<(Box<dyn super::Sink>, bool)> {
+        let file = self.path.join(name);
+        let is_begun = self.medium.read(&file).is_ok_and(|(len, _)| len > 0);
+        let sink = self.medium.append(&file).map_err(|e| super::not_written(&file, e))?;
+        Ok((sink, is_begun))
+    }
+}
+
+impl Store {
     /// The furthest that is kept of the lesson `own`, or else of any, that went out from the current generation; and what is wrong
     /// with files that might have been further.
     ///
@@ -122,22 +140,6 @@ impl Store {
     pub(in crate::session) fn aside(&self) -> Result<Option<(u64, Record)>> {
         let (found, _) = Series::Aside.newest(&*self.medium, &self.path, |_| true)?;
         Ok(found.and_then(|(number, container)| Some((number, parse(&container).ok()?))))
-    }
-
-    /// The lesson is over: where it stood is of no more use.
-    pub(in crate::session) fn end_lesson(&self) {
-        Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
-    }
-
-    /// A file in the store that is no part of a lesson, to go on writing at its end; and whether it holds something.
-    ///
-    /// # Errors
-    /// Kind `Io`.
-    pub(in crate::session) fn append(&self, name: &str) -> Result<(Box<dyn super::Sink>, bool)> {
-        let file = self.path.join(name);
-        let is_begun = self.medium.read(&file).is_ok_and(|(len, _)| len > 0);
-        let sink = self.medium.append(&file).map_err(|e| super::not_written(&file, e))?;
-        Ok((sink, is_begun))
     }
 
     /// Where it lies.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store};
+use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store, StoreWriter};
 use crate::adapter::{Adapter, Directions, SiteSettings};
 use crate::error::Result;
 use crate::session::lesson::Lesson;
@@ -57,9 +57,9 @@ pub(super) enum Change {
 pub(super) fn change(medium: &Simulated, change: Change) -> Result<()> {
     let (medium, path): (Arc<dyn Medium>, _) = (Arc::new(medium.clone()), Path::new(STORE));
     if let Change::Create = change {
-        return Store::create(medium, path, true, &adapter(0)?, &record(0, 0)).map(drop);
+        return StoreWriter::create(medium, path, true, &adapter(0)?, &record(0, 0)).map(drop);
     }
-    let mut store = Store::open_to_write(medium, path)?;
+    let mut store = StoreWriter::open_on(medium, path)?;
     match change {
         Change::Create => Ok(()),
         Change::Checkpoint(step) => {

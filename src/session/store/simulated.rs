@@ -1,7 +1,7 @@
 //! A medium in memory that fails on demand: it loses power after any operation, keeps of what was not synced whatever the worst
 //! card would keep, and refuses any call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,8 @@ enum Fault {
     Cut(u64),
     /// The call of this number is refused, and with `for_good` all that follow.
     Refusal { call: u64, kind: io::ErrorKind, for_good: bool },
+    /// The sync of a folder is refused, after so many that are not.
+    Unsynced { after: u64 },
 }
 
 /// A file system in memory. Clones are the same one.
@@ -66,6 +68,8 @@ struct State {
     calls: u64,
     changes: u64,
     fault: Option<Fault>,
+    /// Folders that a writer holds.
+    locked: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +193,11 @@ impl Simulated {
     /// Refuses call number `call`, counted from 1, and where `for_good` every later one.
     pub fn refuse(&self, call: u64, kind: io::ErrorKind, for_good: bool) {
         self.state().fault = Some(Fault::Refusal { call, kind, for_good });
+    }
+
+    /// Refuses the sync of a folder number `sync`, counted from 1 from now on.
+    pub fn refuse_folder_sync(&self, sync: u64) {
+        self.state().fault = Some(Fault::Unsynced { after: sync.saturating_sub(1) });
     }
 
     /// Calls so far, and those among them that changed something.
@@ -354,6 +363,14 @@ impl Medium for Simulated {
         let mut guard = self.state();
         guard.call(true)?;
         let state = &mut *guard;
+        match &mut state.fault {
+            Some(Fault::Unsynced { after: 0 }) => {
+                state.fault = None;
+                return Err(io::Error::other("the folder is not synced"));
+            }
+            Some(Fault::Unsynced { after }) => *after -= 1,
+            _ => {}
+        }
         let (synced, rest) = core::mem::take(&mut state.pending).into_iter().partition(|c| c.folder() == Some(folder));
         let synced: Vec<Change> = synced;
         synced.iter().for_each(|change| change.apply(&mut state.durable));
@@ -365,6 +382,19 @@ impl Medium for Simulated {
         let mut state = self.state();
         state.call(false)?;
         state.require_folder(folder)?;
-        Ok(Some(Box::new(())))
+        let is_free = state.locked.insert(folder.to_path_buf());
+        Ok(is_free.then(|| -> Lock { Box::new(Held { medium: self.clone(), folder: folder.to_path_buf() }) }))
+    }
+}
+
+/// A folder that a writer holds.
+struct Held {
+    medium: Simulated,
+    folder: PathBuf,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.medium.state().locked.remove(&self.folder);
     }
 }

@@ -202,22 +202,31 @@ fn a_folder_in_the_way_is_named_before_anything_is_learned() {
     let medium = until(1);
     let folder = Path::new(STORE).join(format!("{TEMPORARY_PREFIX}generation"));
     medium.create_folder(&folder).unwrap();
-    let Err(error) = Store::open_to_write(Arc::new(medium.clone()), Path::new(STORE)) else { panic!("it opens") };
+    let Err(error) = StoreWriter::open_on(Arc::new(medium.clone()), Path::new(STORE)) else { panic!("it opens") };
     assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
     assert!(error.to_string().contains("remove the folder"), "{error}");
 }
 
-#[cfg(unix)]
 #[test]
-fn a_second_writer_is_refused_while_the_first_one_lives() {
+fn a_second_writer_is_refused_while_the_first_one_lives_and_readers_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
-    let first = Store::create(Arc::new(Disk), &path, false, &adapter(0).unwrap(), &record(0, 0)).unwrap();
-    let error = Store::open_to_write(Arc::new(Disk), &path).unwrap_err();
-    assert!(error.kind() == ErrorKind::Busy && error.to_string().contains("another process"), "{error}");
-    assert_eq!(Store::open(&path).unwrap().current(), 1, "a reader needs no lock");
-    drop(first);
-    Store::open_to_write(Arc::new(Disk), &path).unwrap();
+    let media: [(Arc<dyn Medium>, _); 2] =
+        [(Arc::new(medium()), PathBuf::from(STORE)), (Arc::new(Disk), folder.path().join("store"))];
+    for (medium, path) in media {
+        let mut first = StoreWriter::create(medium.clone(), &path, false, &adapter(0).unwrap(), &record(0, 0)).unwrap();
+        let refused = || StoreWriter::open_on(medium.clone(), &path).unwrap_err();
+        assert!(refused().kind() == ErrorKind::Busy && refused().to_string().contains("another process"));
+        assert_eq!(Store::open_on(medium.clone(), &path).unwrap().current(), 1, "a reader needs no lock");
+        first.save(&adapter(1).unwrap(), &record(1, 1)).unwrap();
+        assert_eq!(refused().kind(), ErrorKind::Busy);
+        drop(first);
+        let mut second = StoreWriter::open_on(medium.clone(), &path).unwrap();
+        second.forget("b").unwrap();
+        assert_eq!(refused().kind(), ErrorKind::Busy);
+        second.rollback(None).unwrap();
+        let read = Store::open_on(medium.clone(), &path).unwrap();
+        assert_eq!((read.current(), read.record().unwrap().classes.len()), (4, 3));
+    }
 }
 
 proptest! {
