@@ -12,6 +12,8 @@ pub enum ErrorKind {
     Usage,
     /// The operating system refused a read or a write.
     Io,
+    /// What was written is whole and has its name, but the medium did not promise to keep that name: a power cut may take it.
+    Unsynced,
     /// The output is already there.
     Exists,
     /// A model file that is damaged, or of a form that is not taken.
@@ -67,6 +69,14 @@ impl Error {
     /// A failed read or write of `path`.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Error::new(ErrorKind::Io, path.display(), &source).because(source)
+    }
+
+    /// `path` is whole and has its name, and its folder cannot be synced. `what` says where that leads, `advice` what to do.
+    pub(crate) fn unsynced(path: &Path, what: &str, advice: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "{what}, but a power cut may still take it, as its folder cannot be synced ({source}): see to the medium, and {advice}"
+        );
+        Error::new(ErrorKind::Unsynced, path.display(), message).because(source)
     }
 
     /// Adds the cause.

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::header::read_header;
-use super::output::{refuse_taken, sync_folder, taken, temporary};
+use super::output::{refuse_taken, sync_folder_of, taken, temporary};
 use super::signature::SIGNATURE;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -217,14 +217,20 @@ impl<'d> Container<'d> {
     ///
     /// # Errors
     /// `Exists`: something is at `path` (left untouched). `Io`: the folder is missing or takes no files; a write failed.
+    /// `Unsynced`: the file is there and whole, but its folder cannot be synced.
     pub fn write_new(&self, path: &Path) -> Result<()> {
+        self.write_and_sync(path, sync_folder_of)
+    }
+
+    fn write_and_sync(&self, path: &Path, sync_name: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
         refuse_taken(path)?;
         let staged = self.stage(path)?;
         staged.persist_noclobber(path).map_err(|e| match e.error.kind() {
             io::ErrorKind::AlreadyExists => taken(path),
             _ => Error::io(path, e.error),
         })?;
-        sync_folder(path)
+        let advice = "run `sync`, or remove it and try again";
+        sync_name(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))
     }
 
     /// Reads and checks a file; each byte is held once.
@@ -676,6 +682,19 @@ mod tests {
         assert_eq!(late.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         assert_eq!(files(dir.path()), 1);
+    }
+
+    #[test]
+    fn a_file_whose_folder_cannot_be_synced_is_there_and_said_to_be() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("x.bundle");
+        let error = sample().write_and_sync(&path, |_| Err(io::Error::other("worn out"))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsynced);
+        for words in ["x.bundle: is written and whole, but a power cut may still take it", "(worn out)", "run `sync`"] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let hash = |container: Container| container.content_sha256().unwrap();
+        assert_eq!(hash(Container::open(&path, Kind::Bundle).unwrap()), hash(sample()));
     }
 
     #[test]

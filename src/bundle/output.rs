@@ -67,10 +67,12 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A new name is durable once its folder is; only Unix can open one.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    let sync = || File::open(folder(path))?.sync_all();
-    if cfg!(unix) { sync().map_err(|e| Error::io(path, e)) } else { Ok(()) }
+/// Makes the name `path` durable: it is once its folder is. Only Unix can open one.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

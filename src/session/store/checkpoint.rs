@@ -58,7 +58,7 @@ impl StoreWriter {
     /// Keeps where a lesson stands, durably, in place of where it stood before; the bytes that were written.
     ///
     /// # Errors
-    /// As [`StoreWriter::save`]: where it stood before is still kept.
+    /// As [`StoreWriter::save`]; where it stood before is still kept.
     pub(in crate::session) fn checkpoint(
         &self,
         adapter: &Adapter,

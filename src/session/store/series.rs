@@ -45,6 +45,15 @@ impl Series {
         }
     }
 
+    /// What a file is from the moment on in which it has its name.
+    const fn role(self) -> &'static str {
+        match self {
+            Series::Generation => "is current",
+            Series::Aside => "is kept aside",
+            Series::Checkpoint => "is where the lesson goes on",
+        }
+    }
+
     /// Where a file lies.
     pub(in crate::session) fn file(self, store: &Path, number: u64) -> PathBuf {
         store.join(format!("{}{number:06}{SUFFIX}", self.prefix()))
@@ -77,7 +86,7 @@ impl Series {
     /// Writes a file: under another name, synced, then under its own, then its folder is synced. When this returns, it survives.
     ///
     /// # Errors
-    /// Kind `Io`: all that was there before still is.
+    /// `Io`: all is as it was before. `Unsynced`: the file is there and counts, but its folder cannot be synced.
     pub(super) fn write(self, medium: &dyn Medium, store: &Path, number: u64, container: &Container) -> Result<u64> {
         let file = self.file(store, number);
         let temporary = store.join(format!("{TEMPORARY_PREFIX}{}", self.prefix().trim_end_matches('-')));
@@ -89,14 +98,19 @@ impl Series {
             sink.get_mut().sync()?;
             drop(sink);
             medium.rename(&temporary, &file)?;
-            medium.sync_folder(store)?;
             Ok(bytes)
         };
-        write().map_err(|e| {
+        let bytes = write().map_err(|e| {
             // What is left of it is in the way of the next attempt on a full medium.
             let _ = medium.remove(&temporary);
             not_written(&file, e)
-        })
+        })?;
+        // Taking the name back would promise no more: that, too, would have to be synced.
+        medium.sync_folder(store).map_err(|e| {
+            let advice = "the next command that changes the store, for instance train --resume, makes it durable first";
+            Error::unsynced(&file, self.role(), advice, e)
+        })?;
+        Ok(bytes)
     }
 
     /// Reads a file whose values are all finite.

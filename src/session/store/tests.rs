@@ -100,6 +100,61 @@ fn a_change_cut_short_and_the_next_one_too_leaves_what_was_before_or_after_it() 
     println!("{single} single cuts, {double} double cuts, 0 stores lost");
 }
 
+#[test]
+fn a_folder_that_is_not_synced_is_told_and_what_it_holds_is_what_the_error_says() {
+    let expected = expected();
+    let mut told = 0;
+    for (nth, &next) in LIFE.iter().enumerate() {
+        let before = if nth == 0 { None } else { expected[nth - 1].clone() };
+        for sync in 1.. {
+            let medium = until(nth);
+            medium.refuse_folder_sync(sync);
+            let Err(error) = change(&medium, next) else { break };
+            let found = contents(&medium);
+            let subject = PathBuf::from(error.subject());
+            match error.kind() {
+                ErrorKind::Io => {
+                    assert!(error.to_string().contains("what was kept before is as it was"), "{next:?}: {error}");
+                    assert_eq!(found, before, "{next:?}, sync {sync}: {error}");
+                }
+                ErrorKind::Unsynced => {
+                    assert!(error.to_string().contains("a power cut may still take it"), "{next:?}: {error}");
+                    assert!(medium.files().contains_key(&subject), "{next:?}: {error}");
+                    let lost = medium.after_cut(Medley::Lost);
+                    assert!(!lost.files().contains_key(&subject), "{next:?}: {error}");
+                    // What the next writer finds is durable.
+                    drop(StoreWriter::open_on(Arc::new(medium.clone()), Path::new(STORE)).unwrap());
+                    assert_eq!(contents(&medium.after_cut(Medley::Lost)), found, "{next:?}, sync {sync}");
+                    assert_eq!(found.map(|(current, _)| current), expected[nth].clone().map(|(current, _)| current));
+                    told += 1;
+                }
+                kind => panic!("{next:?}, sync {sync}: {kind:?}, {error}"),
+            }
+        }
+    }
+    println!("{told} changes whose folder was not synced");
+    assert_eq!(told, LIFE.len());
+}
+
+#[test]
+fn a_writer_goes_on_from_what_is_current_after_a_folder_was_not_synced() {
+    let medium = until(1);
+    let mut store = StoreWriter::open_on(Arc::new(medium.clone()), Path::new(STORE)).unwrap();
+    let on_disk = || open(&medium).unwrap().current();
+    medium.refuse_folder_sync(1);
+    let error = store.save(&adapter(1).unwrap(), &record(1, 1)).unwrap_err();
+    assert!(error.to_string().contains("generation-000002.safetensors: is current, but"), "{error}");
+    assert_eq!((store.current(), on_disk()), (2, 2));
+    store.save(&adapter(2).unwrap(), &record(2, 2)).unwrap();
+    drop(store);
+    let mut store = StoreWriter::open_on(Arc::new(medium.clone()), Path::new(STORE)).unwrap();
+    medium.refuse_folder_sync(1);
+    let error = store.forget("b").unwrap_err();
+    assert_eq!((error.kind(), store.current(), on_disk()), (ErrorKind::Unsynced, 4, 4));
+    assert_eq!(store.record().unwrap().classes, ["a", "c"]);
+    assert_eq!(store.rollback(None).unwrap(), 3, "and is undone from there");
+}
+
 /// How many changes of `medium` that takes.
 fn changes(medium: &Simulated, next: Change) -> u64 {
     let medium = medium.after_cut(Medley::Kept);

@@ -49,6 +49,8 @@ impl StoreWriter {
         }
         let lock = lock(&*medium, path)?;
         sweep_temporaries(&*medium, path)?;
+        // The last writer may have had to leave a name that was not durable yet.
+        medium.sync_folder(path).map_err(|e| not_written(path, e))?;
         Ok(StoreWriter { store: Store::open_on(medium, path)?, _lock: lock })
     }
 
@@ -108,9 +110,15 @@ impl StoreWriter {
     /// Writes the next generation, which is durable and current when this returns; the oldest ones leave.
     ///
     /// # Errors
-    /// `Diverged` where a value is not finite; `Io`: the generation before is still current.
+    /// `Diverged` where a value is not finite; `Io`: the generation before is still current; `Unsynced`: the new one is current, and
+    /// not durable yet.
     pub(in crate::session) fn save(&mut self, adapter: &Adapter, record: &Record) -> Result<()> {
-        self.put(Series::Generation, adapter, record).map(|number| self.store.current = number)?;
+        let number = self.next_number()?;
+        let written = write(&*self.medium, &self.path, Series::Generation, number, adapter, record);
+        if has_its_name(&written) {
+            self.store.current = number;
+        }
+        written?;
         self.prune(record.parent);
         Ok(())
     }
@@ -120,14 +128,9 @@ impl StoreWriter {
     /// # Errors
     /// As [`StoreWriter::save`].
     pub(in crate::session) fn set_aside(&mut self, adapter: &Adapter, record: &Record) -> Result<u64> {
-        let number = self.put(Series::Aside, adapter, record)?;
-        Series::Aside.sweep(&*self.medium, &self.path, |other| other != number);
-        Ok(number)
-    }
-
-    fn put(&self, series: Series, adapter: &Adapter, record: &Record) -> Result<u64> {
         let number = self.next_number()?;
-        write(&*self.medium, &self.path, series, number, adapter, record)?;
+        write(&*self.medium, &self.path, Series::Aside, number, adapter, record)?;
+        Series::Aside.sweep(&*self.medium, &self.path, |other| other != number);
         Ok(number)
     }
 
@@ -152,7 +155,8 @@ impl StoreWriter {
     /// becomes a new generation, so that this, too, can be undone. The number of the generation whose contents are now current.
     ///
     /// # Errors
-    /// `Usage` where there is no such generation or nothing to go back to; `Diverged` where a value is not finite, `Io`.
+    /// `Usage` where there is no such generation or nothing to go back to; `Diverged` where a value is not finite; `Io`, `Unsynced` as
+    /// of [`StoreWriter::forget`].
     pub fn rollback(&mut self, to: Option<u64>) -> Result<u64> {
         let [generations, asides] = self.numbers()?;
         let number = to.map_or_else(|| self.record().map(|record| record.parent), Ok)?;
@@ -182,7 +186,8 @@ impl StoreWriter {
     /// Makes a generation without one class: its row leaves the head. Pairs and other rows stay as they are.
     ///
     /// # Errors
-    /// `Usage` where there is no such class, or no other; `Diverged` where a value is not finite, `Io`.
+    /// `Usage` where there is no such class, or no other; `Diverged` where a value is not finite; `Io`: all is as it was; `Unsynced`: the
+    /// new generation is current, and not durable yet.
     pub fn forget(&mut self, class: &str) -> Result<()> {
         let mut record = self.record()?;
         let refuse = |message: String| Err(Error::new(ErrorKind::Usage, self.path.display(), message));
@@ -213,13 +218,21 @@ impl StoreWriter {
     /// Writes `container` as the next generation, and holds it.
     fn replace(&mut self, container: Container<'static>) -> Result<()> {
         let (number, record) = (self.next_number()?, parse(&container)?);
-        Series::Generation.write(&*self.medium, &self.path, number, &container)?;
-        (self.store.current, self.store.container) = (number, Some(container));
+        let written = Series::Generation.write(&*self.medium, &self.path, number, &container);
+        if has_its_name(&written) {
+            (self.store.current, self.store.container) = (number, Some(container));
+        }
+        written?;
         // A lesson under way went out from something else.
         Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
         self.prune(record.parent);
         Ok(())
     }
+}
+
+/// Whether a file counts from now on: it does even where a power cut may still take it.
+fn has_its_name(written: &Result<u64>) -> bool {
+    written.as_ref().map_or_else(|error| error.kind() == ErrorKind::Unsynced, |_| true)
 }
 
 fn lock(medium: &dyn Medium, path: &Path) -> Result<Lock> {
