@@ -164,6 +164,16 @@ fn a_comparison_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
     while lines() < 3 && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
+    #[cfg(unix)]
+    {
+        Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
+        let before = fs::read(&file).unwrap();
+        // Unless it was over just now.
+        if child.try_wait().unwrap().is_none() {
+            refused(&args, 1, &["compare.jsonl: another comparison is writing to it"]);
+        }
+        assert!(fs::read(&file).unwrap() == before);
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     let kept = fs::read(&file).unwrap();

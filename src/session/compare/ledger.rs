@@ -1,14 +1,16 @@
 //! Runs that are done, one JSON object a line, each with its settings: a comparison that was stopped goes on where it was.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bundle::sync_folder_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::rehearsal::Rehearsal;
+use crate::session::store::hold;
 
 /// What begins a line; a file of anything else is not touched.
 const MARK: &str = "{\"compare\":4,";
@@ -110,26 +112,24 @@ struct Line<S, R> {
 /// The runs so far, and the file that keeps them.
 pub(super) struct Ledger {
     settings: Settings,
-    path: Option<PathBuf>,
+    /// Locked for as long as it is open.
+    file: Option<(PathBuf, File)>,
     runs: Vec<Run>,
 }
 
 impl Ledger {
-    /// Reads what the file at `path` holds, if it is there; without one nothing is kept. A last line that was cut off is
-    /// dropped, and `warn` told.
+    /// Reads what the file at `path` holds, and keeps other comparisons from writing to it; where there is none it is made. Without
+    /// a `path` nothing is kept. A last line that was cut off is dropped, and `warn` told.
     ///
     /// # Errors
-    /// `Mismatch` where it holds anything else, or runs with other settings; `Io` where it cannot be read or written.
+    /// `Mismatch` where it holds anything else, or runs with other settings; `Busy` where another comparison writes to it;
+    /// `Unsynced` where its folder cannot be synced; `Io` where it cannot be read or written.
     pub(super) fn open(path: Option<&Path>, settings: Settings, warn: impl FnOnce(&str)) -> Result<Self> {
-        let mut ledger = Ledger { settings, path: path.map(Path::to_path_buf), runs: Vec::new() };
-        let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(ledger) };
+        let mut ledger = Ledger { settings, file: None, runs: Vec::new() };
+        let Some(path) = path else { return Ok(ledger) };
+        let (file, bytes) = held(path, sync_folder_of)?;
         let other = |what: String| Error::new(ErrorKind::Mismatch, path.display(), what);
         let strange = |line: usize| other(format!("line {line} is no run of this `srlora compare`; choose another -o"));
-        if !path.is_file() {
-            return Err(other("is no file; choose another -o".into()));
-        }
-        let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-        OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, e))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for (nth, line) in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
             let Line { settings, run, .. } = serde_json::from_slice::<Line<Value, Run>>(line)
@@ -149,10 +149,10 @@ impl Ledger {
             if torn[..begun] != MARK.as_bytes()[..begun] {
                 return Err(strange(ledger.runs.len() + 1));
             }
-            let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io(path, e))?;
             file.set_len(whole as u64).map_err(|e| Error::io(path, e))?;
             warn(&format!("{}: its last line was cut off and is dropped; that run is done again", path.display()));
         }
+        ledger.file = Some((path.to_path_buf(), file));
         Ok(ledger)
     }
 
@@ -187,22 +187,35 @@ impl Ledger {
         let mut line = serde_json::to_string(&Line { compare: 4, settings: &self.settings, run }).map_err(fault)?;
         let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
-        if let Some(path) = &self.path {
-            append(path, line.as_bytes()).map_err(|e| Error::io(path, e))?;
+        if let Some((path, file)) = &mut self.file {
+            file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|e| Error::io(path, e))?;
         }
         self.runs.push(read);
         Ok(&self.runs[self.runs.len() - 1])
     }
 }
 
-fn append(path: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(line)?;
-    file.sync_data()
+/// The file at `path` with a durable name, locked, to be written at its end; and what it holds.
+fn held(path: &Path, sync_name: impl FnOnce(&Path) -> io::Result<()>) -> Result<(File, Vec<u8>)> {
+    let fault = |e| Error::io(path, e);
+    if path.symlink_metadata().is_ok() && !path.is_file() {
+        return Err(Error::new(ErrorKind::Mismatch, path.display(), "is no file; choose another -o"));
+    }
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(fault)?;
+    if !hold(&file).map_err(fault)? {
+        let message = "another comparison is writing to it; wait until it has ended, or choose another -o";
+        return Err(Error::new(ErrorKind::Busy, path.display(), message));
+    }
+    sync_name(path).map_err(|e| Error::unsynced(path, "is there", "try again, or choose another -o", e))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(fault)?;
+    Ok((file, bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -252,13 +265,15 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("compare.jsonl");
         let mut ledger = quiet(&path).unwrap();
-        assert!(!path.exists(), "a file without a run is none");
         for seed in 0..3 {
             ledger.add(&run(seed)).unwrap();
         }
+        let runs = std::mem::take(&mut ledger.runs);
+        drop(ledger);
         let again = quiet(&path).unwrap();
-        assert_eq!(again.runs, ledger.runs);
+        assert_eq!(again.runs, runs);
         assert!(again.find(&run(2).key).is_some() && again.find(&run(3).key).is_none());
+        drop(again);
 
         let whole = fs::read(&path).unwrap();
         let second = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(1).unwrap().0 + 1;
@@ -270,6 +285,36 @@ mod tests {
             ledger.add(&run(2)).unwrap();
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn a_second_comparison_in_the_same_file_is_refused_while_the_first_one_lives() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("compare.jsonl");
+        let mut first = quiet(&path).unwrap();
+        for seed in 0..2 {
+            let error = quiet(&path).err().unwrap();
+            assert!(error.kind() == ErrorKind::Busy && error.message().contains("another comparison"), "{error}");
+            first.add(&run(seed)).unwrap();
+        }
+        drop(first);
+        assert_eq!(quiet(&path).unwrap().runs.len(), 2);
+    }
+
+    #[test]
+    fn a_file_whose_name_cannot_be_made_durable_is_refused_before_the_first_run() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("compare.jsonl");
+        let error = held(&path, |_| Err(io::Error::other("worn out"))).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsynced);
+        assert!(error.to_string().contains("compare.jsonl: is there, but a power cut may still take it"), "{error}");
+        let mut asked = Vec::new();
+        let sync = |path: &Path| {
+            asked.push(path.to_path_buf());
+            Ok(())
+        };
+        held(&path, sync).unwrap();
+        assert_eq!(asked, [path], "whoever made the file may have been cut before its folder was synced");
     }
 
     #[test]

@@ -133,12 +133,17 @@ impl Medium for Disk {
         let path = folder.join(LOCK);
         refuse_irregular(&path)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            // Some network file systems know no locks; they are not what a device trains on.
-            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(Some(Box::new(file))),
-            Err(TryLockError::Error(e)) => Err(e),
-        }
+        Ok(hold(&file)?.then(|| -> Lock { Box::new(file) }))
+    }
+}
+
+/// Locks a file for as long as it is open; `false` where another writer holds it.
+pub(in crate::session) fn hold(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // Some network file systems know no locks; they are not what a device trains on.
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use checkpoint::{Standing, UnderWay};
-pub(super) use medium::refuse_irregular;
 pub use medium::{Disk, Lock, Medium, Sink};
+pub(super) use medium::{hold, refuse_irregular};
 #[doc(hidden)]
 pub use model::operations;
 pub use record::{Record, Settings};
