@@ -116,7 +116,8 @@ fn model(name: &str) -> String {
 fn pack_train_eval_predict_inspect_and_bench_do_the_main_job() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
-    let args = ["--val", &data, "-o", &store, "--steps", "40", "--interval", "4", "--json"];
+    let val = place.photos("others");
+    let args = ["--val", &val, "-o", &store, "--steps", "40", "--interval", "4", "--json"];
     let trained = json(&[&["train", &bundle, "--data", &data][..], &args].concat());
     assert_eq!(trained["classes"], serde_json::json!(["bright", "dark"]));
     assert_eq!((trained["steps"].as_u64(), trained["generation"].as_u64()), (Some(40), Some(2)));
@@ -124,7 +125,7 @@ fn pack_train_eval_predict_inspect_and_bench_do_the_main_job() {
     assert!(trained["planned_peak_bytes"].as_u64() >= trained["peak_rss_bytes"].as_u64(), "{trained}");
     assert!(trained["val_accuracy"].as_f64() >= trained["val_accuracy_before"].as_f64());
 
-    let evaluated = json(&["eval", &bundle, "--store", &store, "--data", &data, "--json"]);
+    let evaluated = json(&["eval", &bundle, "--store", &store, "--data", &val, "--json"]);
     assert_eq!(evaluated["accuracy"], trained["val_accuracy"]);
     assert_eq!(evaluated["n"], 8);
     let photo = format!("{data}/dark/1.png");
@@ -926,7 +927,7 @@ fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current(
             fs::copy(format!("{data}/{class}/{nth}.png"), format!("{new}/{class}/{nth}.png")).unwrap();
         }
     }
-    let args = ["--val", &new, "--method", "head", "--steps", "30", "--json"];
+    let args = ["--val", &data, "--method", "head", "--steps", "30", "--json"];
     let further = json(&[&["train", &bundle, "--from", &store, "--data", &new][..], &args].concat());
     assert_eq!(further["classes"], added["classes"]);
     assert!(further["trial"]["before"].is_number(), "{further}");

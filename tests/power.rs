@@ -55,13 +55,19 @@ impl Place {
             .output()
             .unwrap();
         assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
-        let data = folder.path().join("photos");
+        let [data, val] = ["photos", "others"].map(|name| folder.path().join(name));
+        for (class, ..) in classes {
+            fs::create_dir_all(val.join(class)).unwrap();
+            for photo in fs::read_dir(data.join(class)).unwrap().map(Result::unwrap) {
+                fs::copy(photo.path(), val.join(class).join(photo.file_name())).unwrap();
+            }
+        }
         let lesson = Lesson {
             length: Length::Steps(7),
             batch: 4,
             interval: Some(2),
             cache: CachePlace::Off,
-            validation: if validation { Validation::Folder(data.clone()) } else { Validation::None },
+            validation: if validation { Validation::Folder(val) } else { Validation::None },
             ..Lesson::new(data)
         };
         Place { bundle: Bundle::open(&bundle).unwrap(), lesson, _folder: folder }

@@ -14,7 +14,7 @@ pub(super) struct LessonFlags {
     /// One folder per class, with JPEG or PNG files.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Photos to measure accuracy on, arranged as --data.
+    /// Photos to measure accuracy on, arranged as --data, and none of those.
     #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
     val: Option<PathBuf>,
     /// Or: the share of each class of --data to keep aside for that.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::bits::Bits;
 use super::dataset::Dataset;
+use super::duplicates::Hashed;
 use super::gate::{Gate, GateState};
 use super::lesson::Lesson;
 use super::metrics::{Journal, Taken};
@@ -103,11 +104,12 @@ impl Opening {
             true => added_to(&record.classes, data, validation)?,
             false => (data, validation),
         };
-        let mut settings = Settings::on(lesson, &data, validation.as_ref());
+        let photos = Hashed::read(&data, validation.as_ref());
+        let mut settings = Settings::on(lesson, &photos);
         if !adapter.sites.is_empty() {
             settings.keep_start(&record.lesson, lesson.start.is_some())?;
         }
-        let mut warnings: Vec<String> = store.warning().into_iter().collect();
+        let mut warnings: Vec<String> = store.warning().into_iter().chain(photos.warnings()).collect();
         let own = |record: &Record| record.lesson.is_asked_by(&settings) && record.classes == data.classes;
         let left = if keep.resume {
             Left::find(bundle, &store, &record, own, (&settings, keep.further), &mut warnings)?
@@ -176,7 +178,8 @@ impl Opening {
             Ok(_) => {}
             Err(_) => keep.medium.check_new(keep.store)?,
         }
-        let settings = Settings::on(lesson, &data, validation.as_ref());
+        let photos = Hashed::read(&data, validation.as_ref());
+        let (settings, warnings) = (Settings::on(lesson, &photos), photos.warnings());
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
         let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
         Ok(Opening {
@@ -193,7 +196,7 @@ impl Opening {
             over: false,
             over_aside: None,
             absent: Vec::new(),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 

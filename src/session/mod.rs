@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub mod compare;
 mod crew;
 mod dataset;
+mod duplicates;
 mod evaluate;
 mod forecast;
 mod gate;

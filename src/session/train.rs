@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::cache::{CachePlace, Slot};
 use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
+use super::duplicates::refuse_shared_folder;
 use super::evaluate::Evaluation;
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Keeper, NEVER, Opening};
@@ -41,7 +42,8 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
 /// its own values.
 ///
 /// # Errors
-/// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`; `Usage` where the output lies among the photos; `Mismatch` where the store
+/// `Exists`, `Io`, `Unsynced`, `Bundle`, `Model`, `Data`, `Store`; `Usage` where the output lies among the photos, or those to measure
+/// accuracy on are those trained on; `Mismatch` where the store
 /// holds something else; `Busy` where another process writes it; `Stopped` where `keep.stop` was set; `Diverged` where the loss or
 /// a trained value stops being a number, with the step: the store then keeps the generation before.
 pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut Observer) -> Result<TrainReport> {
@@ -341,8 +343,11 @@ pub(super) fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> 
 /// has no photos of.
 ///
 /// # Errors
-/// `Data` where a folder cannot be used, `Mismatch` where their classes differ.
+/// `Data` where a folder cannot be used, `Mismatch` where their classes differ, `Usage` where one folder is in the other.
 pub(super) fn datasets(lesson: &Lesson, further: bool) -> Result<(Dataset, Option<Dataset>)> {
+    if let Validation::Folder(folder) = &lesson.validation {
+        refuse_shared_folder(&lesson.data, folder)?;
+    }
     let data = Dataset::open(&lesson.data)?;
     if !further {
         data.require_trainable()?;

@@ -23,6 +23,7 @@ pub use statistics::Difference;
 use self::ledger::Ledger;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
+use super::duplicates::Hashed;
 use super::lesson::{Length, Lesson, Observer, Progress};
 use super::train::{datasets, refuse_among_photos};
 use crate::bundle::Bundle;
@@ -53,9 +54,9 @@ pub struct Comparison {
 /// Compares.
 ///
 /// # Errors
-/// `Usage` where there is nothing to compare, or nothing to measure accuracy on; `Mismatch` where the output holds runs of
-/// other settings; `Data` where no rate can be chosen; `Diverged` where a loss stops being a number with the chosen rate or
-/// with all of them; as of `train`.
+/// `Usage` where there is nothing to compare, or nothing to measure accuracy on; `Mismatch` where
+/// the output holds runs of other settings, `Busy` where another comparison writes to it; `Data` where no rate can be chosen;
+/// `Diverged` where a loss stops being a number with the chosen rate or with all of them; as of `train`.
 pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -> Result<ComparisonReport> {
     request.check()?;
     if let Some(output) = &request.output {
@@ -66,7 +67,9 @@ pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -
         let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
         return Err(Error::new(ErrorKind::Usage, "--val", message));
     };
-    let settings = request.settings(bundle, &data.sha256(), &validation.sha256());
+    let photos = Hashed::read(&data, Some(&validation));
+    photos.warnings().iter().for_each(|warning| observer(Progress::Warning(warning)));
+    let settings = request.settings(bundle, &photos);
     let warn = |text: &str| observer(Progress::Warning(text));
     let ledger = Ledger::open(request.output.as_deref(), settings, warn)?;
     let classes = data.classes.clone();
@@ -109,7 +112,8 @@ impl Comparison {
         CONTENDERS.iter().filter(|known| self.contenders.iter().any(|asked| asked.name == known.name)).collect()
     }
 
-    fn settings(&self, bundle: &Bundle, data_sha256: &str, val_sha256: &str) -> Settings {
+    fn settings(&self, bundle: &Bundle, photos: &Hashed) -> Settings {
+        let (data_sha256, val_sha256) = photos.sha256();
         let (epochs, steps) = match self.lesson.length {
             Length::Epochs(epochs) => (Some(epochs), None),
             Length::Steps(steps) => (None, Some(steps)),
@@ -117,8 +121,8 @@ impl Comparison {
         Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bundle_sha256: bundle.content_sha256.clone(),
-            data_sha256: data_sha256.to_owned(),
-            val_sha256: val_sha256.to_owned(),
+            data_sha256,
+            val_sha256: val_sha256.unwrap_or_default(),
             epochs,
             steps,
             batch: self.lesson.batch,

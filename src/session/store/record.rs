@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Bundle, BundleSite};
 use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::dataset::Dataset;
+use crate::session::duplicates::Hashed;
 use crate::session::lesson::{Event, Length, Lesson, Outcome};
 use crate::session::trial::Trial;
 
@@ -44,8 +44,9 @@ pub struct Settings {
 
 impl Settings {
     /// Those of a lesson on these photos.
-    pub(in crate::session) fn on(lesson: &Lesson, data: &Dataset, validation: Option<&Dataset>) -> Self {
-        Settings { data_sha256: data.sha256(), val_sha256: validation.map(Dataset::sha256), ..Self::of(lesson) }
+    pub(in crate::session) fn on(lesson: &Lesson, photos: &Hashed) -> Self {
+        let (data_sha256, val_sha256) = photos.sha256();
+        Settings { data_sha256, val_sha256, ..Self::of(lesson) }
     }
 
     /// Those of a lesson, whatever its photos.
