@@ -237,6 +237,50 @@ fn a_process_that_is_really_killed_leaves_what_the_simulation_says() {
     assert_eq!((&left, &left), (&told["cuts"][0]["generation"], &Value::from(1)));
 }
 
+#[cfg(unix)]
+#[test]
+fn temporary_folders_leave_with_a_process_that_is_terminated_and_after_one_that_is_killed() {
+    let place = Place::new();
+    let (bundle, data) = (demo("handwriting.bundle"), demo("train"));
+    let simulate = ["simulate", &bundle, "--profile", "pi-4", "--data", &data, "--steps"];
+    let long = [&simulate[..], &["400000"]].concat();
+    let tmp = || {
+        let found = fs::read_dir(place.path("tmp")).unwrap().map(|entry| entry.unwrap().path());
+        found.collect::<std::collections::BTreeSet<_>>()
+    };
+    // A process, and its folder, once it is at work there.
+    let begun = |args: &[&str], work: &str| {
+        let before = tmp();
+        let mut child = place.srlora(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        loop {
+            assert!(child.try_wait().unwrap().is_none(), "{args:?} ended on its own");
+            if let Some(folder) = tmp().difference(&before).find(|folder| folder.join(work).exists()) {
+                return (child, folder.clone());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let end = |mut child: std::process::Child, signal: &str| {
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        child.wait().unwrap().code()
+    };
+    for (args, work) in [(&long[..], "store/metrics.jsonl"), (&["demo"], "imprinted")] {
+        for (signal, code) in [("-TERM", 143), ("-INT", 130)] {
+            let (child, _) = begun(args, work);
+            assert_eq!((end(child, signal), tmp().len()), (Some(code), 0), "{args:?} {signal}");
+        }
+    }
+    let (killed, left) = begun(&long, "store/metrics.jsonl");
+    assert_eq!(end(killed, "-KILL"), None);
+    assert!(tmp().contains(&left));
+    let (living, own) = begun(&long, "store/metrics.jsonl");
+    assert!(tmp().contains(&own) && tmp().len() == 1, "the next one removes what was left");
+    let next = place.srlora(&[&simulate[..], &["1"]].concat()).output().unwrap();
+    assert!(next.status.success(), "{}", String::from_utf8_lossy(&next.stderr));
+    assert!(own.join("store/generation-000001.safetensors").exists(), "and nothing that is still used");
+    assert_eq!((end(living, "-TERM"), tmp().len()), (Some(143), 0));
+}
+
 #[test]
 fn a_cap_is_kept_down_to_the_smallest_plan_and_refused_below() {
     let place = Place::new();

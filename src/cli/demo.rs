@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use include_dir::{Dir, include_dir};
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::output::{Meter, Output, count, percent, size};
+use super::signals::leave_nothing_on_signals;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::session::{Dataset, Evaluation, Length, Lesson, Store, TrainReport, Validation, evaluate, train};
+use crate::session::{
+    Dataset, Evaluation, Length, Lesson, Store, TemporaryFolder, TrainReport, Validation, evaluate, train,
+};
 
 /// The bundle, its photos for training and those for measuring; see models/handwriting/card.md.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models/handwriting");
@@ -28,7 +30,8 @@ struct Report {
 
 pub(super) fn run(output: &Output) -> Result<()> {
     let begin = Instant::now();
-    let place = TempDir::with_prefix("srlora-demo-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
+    leave_nothing_on_signals()?;
+    let place = TemporaryFolder::new()?;
     SHIPPED.extract(place.path()).map_err(|e| Error::io(place.path(), e))?;
     let bundle = Bundle::open(&place.path().join("handwriting.bundle"))?;
     output

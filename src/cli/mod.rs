@@ -13,6 +13,7 @@ mod output;
 mod pack;
 mod picture;
 mod predict;
+mod signals;
 mod simulate;
 mod train;
 

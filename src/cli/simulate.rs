@@ -8,6 +8,7 @@ use clap::Args;
 use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, plain, size};
+use super::signals::leave_nothing_on_signals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase, Point, Simulation, simulate};
 
@@ -53,6 +54,7 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
     let device = Device::find(&args.profile)?;
     let bundle = args.trust.open(&args.bundle)?;
     let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
+    leave_nothing_on_signals()?;
     let mut meter = Meter::new();
     let mut show = |progress: crate::session::Progress| meter.show(progress);
     let report =

@@ -1,20 +1,13 @@
 //! `srlora train`.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use super::args::{Switch, TrainArgs};
 use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
+use super::signals::stop_on_signals;
 use crate::core::Method;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::{Keep, Lesson, Rehearsal, TrainReport, Trial, TrialPhotos, train_into};
-
-/// What a process that a signal ends answers, less the signal's number.
-const BY_SIGNAL: i32 = 128;
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
@@ -38,17 +31,6 @@ pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
 
 fn store(args: &TrainArgs) -> &Path {
     args.from.as_deref().or(args.output.as_deref()).unwrap_or(Path::new(""))
-}
-
-/// Set by the first SIGTERM or SIGINT: the lesson then stops at a step. The second one ends the process at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        flag::register_conditional_shutdown(signal, BY_SIGNAL + signal, stop.clone())
-            .and_then(|_| flag::register(signal, stop.clone()))
-            .map_err(|e| Error::io(Path::new("signals"), e))?;
-    }
-    Ok(stop)
 }
 
 /// The flags that were given and that the method does not look at.

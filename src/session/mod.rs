@@ -29,6 +29,7 @@ mod simulate;
 mod source;
 mod steps;
 pub mod store;
+mod temporary;
 mod train;
 mod trial;
 
@@ -52,5 +53,6 @@ pub use simulate::{
     Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
 };
 pub use store::{Record, Store, StoreWriter};
+pub use temporary::TemporaryFolder;
 pub use train::{train, train_into};
 pub use trial::{Trial, TrialPhotos};

@@ -11,18 +11,17 @@ mod trace;
 use std::path::Path;
 use std::time::Duration;
 
-use rand::RngExt;
-use tempfile::TempDir;
-
 use super::cache::CachePlace;
 use super::clock::processor_ms;
 use super::dataset::{Dataset, stream};
 use super::image::{load, pixels};
 use super::lesson::{Length, Lesson, Observer, Progress, TrainReport};
 use super::profile::peak_gflops;
+use super::temporary::TemporaryFolder;
 use super::train::train;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
+use rand::RngExt;
 
 pub use device::{Arch, Device, Flash, Power, Ram, Schedule, Speed, Thermal};
 pub use replay::{Cause, Cut, CutAt};
@@ -78,7 +77,7 @@ pub fn simulate(
     }
     let cap = lesson.ram_limit.unwrap_or(device.free_bytes());
     let limited = Lesson { ram_limit: Some(cap), ..lesson.clone() };
-    let place = TempDir::with_prefix("srlora-simulate-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
+    let place = TemporaryFolder::new()?;
     let temporary = place.path().join("store");
     let store = output.unwrap_or(&temporary);
     let mut recorder = Recorder::new(store, cap);
@@ -101,7 +100,7 @@ pub fn simulate(
     let thermal = device.thermal.filter(|thermal| train.threads >= thermal.from_threads);
     let mut played = timeline.play(&Conditions { thermal, schedule: device.schedule }, &cuts);
     for cut in &mut played.cuts {
-        cut.generation = survivor::after_cut(store, cut.generation.unwrap_or(0), cut.saving)?;
+        cut.generation = survivor::after_cut(store, cut.generation.unwrap_or(0), cut.saving, place.path())?;
     }
     let throttled = |work: f64| thermal.map_or(0.0, |thermal| thermal.stretched(work) - work);
     Ok(Simulation {

@@ -9,15 +9,16 @@ use crate::error::{Error, Result};
 use crate::session::store::{Series, Store};
 
 /// The generation that opens where `durable` generations of `store` were written, and, where `saving`, half of the next one is
-/// there under its name: a medium may keep the name and lose the bytes. `None` where the store had not appeared yet.
+/// there under its name: a medium may keep the name and lose the bytes. `None` where the store had not appeared yet. It is tried in
+/// `folder`, of which nothing is left.
 ///
 /// # Errors
 /// `Io`; `Store` where nothing opens that should.
-pub(super) fn after_cut(store: &Path, durable: u64, saving: bool) -> Result<Option<u64>> {
+pub(super) fn after_cut(store: &Path, durable: u64, saving: bool, folder: &Path) -> Result<Option<u64>> {
     if durable == 0 {
         return Ok(None);
     }
-    let place = TempDir::with_prefix("srlora-cut-").map_err(|e| Error::io(&std::env::temp_dir(), e))?;
+    let place = TempDir::new_in(folder).map_err(|e| Error::io(folder, e))?;
     let copy = |series: Series, number: u64, share: usize| {
         let (from, to) = (series.file(store, number), series.file(place.path(), number));
         let bytes = fs::read(&from).map_err(|e| Error::io(&from, e))?;
@@ -45,7 +46,8 @@ mod tests {
             container.insert_u32("head/age", &[1], vec![number]).unwrap();
             container.write_new(&Series::Generation.file(store.path(), number.into())).unwrap();
         }
-        let left = |durable, saving| after_cut(store.path(), durable, saving).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let left = |durable, saving| after_cut(store.path(), durable, saving, folder.path()).unwrap();
         assert_eq!([left(0, true), left(1, false), left(1, true), left(2, false)], [None, Some(1), Some(1), Some(2)]);
         let [second, aside] = [Series::Generation, Series::Aside].map(|series| series.file(store.path(), 2));
         fs::rename(second, aside).unwrap();
