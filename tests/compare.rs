@@ -274,6 +274,14 @@ fn what_cannot_be_meant_is_refused() {
     refused(&args_among, 2, &["runs.jsonl", "lies inside --val"]);
     refused(&args(&["--seeds", "0"]), 2, &["--seeds"]);
     refused(&args(&["--lrs", "fast"]), 2, &["--lrs", "3e-3"]);
+    refused(&args(&["--methods", "lora,oldest"]), 2, &["--methods: oldest would be srlora", "--interval STEPS"]);
+    refused(
+        &args(&["--methods", "lora,oldest", "--interval", "0"]),
+        2,
+        &["oldest would be srlora", "no pair is recomposed"],
+    );
+    let never = ["--methods", "renewed", "--interval", "20", "--steps", "24"];
+    refused(&args(&never), 2, &["--methods: renewed would be srlora", "shorter --interval"]);
     refused(&args(&["--val-split", "0.2"]), 2, &["--val"]);
     refused(&args(&["--steps", "3", "--epochs", "3"]), 2, &["--epochs"]);
     let without = ["compare", &place.bundle, "--data", &place.data].map(String::from);
@@ -284,6 +292,39 @@ fn what_cannot_be_meant_is_refused() {
     ];
     let (report, _) = json(&split.concat().iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!((report["train_images"].as_u64(), report["val_images"].as_u64()), (Some(18), Some(6)));
+}
+
+#[test]
+fn controls_that_have_something_to_change_are_compared_and_flags_that_no_method_looks_at_are_named() {
+    let place = Place::new();
+    let flags =
+        ["--methods", "srlora,renewed,oldest", "--seeds", "1", "--lrs", "3e-2", "--steps", "24", "--interval", "4"];
+    let (report, said) = json(&place.args(&flags));
+    assert!(!said.contains("has no effect"), "{said}");
+    let loss = |name: &str| {
+        report["runs"].as_array().unwrap().iter().find(|run| run["method"] == name).unwrap()["train_loss"].clone()
+    };
+    assert!(method(&report, "oldest")["recompositions"].as_f64() > Some(0.0));
+    assert!(loss("oldest") != loss("srlora") && loss("renewed") != loss("srlora"), "{report}");
+    let flags = [
+        "--methods",
+        "head,imprint",
+        "--seeds",
+        "1",
+        "--head-lrs",
+        "1e-3",
+        "--steps",
+        "2",
+        "--interval",
+        "4",
+        "--head-lr",
+        "1",
+    ];
+    let (_, said) = json(&place.args(&flags));
+    for flag in ["--interval", "--head-lr"] {
+        assert!(said.contains(&format!("warning: {flag} has no effect with these --methods\n")), "{said}");
+    }
+    assert_eq!(said.matches("has no effect").count(), 2, "{said}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args};
 use super::args::parse_rate;
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
+use crate::core::Settings;
 use crate::error::Result;
 use crate::session::Lesson;
 use crate::session::compare::{
@@ -86,6 +87,9 @@ fn contenders_help() -> String {
 
 pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
+    for flag in ignored(args) {
+        tell(format_args!("warning: {flag} has no effect with these --methods"));
+    }
     let mut meter = Meter::new();
     let report = compare(&bundle, &request(args), &mut |progress| meter.show(progress))?;
     meter.end();
@@ -96,6 +100,20 @@ pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
         }
     }
     output.result(&report, describe)
+}
+
+/// The flags that were given and that no method looks at.
+fn ignored(args: &CompareArgs) -> Vec<&'static str> {
+    let any = |of: fn(Settings) -> bool| args.methods.iter().any(|contender| of(contender.method.settings()));
+    let trains = any(|settings| settings.trains_head);
+    let flags = [
+        ("--interval", args.interval.is_some(), any(|settings| settings.recomposes)),
+        ("--head-lr", args.head_lr.is_some(), any(|settings| settings.trains_pairs)),
+        ("--epochs", args.lesson.epochs.is_some(), trains),
+        ("--steps", args.lesson.steps.is_some(), trains),
+        ("--batch", args.lesson.batch.is_some(), trains),
+    ];
+    flags.into_iter().filter(|(_, given, used)| *given && !used).map(|(flag, ..)| flag).collect()
 }
 
 fn request(args: &CompareArgs) -> Comparison {

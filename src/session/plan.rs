@@ -115,6 +115,15 @@ impl Plan {
         }
     }
 
+    /// Whether an event is ever due.
+    pub(super) fn has_events(&self) -> bool {
+        match self.due {
+            Due::Never => false,
+            Due::Once(at) => at > 0,
+            Due::Every { interval, last } => interval <= last,
+        }
+    }
+
     /// Whether events were asked for: then nothing is waited for.
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.due, Due::Every { .. })

@@ -25,8 +25,10 @@ use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
 use super::duplicates::Hashed;
 use super::lesson::{Length, Lesson, Observer, Progress};
+use super::plan::plan;
 use super::train::{datasets, refuse_among_photos};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleSite};
+use crate::core::Choice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What is compared, and on what.
@@ -54,7 +56,7 @@ pub struct Comparison {
 /// Compares.
 ///
 /// # Errors
-/// `Usage` where there is nothing to compare, or nothing to measure accuracy on; `Mismatch` where
+/// `Usage` where there is nothing to compare, a control that changes nothing, or nothing to measure accuracy on; `Mismatch` where
 /// the output holds runs of other settings, `Busy` where another comparison writes to it; `Data` where no rate can be chosen;
 /// `Diverged` where a loss stops being a number with the chosen rate or with all of them; as of `train`.
 pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -> Result<ComparisonReport> {
@@ -67,6 +69,7 @@ pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -
         let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
         return Err(Error::new(ErrorKind::Usage, "--val", message));
     };
+    request.refuse_idle(bundle, data.samples.len())?;
     let photos = Hashed::read(&data, Some(&validation));
     photos.warnings().iter().for_each(|warning| observer(Progress::Warning(warning)));
     let settings = request.settings(bundle, &photos);
@@ -110,6 +113,31 @@ impl Comparison {
 
     fn ordered(&self) -> Vec<&'static Contender> {
         CONTENDERS.iter().filter(|known| self.contenders.iter().any(|asked| asked.name == known.name)).collect()
+    }
+
+    /// A control that changes nothing would be another contender once more, and look like a result.
+    fn refuse_idle(&self, bundle: &Bundle, images: usize) -> Result<()> {
+        for contender in self.ordered() {
+            let lesson = contender.lesson(&self.lesson, 0, None);
+            let plan = plan(bundle, &lesson, images);
+            let fused = |site: &BundleSite| plan.rule.pairs.min(site.reserve.saturating_sub(bundle.rank));
+            let recomposes = plan.has_events() && bundle.sites.iter().any(|site| fused(site) > 0);
+            // Where all pairs are fused, or none, it does not matter which come first.
+            let chooses = recomposes && bundle.sites.iter().any(|site| (1..bundle.rank).contains(&fused(site)));
+            let is_oldest = lesson.choice == Choice::Oldest;
+            let why = match () {
+                () if (is_oldest || lesson.renews_only) && !recomposes => {
+                    "no pair is recomposed: ask for a shorter --interval or more steps, or pack with a larger --reserve"
+                }
+                () if is_oldest && !chooses => {
+                    "all pairs are fused at once: ask for --interval STEPS, with which half of them are"
+                }
+                () => continue,
+            };
+            let message = format!("{} would be srlora once more, as {why}, or leave it out", contender.name);
+            return Err(Error::new(ErrorKind::Usage, "--methods", message));
+        }
+        Ok(())
     }
 
     fn settings(&self, bundle: &Bundle, photos: &Hashed) -> Settings {
