@@ -71,6 +71,33 @@ pub(super) fn shown(path: &Path) -> String {
     plain(path.display())
 }
 
+/// A path as one word of a shell's command line, and one line of a terminal: bare, in single quotes, or, with control characters or
+/// bytes that are no text, as bash and zsh take it, `$'...'` with these as octal numbers.
+pub(super) fn quoted(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // It would be taken for a flag.
+    let before = if bytes.starts_with(b"-") { "./" } else { "" };
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => {
+            let is_bare = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+            let is_word = !text.is_empty() && text.chars().all(is_bare);
+            if is_word { format!("{before}{text}") } else { format!("'{before}{}'", text.replace('\'', r"'\''")) }
+        }
+        _ => {
+            let octal = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:03o}")).collect::<String>();
+            let escape = |c: char| match c {
+                '\'' | '\\' => format!("\\{c}"),
+                c if c.is_control() => octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => c.to_string(),
+            };
+            let chunks = bytes.utf8_chunks();
+            let text =
+                chunks.map(|chunk| chunk.valid().chars().map(escape).collect::<String>() + &octal(chunk.invalid()));
+            format!("$'{before}{}'", text.collect::<String>())
+        }
+    }
+}
+
 /// Shows [`Progress`] on stderr.
 pub(super) struct Meter {
     bar: Option<ProgressBar>,
@@ -207,6 +234,32 @@ mod tests {
     fn control_characters_are_escaped_and_other_letters_are_not() {
         assert_eq!(plain("Übung\n\u{1b}[2J\u{9b}\t薔薇"), "Übung\\n\\u{1b}[2J\\u{9b}\\t薔薇");
         assert_eq!(shown(Path::new("a\rb/c")), "a\\rb/c");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_quoted_path_is_read_by_a_shell_as_that_path() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        for (bytes, word) in [
+            (&b"plain/path-1.2_x+y,z:@%=.store"[..], "plain/path-1.2_x+y,z:@%=.store"),
+            (b"my photos", "'my photos'"),
+            (b"it's $(rm) `x` \"q\" \\ * ? ~ ! # & ; | < >", r#"'it'\''s $(rm) `x` "q" \ * ? ~ ! # & ; | < >'"#),
+            ("Übung 薔薇".as_bytes(), "'Übung 薔薇'"),
+            (b"-o", "./-o"),
+            (b"- o", "'./- o'"),
+            (b"a\nb\x1b[2J'\\\xff", r"$'a\012b\033[2J\'\\\377'"),
+            ("-\u{9b}1".as_bytes(), r"$'./-\302\2331'"),
+        ] {
+            let path = Path::new(OsStr::from_bytes(bytes));
+            assert_eq!(quoted(path), word);
+            assert!(!quoted(path).contains(char::is_control), "{word:?}");
+            let printed =
+                std::process::Command::new("bash").args(["-c", &format!("printf %s {word}")]).output().unwrap();
+            assert_eq!(printed.stdout.strip_prefix(b"./").unwrap_or(&printed.stdout), bytes, "{word}");
+        }
+        assert_eq!(quoted(Path::new("")), "''");
     }
 
     #[test]

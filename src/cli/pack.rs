@@ -1,7 +1,7 @@
 //! `srlora pack`.
 
 use super::args::PackArgs;
-use super::output::{Meter, Output, count, plain, shown, size, tell};
+use super::output::{Meter, Output, count, plain, quoted, shown, size, tell};
 use crate::bundle::{PackReport, PackRequest, Preprocess, pack};
 use crate::error::Result;
 
@@ -64,5 +64,5 @@ fn describe(report: &PackReport, args: &PackArgs) -> String {
         report.forward_error,
         report.gradient_error * 100.0
     );
-    text + &format!("next: srlora train {bundle} --data PHOTOS -o my.store\n")
+    text + &format!("next: srlora train {} --data PHOTOS -o my.store\n", quoted(&args.output))
 }

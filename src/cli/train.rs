@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::{Switch, TrainArgs};
-use super::output::{Meter, Output, count, percent, plain, shown, size, tell};
+use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, tell};
 use super::signals::stop_on_signals;
 use crate::core::Method;
 use crate::error::Result;
@@ -110,9 +110,10 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(number) = report.aside {
         text += &why_aside(report.trial);
         text += &format!(
-            ": it is kept aside as number {number}, and generation {} stays current; `srlora rollback {store} --to {number}` takes it \
-             all the same\n",
-            report.generation
+            ": it is kept aside as number {number}, and generation {} stays current\nto take it all the same: srlora rollback {} --to \
+             {number}\n",
+            report.generation,
+            quoted(self::store(args))
         );
     }
     if let Some(loss) = report.train_loss {
@@ -138,5 +139,5 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
             text += &format!("  {}: {}\n", plain(&photo.path), plain(&photo.reason));
         }
     }
-    text + &format!("next: srlora predict {} --store {store} PHOTO\n", shown(&args.bundle))
+    text + &format!("next: srlora predict {} --store {} PHOTO\n", quoted(&args.bundle), quoted(self::store(args)))
 }
