@@ -506,6 +506,95 @@ fn wrong_usage_exits_with_2() {
     for args in [&["train"][..], &["fly"][..], &["train", "b", "--data", "d", "-o", "s", "--epochs", "0"][..]] {
         refused(args, 2);
     }
+    let lesson = ["train", "b", "--data", "d", "-o", "s"];
+    for (flag, value, words) in [
+        ("--lr", "-1", "invalid value '-1' for '--lr <LR>': write a number of at least 0"),
+        ("--head-lr", "-1e-3", "invalid value '-1e-3' for '--head-lr <HEAD_LR>': write a number of at least 0"),
+        ("--seed", "-1", "invalid value '-1' for '--seed <SEED>': write a whole number of at least 0"),
+        ("--ram-limit", "-1MiB", "-1MiB is no size"),
+        ("--lr", "--resume", "invalid value '--resume' for '--lr <LR>'"),
+    ] {
+        let said = refused(&[&lesson[..], &[flag, value]].concat(), 2);
+        assert!(said.contains(words) && !said.contains("tip:"), "{said}");
+    }
+}
+
+#[test]
+fn photos_to_measure_on_that_are_trained_on_are_refused_as_a_folder_and_named_one_by_one() {
+    let place = Place::new();
+    let (bundle, data, out) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let dark = format!("{data}/dark");
+    let profile = ["simulate", &bundle, "--profile", "pi-4"];
+    for command in [&["train", &bundle, "-o", &out][..], &["compare", &bundle], &profile] {
+        for (data, val, words) in [
+            (&data, &data, "is the folder of --data"),
+            (&data, &dark, "lies inside"),
+            (&dark, &data, "holds the folder of --data"),
+        ] {
+            let args = [command, &["--data", data, "--val", val]].concat();
+            place.refuses(&args, 2, &["--val", "--data", words, "--val-split"]);
+        }
+    }
+    let val = place.photos("val");
+    for nth in 1..4 {
+        image::RgbImage::from_pixel(9, 9, image::Rgb([nth; 3])).save(format!("{val}/dark/{nth}.png")).unwrap();
+        image::RgbImage::from_pixel(9, 9, image::Rgb([9 * nth; 3])).save(format!("{val}/bright/{nth}.png")).unwrap();
+    }
+    let short = ["--data", &data, "--steps", "2", "--val"];
+    let both = format!(
+        "warning: of the 8 photos that accuracy is measured on, 2 are trained on as well, so it comes out too high: \
+         {data}/bright/0.png = {val}/bright/0.png, {data}/dark/0.png = {val}/dark/0.png; keep"
+    );
+    let twice = format!(
+        "warning: of 1 photo there are copies in more than one class: {data}/bright/1.png = {data}/dark/9.png; keep each"
+    );
+    let compare = ["compare", &bundle, "--methods", "lora", "--seeds", "1", "--lrs", "3e-3"];
+    for (copies, told) in [(false, [true, false]), (true, [true, true])] {
+        if copies {
+            fs::copy(format!("{data}/bright/1.png"), format!("{data}/dark/9.png")).unwrap();
+        }
+        for command in [&["train", &bundle, "-o", &place.path(&format!("s{copies}"))][..], &compare, &profile] {
+            let said = said(&[command, &short[..], &[&val]].concat());
+            assert_eq!([&both, &twice].map(|warning| said.contains(warning.as_str())), told, "{command:?}: {said}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_command_that_comes_next_can_be_pasted_whatever_the_names() {
+    let place = Place::new();
+    let data = place.photos("photos");
+    let folder = place.path("it's $(touch pasted) & \"mine\"\n*");
+    fs::create_dir(&folder).unwrap();
+    let (bundle, store) = (format!("{folder}/-a b.bundle"), format!("{folder}/my store"));
+    let program = Path::new(env!("CARGO_BIN_EXE_srlora"));
+    let search = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let printed = |args: &[&str]| {
+        let output = srlora(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        let next = text.lines().find_map(|line| line.strip_prefix("next: ")).unwrap().to_owned();
+        let aside = text.lines().find_map(|line| line.strip_prefix("to take it all the same: ")).map(str::to_owned);
+        (next, aside)
+    };
+    let pasted = |command: &str| {
+        let output = Command::new("bash").args(["-c", command]).env("PATH", &search).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pack = ["pack", &model("good"), "-o", &bundle, "--sites", "all", "--rank", "2", "--fit", "stretch"];
+    let (next, _) = printed(&pack);
+    pasted(&(next.replace("PHOTOS", &data).replace("my.store", &place.path("other")) + " --steps 1"));
+    assert!(Path::new(&place.path("other/generation-000002.safetensors")).exists());
+    for class in ["bright", "dark"] {
+        (1..4).for_each(|nth| fs::remove_file(format!("{data}/{class}/{nth}.png")).unwrap());
+    }
+    let (next, aside) = printed(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "1"]);
+    assert!(pasted(&next.replace("PHOTO", &format!("{data}/dark/0.png"))).contains("dark"));
+    assert!(pasted(&aside.unwrap()).contains("generation 3 holds what generation 2 held"));
+    assert!(!Path::new("pasted").exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line, parsed into types before any work is done.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -80,10 +81,10 @@ pub(super) struct PackArgs {
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     pub(super) precision: PrecisionArg,
     /// Pairs per site: how much each adapted layer can learn; 256 at most.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = parse_whole::<usize>)]
     pub(super) rank: usize,
     /// Directions shipped per site, those that the pairs start on included; 2048 at most, and no more than the site has.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = parse_whole::<usize>)]
     pub(super) reserve: usize,
     /// Which layers learn: last:N, all, or a regular expression over the site names that `inspect` prints.
     #[arg(long, value_name = "SPEC", default_value = "last:12")]
@@ -98,7 +99,7 @@ pub(super) struct PackArgs {
     #[arg(long, value_name = "KEYFILE")]
     pub(super) sign: Option<PathBuf>,
     /// A number that grows from release to release; --min-release refuses earlier ones.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>)]
     pub(super) release: Option<u64>,
     /// Image size, height x width [default: what the model says].
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
@@ -147,7 +148,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
     /// Decides order, split and augmentation; same seed, same bytes.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_whole::<u64>)]
     pub(super) seed: u64,
     /// Memory that the run may take, for instance 64MiB or 1.5GiB; cache, kept activations and threads are given
     /// up to fit, in this order, or it is refused.
@@ -179,7 +180,7 @@ pub(super) struct RollbackArgs {
     /// What `train` wrote.
     pub(super) store: PathBuf,
     /// The generation to go back to, or the number of a lesson that was kept aside [default: what the last lesson went out from].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>)]
     pub(super) to: Option<u64>,
 }
 
@@ -409,6 +410,10 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "expected a number of seconds, 0 or more".to_string())
+}
+
+pub(super) fn parse_whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "write a whole number of at least 0".into())
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<f32, String> {

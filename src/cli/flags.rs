@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::parse_share;
+use super::args::{parse_share, parse_whole};
 use crate::bundle::{Bundle, Trust};
 use crate::error::Result;
 use crate::session::{Length, Lesson, Validation};
@@ -41,7 +41,7 @@ pub(super) struct TrustFlags {
     #[arg(long, value_name = "KEYFILE")]
     verify_key: Option<PathBuf>,
     /// Take only a bundle of this release or a later one.
-    #[arg(long, value_name = "N", requires = "verify_key")]
+    #[arg(long, value_name = "N", requires = "verify_key", value_parser = parse_whole::<u64>)]
     min_release: Option<u64>,
 }
 

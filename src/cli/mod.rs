@@ -8,6 +8,7 @@ mod compare;
 mod demo;
 mod eval;
 mod flags;
+mod grammar;
 mod inspect;
 mod output;
 mod pack;
@@ -20,8 +21,6 @@ mod train;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::adapter::kernel::reserve;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Store, clock};
@@ -33,7 +32,7 @@ use output::{Output, tell};
 pub fn main() -> ExitCode {
     clock::begin();
     reserve();
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.json);
     match run(&cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,7 +47,7 @@ pub fn main() -> ExitCode {
 #[doc(hidden)]
 #[must_use]
 pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> bool {
-    Cli::try_parse_from(["srlora"].into_iter().chain(arguments)).is_ok()
+    Cli::read(["srlora"].into_iter().chain(arguments)).is_ok()
 }
 
 fn run(command: &Command, output: &Output) -> Result<()> {

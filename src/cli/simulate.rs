@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds};
+use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, plain, size};
 use super::signals::leave_nothing_on_signals;
@@ -30,7 +30,7 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
     /// As of `train`; decides the random cuts, too.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_whole::<u64>)]
     pub(super) seed: u64,
     /// Memory that the lesson may take [default: what the profile says is free].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
