@@ -81,10 +81,15 @@ impl Place {
 
     /// Two classes of four photos each: dark and bright noise.
     fn photos(&self, name: &str) -> String {
-        for (class, base) in [("bright", 180u8), ("dark", 20)] {
+        self.noise(name, &[("bright".into(), 180), ("dark".into(), 20)], 4)
+    }
+
+    /// So many photos of each class, which is noise from a brightness on.
+    fn noise(&self, name: &str, classes: &[(String, u8)], photos: u32) -> String {
+        for (class, base) in classes {
             let folder = self.folder.path().join(name).join(class);
             fs::create_dir_all(&folder).unwrap();
-            for nth in 0..4u32 {
+            for nth in 0..photos {
                 let noise = |x: u32, y: u32, c: u32| base + ((x * 7 + y * 13 + c * 5 + nth * 31) % 50) as u8;
                 let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([0, 1, 2].map(|c| noise(x, y, c))));
                 photo.save(folder.join(format!("{nth}.png"))).unwrap();
@@ -917,6 +922,50 @@ fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
     assert!((36..60).all(|t| (rates[t] - expected(t)).abs() < 1e-8), "{rates:?}");
 }
 
+#[test]
+fn a_photo_that_cannot_be_read_is_told_in_its_place_and_the_others_are_classified() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--method", "imprint", "--json"]);
+    let [missing, dark, broken, bright, empty] =
+        ["missing.jpg", "photos/dark/1.png", "broken.png", "photos/bright/1.png", "empty.png"]
+            .map(|name| place.path(name));
+    fs::write(&broken, "no photo").unwrap();
+    fs::write(&empty, "").unwrap();
+    let photos = [&missing, &dark, &broken, &empty, &bright, &broken].map(String::as_str);
+    let predict = |photos: &[&str], more: &[&str]| {
+        let output = srlora(&[&["predict", &bundle, "--store", &store], photos, more].concat());
+        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), out, err)
+    };
+    let (code, out, _) = predict(&photos, &["--json"]);
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(code, Some(1));
+    assert_eq!(lines.iter().map(|line| line["path"].as_str().unwrap()).collect::<Vec<_>>(), photos);
+    for (photo, line) in photos.iter().zip(&lines) {
+        if [&dark, &bright].iter().any(|good| good == photo) {
+            assert_eq!(line["top"], json(&["predict", &bundle, "--store", &store, photo, "--json"])["top"]);
+            assert!(line["error"].is_null() && line["ms"].is_number(), "{line}");
+        } else {
+            assert!(line["top"].is_null() && line["ms"].is_null(), "{line}");
+            assert!(!line["error"].as_str().unwrap().contains(photo), "{line}");
+        }
+    }
+    assert_eq!((&lines[2]["error"], lines[2]["error"] == lines[3]["error"]), (&lines[5]["error"], false));
+
+    let (code, out, err) = predict(&photos, &[]);
+    assert_eq!((code, out.lines().count()), (Some(1), 2), "{out}");
+    assert!(out.lines().zip([&dark, &bright]).all(|(line, photo)| line.starts_with(photo)), "{out}");
+    for (photo, line) in [(&missing, &lines[0]), (&broken, &lines[2]), (&empty, &lines[3])] {
+        assert!(err.contains(&format!("error: {photo}: {}\n", line["error"].as_str().unwrap())), "{err}");
+    }
+    assert!(err.ends_with("error: 4 of 6 photos cannot be read\n"), "{err}");
+    let (code, out, err) = predict(&[&missing], &["--json"]);
+    assert_eq!((code, out.lines().count()), (Some(1), 1));
+    assert!(err.ends_with("error: none of the photos can be read\n"), "{err}");
+    assert_eq!(predict(&[&dark, &bright], &[]).0, Some(0));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn messages_that_nobody_takes_stop_nothing_and_a_result_that_nobody_takes_is_an_error() {
@@ -941,9 +990,15 @@ fn messages_that_nobody_takes_stop_nothing_and_a_result_that_nobody_takes_is_an_
     let photos = ["dark/broken.png", "dark/1.png"].map(|photo| format!("{data}/{photo}"));
     let store = place.path("store-0");
     let predict = ["predict", &bundle, "--store", &store, &photos[0], &photos[1]];
+    let told = |err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_srlora"));
+        let output = command.args(predict).stderr(err).stdout(Stdio::piped()).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().lines().count())
+    };
     let out = place.path("x.bundle");
     let pack = ["pack", &model("good"), "-o", &out, "--sites", "all", "--rank", "2"];
-    assert_eq!(run(&predict, Stdio::null(), full()).0, Some(0));
+    assert_eq!(told(full()), (Some(1), 1), "the photo that can be read is classified");
     assert_eq!(run(&pack, Stdio::null(), closed()).0, Some(0));
     assert_eq!(run(&["inspect", &data], Stdio::null(), full()).0, Some(1), "the exit code is still that of the error");
 

@@ -44,7 +44,7 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Measure accuracy on a photo folder, with a confusion matrix.
     Eval(EvalArgs),
-    /// Classify single photos.
+    /// Classify single photos. Of one that cannot be read the error is told, and the exit code is 1 once the others are done.
     Predict(PredictArgs),
     /// Show what a bundle or a store holds.
     Inspect(InspectArgs),

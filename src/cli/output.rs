@@ -27,24 +27,28 @@ impl Output {
 
     /// Prints the result: as JSON, or as `text` makes it.
     pub(super) fn result<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        let mut line = if self.json {
-            serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "--json", e))?
-        } else {
-            text(value)
-        };
-        if !line.ends_with('\n') {
-            line.push('\n');
+        if self.json { self.json(value) } else { print(text(value)) }
+    }
+
+    /// A line of the result that only --json has.
+    pub(super) fn json(&self, value: &impl Serialize) -> Result<()> {
+        if !self.json {
+            return Ok(());
         }
-        print(&line)
+        print(serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "--json", e))?)
     }
 
     /// Something to read before the result; not printed with --json.
     pub(super) fn say(&self, text: &str) -> Result<()> {
-        if self.json { Ok(()) } else { print(&format!("{text}\n")) }
+        if self.json { Ok(()) } else { print(text.to_owned()) }
     }
 }
 
-fn print(text: &str) -> Result<()> {
+/// Text that ends a line, on stdout.
+fn print(mut text: String) -> Result<()> {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // A reader that has gone away (`| head`) is no failure of ours.

@@ -1,10 +1,23 @@
 //! `srlora predict`.
 
+use std::path::Path;
+
+use serde::Serialize;
+
 use super::args::PredictArgs;
 use super::open_store;
-use super::output::{Output, percent, plain, tell};
+use super::output::{Output, count, percent, plain, tell};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Classifier, Prediction};
+use crate::session::{Classifier, Guess, Prediction};
+
+/// What is told of a photo: what it shows, or why it could not be read.
+#[derive(Serialize)]
+struct Answer<'p> {
+    path: &'p str,
+    top: Option<&'p [Guess]>,
+    ms: Option<f64>,
+    error: Option<&'p str>,
+}
 
 pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
@@ -13,18 +26,33 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
     let mut unreadable = 0;
     for path in &args.images {
         match classifier.predict(path) {
-            Ok(prediction) => output.result(&prediction, describe)?,
+            Ok(prediction) => {
+                let Prediction { path, top, ms } = &prediction;
+                output
+                    .result(&Answer { path, top: Some(top), ms: Some(*ms), error: None }, |_| describe(&prediction))?;
+            }
             Err(error) if error.kind() == ErrorKind::Image => {
-                tell(format_args!("warning: {error}"));
                 unreadable += 1;
+                tell_unreadable(path, &error, output)?;
             }
             Err(error) => return Err(error),
         }
     }
-    if unreadable == args.images.len() {
-        return Err(Error::new(ErrorKind::Image, "", "none of the photos can be read"));
+    let photos = args.images.len();
+    match unreadable {
+        0 => Ok(()),
+        _ if unreadable == photos => Err(Error::new(ErrorKind::Image, "", "none of the photos can be read")),
+        _ => {
+            Err(Error::new(ErrorKind::Image, "", format!("{unreadable} of {} cannot be read", count(photos, "photo"))))
+        }
     }
-    Ok(())
+}
+
+/// On stderr, and with --json in the photo's place among the answers.
+fn tell_unreadable(path: &Path, error: &Error, output: &Output) -> Result<()> {
+    tell(format_args!("error: {error}"));
+    let (path, error) = (path.to_string_lossy(), error.message());
+    output.json(&Answer { path: &path, top: None, ms: None, error: Some(error) })
 }
 
 fn describe(prediction: &Prediction) -> String {

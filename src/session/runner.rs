@@ -351,7 +351,9 @@ impl Runner {
             Ok(())
         })?;
         scores.ok_or_else(|| {
-            let reason = self.quarantine().last().map_or("cannot be read", |q| &q.reason);
+            let name = path.display().to_string();
+            let known = self.quarantine().iter().find(|photo| photo.path == name);
+            let reason = known.map_or("cannot be read", |photo| &photo.reason);
             Error::new(ErrorKind::Image, path.display(), reason)
         })
     }
