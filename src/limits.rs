@@ -19,6 +19,10 @@ pub const MOST_ENTRIES: usize = 64;
 pub const MOST_NAME_BYTES: usize = 1024;
 /// Classes of a model or a lesson: ImageNet-21k has 21 843.
 pub const MOST_CLASSES: usize = 1 << 16;
+/// Classes of a confusion matrix that is given whole, in JSON: 8 MiB of counts. Above, the cells that were counted are listed.
+pub const MOST_MATRIX_CLASSES: usize = 1 << 10;
+/// Mistakes that an evaluation lists: more than anybody looks through, and 6 MiB with the longest names and paths.
+pub const MOST_MISTAKES: usize = 1000;
 /// Sites of a bundle. Large transformers have some 300 linear layers.
 pub const MOST_SITES: usize = 2048;
 /// How many values the sites of a bundle may have together for each byte of its backbone: a weight takes a byte a value at

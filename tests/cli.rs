@@ -966,6 +966,209 @@ fn a_photo_that_cannot_be_read_is_told_in_its_place_and_the_others_are_classifie
     assert_eq!(predict(&[&dark, &bright], &[]).0, Some(0));
 }
 
+/// What `eval` must say of photos, from what `predict` says of each: path, class, guess and its probability, in the order of folders.
+struct Expected {
+    classes: Vec<String>,
+    photos: Vec<(String, usize, usize, f64)>,
+}
+
+impl Expected {
+    fn of(classifier: &[&str], data: &str, classes: &[String]) -> Self {
+        let mut paths: Vec<(String, String)> = Vec::new();
+        for class in fs::read_dir(data).unwrap().map(|class| class.unwrap().path()) {
+            for photo in fs::read_dir(&class).unwrap().map(|photo| photo.unwrap().path()) {
+                paths.push((photo.to_str().unwrap().into(), class.file_name().unwrap().to_str().unwrap().into()));
+            }
+        }
+        paths.sort();
+        let photos: Vec<&str> = paths.iter().map(|(path, _)| path.as_str()).collect();
+        let output = srlora(&[&["predict"], classifier, &photos, &["--json"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let place = |name: &str| classes.iter().position(|class| class == name).unwrap();
+        let answers = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let answers = answers.map(|line| serde_json::from_slice::<Value>(line).unwrap()["top"][0].clone());
+        let photo = |((path, class), guess): ((String, String), Value)| {
+            (path, place(&class), place(guess["label"].as_str().unwrap()), guess["probability"].as_f64().unwrap())
+        };
+        Expected { classes: classes.to_vec(), photos: paths.into_iter().zip(answers).map(photo).collect() }
+    }
+
+    fn cell(&self, class: usize, guess: usize) -> usize {
+        self.photos.iter().filter(|photo| (photo.1, photo.2) == (class, guess)).count()
+    }
+
+    /// Every key that follows from them, with `most` mistakes.
+    fn keys(&self, most: usize) -> Value {
+        let (name, size) = (|at: usize| self.classes[at].as_str(), self.classes.len());
+        let matrix: Vec<Vec<usize>> =
+            (0..size).map(|class| (0..size).map(|guess| self.cell(class, guess)).collect()).collect();
+        let cells = (0..size).flat_map(|class| (0..size).map(move |guess| (class, guess)));
+        let mut confused: Vec<_> = cells
+            .filter(|(class, guess)| class != guess && self.cell(*class, *guess) > 0)
+            .map(|(class, guess)| (self.cell(class, guess), name(class), name(guess)))
+            .collect();
+        confused.sort_by_key(|cell| std::cmp::Reverse(cell.0));
+        let share = |right: usize, of: usize| (of > 0).then(|| right as f64 / of as f64);
+        let per_class = (0..size).map(|class| {
+            let [photos, guessed] = [matrix[class].iter().sum(), matrix.iter().map(|row| row[class]).sum::<usize>()];
+            let right = matrix[class][class];
+            let (precision, recall) = (share(right, guessed), share(right, photos));
+            serde_json::json!({ "class": name(class), "photos": photos, "precision": precision, "recall": recall })
+        });
+        let mut wrong: Vec<_> = self.photos.iter().filter(|photo| photo.1 != photo.2).collect();
+        let right = self.photos.len() - wrong.len();
+        wrong.sort_by(|a, b| b.3.total_cmp(&a.3));
+        let mistakes = wrong.iter().take(most).map(|(path, class, guess, probability)| {
+            serde_json::json!({ "path": path, "class": name(*class), "guess": name(*guess), "probability": probability })
+        });
+        serde_json::json!({
+            "n": self.photos.len(),
+            "accuracy": right as f64 / self.photos.len() as f64,
+            "classes": self.classes,
+            "confusion": matrix,
+            "confused": confused
+                .iter()
+                .map(|(count, class, guess)| serde_json::json!({ "class": class, "guess": guess, "count": count }))
+                .collect::<Vec<_>>(),
+            "per_class": per_class.collect::<Vec<_>>(),
+            "mistakes": mistakes.collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[test]
+fn eval_says_of_a_folder_what_predict_says_of_its_photos() {
+    const CLASSES: u8 = 24;
+    let (place, labels) = (Place::new(), ["a", "b", "c", "d", "e"].map(String::from));
+    let named: Vec<(String, u8)> = (0..CLASSES).map(|nth| (format!("class-{nth:02}"), 8 * nth)).collect();
+    let shifted: Vec<(String, u8)> = named.iter().map(|(name, base)| (name.clone(), base + 13)).collect();
+    let (bundle, store, labelled) = (place.bundle(), place.path("store"), place.path("labelled.bundle"));
+    let learned = place.noise("learned", &named, 2);
+    json(&["train", &bundle, "--data", &learned, "-o", &store, "--method", "imprint", "--json"]);
+    fs::write(place.path("labels.txt"), labels.join("\n")).unwrap();
+    let pack = ["pack", &model("good"), "-o", &labelled, "--sites", "all", "--rank", "2", "--fit", "stretch", "--json"];
+    json(&[&pack[..], &["--labels", &place.path("labels.txt")]].concat());
+
+    let many = place.noise("many", &shifted, 3);
+    let few = place.noise("few", &[("a".into(), 30), ("b".into(), 100), ("d".into(), 200)], 5);
+    let names: Vec<String> = named.into_iter().map(|(name, _)| name).collect();
+    for (classifier, data, classes) in
+        [(&[&bundle[..], "--store", &store][..], &many, &names[..]), (&[&labelled[..]], &few, &labels)]
+    {
+        let expected = Expected::of(classifier, data, classes);
+        let eval = [&["eval"], classifier, &["--data", data]].concat();
+        let told = json(&[&eval[..], &["--mistakes", "3", "--json"]].concat());
+        for (key, value) in expected.keys(3).as_object().unwrap() {
+            assert_eq!(&told[key], value, "{key}");
+        }
+        assert_eq!(told["mistakes"].as_array().unwrap().len(), 3, "{told}");
+        assert!(json(&[&eval[..], &["--json"]].concat())["mistakes"].is_null());
+
+        let text = String::from_utf8(srlora(&[&eval[..], &["--mistakes", "2"]].concat()).stdout).unwrap();
+        let mistakes: Vec<&str> = text.lines().skip_while(|line| *line != "most confident mistakes (2):").collect();
+        for (mistake, line) in told["mistakes"].as_array().unwrap()[..2].iter().zip(&mistakes[1..]) {
+            let of = |key: &str| mistake[key].as_str().unwrap();
+            let line = line.trim();
+            assert!(
+                line.starts_with(&format!("{}: {} taken for {}, ", of("path"), of("class"), of("guess"))),
+                "{text}"
+            );
+        }
+    }
+    for most in ["0", "1001", "many"] {
+        place.refuses(&["eval", &labelled, "--data", &few, "--mistakes", most], 2, &["--mistakes"]);
+    }
+}
+
+#[test]
+fn eval_shows_few_classes_as_a_matrix_and_of_many_the_worst() {
+    let place = Place::new();
+    let bundle = place.bundle();
+    let eval = |classes: u8, swapped: bool| {
+        let named: Vec<(String, u8)> = (0..classes).map(|nth| (format!("class-{nth:02}"), 8 * nth)).collect();
+        let (name, store) = (format!("photos-{classes}"), place.path(&format!("store-{classes}")));
+        let data = place.noise(&name, &named, 2);
+        json(&["train", &bundle, "--data", &data, "-o", &store, "--method", "imprint", "--json"]);
+        if swapped {
+            // All photos of the last class are now those of the first.
+            for nth in 0..2 {
+                fs::copy(format!("{data}/class-00/{nth}.png"), format!("{data}/class-{:02}/{nth}.png", classes - 1))
+                    .unwrap();
+            }
+        }
+        let args = ["eval", &bundle, "--store", &store, "--data", &data];
+        (String::from_utf8(srlora(&args).stdout).unwrap(), json(&[&args[..], &["--json"]].concat()))
+    };
+    let (text, told) = eval(20, false);
+    let rows = text.lines().filter(|line| line.contains("class-")).count();
+    assert!(text.contains("recall  precision") && !text.contains("--json") && rows == 20, "{text}");
+    assert_eq!(told["confusion"].as_array().unwrap().len(), 20);
+
+    let (text, told) = eval(21, true);
+    assert_eq!(told["confusion"].as_array().unwrap().len(), 21);
+    assert!(text.contains("a matrix of 21 classes is too large to show; the whole matrix is in --json"), "{text}");
+    let after = |heading: &str| text.lines().skip_while(|line| !line.starts_with(heading)).skip(1).collect::<Vec<_>>();
+    let worst: Vec<Vec<&str>> = after("lowest recall").iter().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(worst[0], ["class", "photos", "recall", "precision"]);
+    let mut recalls: Vec<f64> =
+        told["per_class"].as_array().unwrap().iter().map(|class| class["recall"].as_f64().unwrap()).collect();
+    recalls.sort_by(f64::total_cmp);
+    let missed = recalls.iter().filter(|recall| **recall < 1.0).count().min(10);
+    for (line, recall) in worst[1..=missed].iter().zip(&recalls) {
+        let class = told["per_class"].as_array().unwrap().iter().find(|class| class["class"] == line[0]).unwrap();
+        assert_eq!(
+            (class["recall"].as_f64(), line[2]),
+            (Some(*recall), &format!("{:.1}", 100.0 * recall)[..]),
+            "{text}"
+        );
+    }
+    assert!(worst[1..=missed].iter().any(|line| line[0] == "class-20"), "{text}");
+    for (line, cell) in after("most frequent confusions").iter().zip(told["confused"].as_array().unwrap()).take(10) {
+        let of = |key: &str| cell[key].as_str().unwrap();
+        assert!(
+            line.starts_with(&format!("  {} taken for {}: {} photo", of("class"), of("guess"), cell["count"])),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_model_that_is_right_by_chance_alone_is_warned_of_with_its_preprocessing() {
+    let place = Place::new();
+    let [shipped, photos] = ["handwriting.bundle", "train"].map(|name| project(&format!("models/handwriting/{name}")));
+    let (shipped, blind, data) = (shipped.to_str().unwrap(), place.path("blind.bundle"), place.path("data"));
+    // What is left of a photo beside this mean is nothing.
+    let preprocess =
+        r#"{"height":32,"width":32,"fit":"stretch","range":1.0,"mean":[-1e9,-1e9,-1e9],"std":[1.0,1.0,1.0]}"#;
+    rehashed(shipped, &blind, Kind::Bundle, |c| drop(c.metadata.insert("preprocess".into(), preprocess.into())));
+
+    // Photos in folders of what the model takes them for, so that it is always right. Some file systems do not tell a from A.
+    let classes = fs::read_dir(photos).unwrap().map(|class| class.unwrap().path());
+    let photos: Vec<PathBuf> =
+        classes.flat_map(|class| fs::read_dir(class).unwrap()).map(|photo| photo.unwrap().path()).collect();
+    let names: Vec<&str> = photos.iter().map(|photo| photo.to_str().unwrap()).collect();
+    let output = srlora(&[&["predict", shipped, "--json"], &names[..]].concat());
+    for (photo, line) in photos.iter().zip(String::from_utf8(output.stdout).unwrap().lines()) {
+        let guess = serde_json::from_str::<Value>(line).unwrap()["top"][0]["label"].as_str().unwrap().to_owned();
+        if guess == guess.to_uppercase() {
+            fs::create_dir_all(format!("{data}/{guess}")).unwrap();
+            fs::copy(photo, format!("{data}/{guess}/{}", photo.file_name().unwrap().to_str().unwrap())).unwrap();
+        }
+    }
+    assert!(fs::read_dir(&data).unwrap().count() > 1, "the photos must be of more than one class");
+    let eval = |bundle: &str| {
+        let args = ["eval", bundle, "--data", &data];
+        (said(&args), json(&[&args[..], &["--json"]].concat()))
+    };
+    let (warned, told) = eval(shipped);
+    assert_eq!((&told["accuracy"], &told["at_chance"], warned.contains("chance")), (&1.0.into(), &false.into(), false));
+    let (warned, told) = eval(&blind);
+    assert_eq!(told["at_chance"], true, "{told}");
+    for words in ["warning: accuracy is at chance", "32x32 stretched", "mean -1000000000,", "srlora pack --help"] {
+        assert!(warned.contains(words), "{warned}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn messages_that_nobody_takes_stop_nothing_and_a_result_that_nobody_takes_is_an_error() {

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use half::f16;
 use srlora::bundle::{Bundle, Container, Kind};
+use srlora::limits::MOST_CLASSES;
 use srlora::session::Store;
 use tempfile::TempDir;
 
@@ -309,6 +310,40 @@ fn bundles_that_cannot_be_meant_are_refused() {
         &["predict", text(&infinite), &photo],
         &["directions/conv1/sigma", "not finite"],
     );
+}
+
+#[test]
+fn as_many_classes_as_a_small_bundle_can_have_are_evaluated() {
+    const GUESS: usize = 20_000;
+    let (place, mut trials) = (Place::new(), Trials::new());
+    for (from, to) in [("bright", "0"), ("dark", "1")] {
+        fs::rename(place.at(&format!("photos/{from}")), place.at(&format!("photos/{to}"))).unwrap();
+    }
+    let (data, photo) = (place.name("photos"), place.name("photos/0/0.png"));
+    for classes in [21_841, MOST_CLASSES] {
+        let names: Vec<String> = (0..classes).map(|class| format!("{class:x}")).collect();
+        let labels = place.file("labels.txt", names.join("\n").as_bytes());
+        let model = place.file("classes.onnx", &onnx::classes(classes, GUESS));
+        let bundle = place.name(&format!("{classes}.bundle"));
+        place.done(&["pack", text(&model), "-o", &bundle, "--sites", "all", "--rank", "1", "--labels", text(&labels)]);
+        assert!(fs::metadata(&bundle).unwrap().len() <= 1 << 20);
+
+        let answer = |output: Output| -> serde_json::Value {
+            assert!(output.status.success(), "{classes} classes: {}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice(&output.stdout).unwrap()
+        };
+        let told = answer(trials.run("eval", &["eval", &bundle, "--data", &data, "--mistakes", "1000", "--json"]));
+        let guess = &names[GUESS];
+        assert_eq!((&told["n"], &told["accuracy"], &told["confusion"]), (&6.into(), &0.0.into(), &().into()));
+        assert_eq!(told["classes"], serde_json::json!(names));
+        let wrong = |class: &str| serde_json::json!({ "class": class, "guess": guess, "count": 3 });
+        assert_eq!(told["confused"], serde_json::json!([wrong("0"), wrong("1")]));
+        assert_eq!(told["per_class"].as_array().unwrap().len(), classes);
+        assert_eq!(told["mistakes"].as_array().unwrap().len(), 6);
+        assert!(trials.run("eval", &["eval", &bundle, "--data", &data]).status.success());
+        let told = answer(trials.run("predict", &["predict", &bundle, &photo, "--json"]));
+        assert_eq!(&told["top"][0]["label"], guess);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
 use crate::bundle::Fit;
 use crate::core::{Method, Start};
+use crate::limits::MOST_MISTAKES;
 use crate::session::CachePlace;
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
@@ -42,7 +43,11 @@ pub(super) enum Command {
     Rollback(RollbackArgs),
     /// Take a class out of a store's classifier. What the pairs have learned with it stays, and older generations still know it.
     Forget(ForgetArgs),
-    /// Measure accuracy on a photo folder, with a confusion matrix.
+    /// Measure accuracy on a photo folder, with precision, recall and confusions of its classes.
+    ///
+    /// Up to 20 classes are shown as a confusion matrix; of more, those with the lowest recall and the most frequent confusions.
+    /// --json has `per_class` (the precision and recall of every class) and `confused` (every confusion), and up to 1024 classes
+    /// `confusion`, the whole matrix.
     Eval(EvalArgs),
     /// Classify single photos. Of one that cannot be read the error is told, and the exit code is 1 once the others are done.
     Predict(PredictArgs),
@@ -204,6 +209,9 @@ pub(super) struct EvalArgs {
     /// One folder per class, named as the classes were in training.
     #[arg(long, value_name = "DIR")]
     pub(super) data: PathBuf,
+    /// List up to N photos with a wrong guess, the most confident guess first; 1000 at most [default: none].
+    #[arg(long, value_name = "N", value_parser = parse_mistakes)]
+    pub(super) mistakes: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -375,6 +383,11 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
         Some((Ok(number), power)) if number > 0.0 && number < 1e9 => Ok((number * f64::from(1u32 << power)) as u64),
         _ => Err(format!("{text} is no size; write it like 64MiB or 1.5GiB")),
     }
+}
+
+fn parse_mistakes(text: &str) -> Result<usize, String> {
+    let most = text.parse().ok().filter(|most| (1..=MOST_MISTAKES).contains(most));
+    most.ok_or_else(|| format!("write a number from 1 to {MOST_MISTAKES}"))
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {

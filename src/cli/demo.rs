@@ -48,7 +48,8 @@ pub(super) fn run(output: &Output) -> Result<()> {
         };
         let store = place.path().join(name);
         let report = train(&bundle, &lesson, &store, &mut |progress| meter.show(progress))?;
-        let evaluation = evaluate(&bundle, Some(&Store::open(&store)?), &photos, &mut |progress| meter.show(progress))?;
+        let evaluation =
+            evaluate(&bundle, Some(&Store::open(&store)?), &photos, 0, &mut |progress| meter.show(progress))?;
         Ok((evaluation, report))
     };
     let (before, _) = lesson("imprinted", crate::core::Method::Imprint)?;
@@ -61,9 +62,9 @@ pub(super) fn run(output: &Output) -> Result<()> {
 fn describe(report: &Report, bundle: &Bundle) -> String {
     let Report { before, after, train, seconds } = report;
     let mut text = format!("{:>10}  {:>9}  {:>8}\n", "digit", "imprinted", "trained");
-    for (class, name) in after.classes.iter().enumerate() {
-        let [was, is] = [before, after].map(|e| e.recall(class).map_or_else(String::new, percent));
-        text += &format!("{name:>10}  {was:>9}  {is:>8}\n");
+    for (was, is) in before.per_class().iter().zip(after.per_class()) {
+        let [was, now] = [was.recall, is.recall].map(|recall| recall.map_or_else(String::new, percent));
+        text += &format!("{:>10}  {was:>9}  {now:>8}\n", is.class);
     }
     text += &format!("{:>10}  {:>9}  {:>8}", "all", percent(before.accuracy), percent(after.accuracy));
     text += &format!("   on {} that it was not trained on\n\n", count(after.n, "photo"));

@@ -2,47 +2,119 @@
 
 use super::args::EvalArgs;
 use super::open_store;
-use super::output::{Meter, Output, count, percent, plain};
+use super::output::{Meter, Output, count, percent, plain, tell};
+use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::session::{Dataset, Evaluation, evaluate};
+use crate::limits::MOST_MATRIX_CLASSES;
+use crate::session::{ClassScore, Dataset, Evaluation, Mistake, evaluate};
 
 /// More classes than this make a confusion matrix that no terminal shows.
 const LARGEST_MATRIX: usize = 20;
+/// Classes and confusions that are shown instead, of each.
+const LISTED: usize = 10;
 
 pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
     let data = Dataset::open(&args.data)?;
     let mut meter = Meter::new();
-    let evaluation = evaluate(&bundle, store.as_ref(), &data, &mut |progress| meter.show(progress))?;
+    let mistakes = args.mistakes.unwrap_or(0);
+    let evaluation = evaluate(&bundle, store.as_ref(), &data, mistakes, &mut |progress| meter.show(progress))?;
     meter.end();
+    if store.is_none() && evaluation.confusion.is_at_chance() == Some(true) {
+        tell(at_chance(&bundle));
+    }
     output.result(&evaluation, describe)
 }
 
-pub(super) fn describe(evaluation: &Evaluation) -> String {
+/// What is most often behind it where a model is asked for its own classes.
+fn at_chance(bundle: &Bundle) -> String {
+    format!(
+        "warning: accuracy is at chance: the preprocessing of this bundle may be wrong ({}), or its labels in another order than the \
+         model's outputs: see `srlora pack --help`",
+        bundle.preprocess
+    )
+}
+
+fn describe(evaluation: &Evaluation) -> String {
     let mut text = format!("accuracy {} of {}\n", percent(evaluation.accuracy), count(evaluation.n, "photo"));
-    if evaluation.classes.len() <= LARGEST_MATRIX {
-        text += &matrix(evaluation);
-    }
+    text += &if evaluation.classes.len() <= LARGEST_MATRIX { matrix(evaluation) } else { worst(evaluation) };
+    text += &evaluation.mistakes.as_deref().map_or_else(String::new, mistakes);
     text + &format!("{:.1} photos a second\n", evaluation.images_per_second)
 }
 
-/// Rows: true class; columns: predicted class, numbered as the rows.
-pub(super) fn matrix(evaluation: &Evaluation) -> String {
-    let names: Vec<String> = evaluation.classes.iter().map(plain).collect();
-    let width = names.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(4);
+/// Rows: true class; columns: predicted class, numbered as the rows. Classes without photos and guesses have no row.
+fn matrix(evaluation: &Evaluation) -> String {
+    let scores = evaluation.per_class();
+    let width = name_width(&scores).max(4);
     let mut text = format!("{:>4} {:width$}", "", "true");
-    for class in 0..names.len() {
+    for class in 0..scores.len() {
         text += &format!(" {:>4}", class + 1);
     }
-    text += "   right\n";
-    for (class, name) in names.iter().enumerate() {
-        let Some(right) = evaluation.recall(class) else { continue };
-        text += &format!("{:>4} {name:width$}", class + 1);
-        for &n in &evaluation.confusion[class] {
+    text += "   recall  precision\n";
+    for (class, score) in scores.iter().enumerate() {
+        if score.recall.or(score.precision).is_none() {
+            continue;
+        }
+        text += &format!("{:>4} {:width$}", class + 1, plain(score.class));
+        for guess in 0..scores.len() {
+            let n = evaluation.confusion.cell(class, guess);
             text += &if n == 0 { format!(" {:>4}", ".") } else { format!(" {n:>4}") };
         }
-        text += &format!("  {:>6}\n", percent(right));
+        text += &format!("  {:>7}  {:>9}\n", share(score.recall), share(score.precision));
     }
     text
+}
+
+/// The classes with the lowest recall, and what is most often taken for what.
+fn worst(evaluation: &Evaluation) -> String {
+    let mut scores = evaluation.per_class();
+    let (classes, with_photos) = (scores.len(), scores.iter().filter(|score| score.photos > 0).count());
+    scores.retain(|score| score.recall.is_some_and(|recall| recall < 1.0));
+    let recall = |score: &ClassScore| score.recall.unwrap_or(1.0);
+    scores.sort_by(|a, b| recall(a).total_cmp(&recall(b)).then(b.photos.cmp(&a.photos)));
+    let unrecognized = scores.len();
+    scores.truncate(LISTED);
+    let mut text = String::new();
+    if !scores.is_empty() {
+        let width = name_width(&scores).max(5);
+        text += &format!(
+            "lowest recall ({} of {} below 100 %, of {with_photos} with photos):\n",
+            scores.len(),
+            count(unrecognized, "class"),
+        );
+        text += &format!("  {:width$}  photos   recall  precision\n", "class");
+        for score in &scores {
+            let [recall, precision] = [score.recall, score.precision].map(share);
+            text += &format!("  {:width$}  {:>6}  {recall:>7}  {precision:>9}\n", plain(score.class), score.photos);
+        }
+    }
+    let confused = evaluation.confused();
+    if !confused.is_empty() {
+        text += &format!("most frequent confusions ({} of {}):\n", confused.len().min(LISTED), confused.len());
+    }
+    for cell in confused.iter().take(LISTED) {
+        let (class, guess) = (plain(cell.class), plain(cell.guess));
+        text += &format!("  {class} taken for {guess}: {}\n", count(cell.count, "photo"));
+    }
+    let whole = if classes <= MOST_MATRIX_CLASSES { "the whole matrix" } else { "every confusion" };
+    text + &format!("a matrix of {classes} classes is too large to show; {whole} is in --json\n")
+}
+
+fn mistakes(mistakes: &[Mistake]) -> String {
+    let mut text = format!("most confident mistakes ({}):\n", mistakes.len());
+    for mistake in mistakes {
+        let Mistake { path, class, guess, probability } = mistake;
+        let [path, class, guess] = [path, class, guess].map(plain);
+        text += &format!("  {path}: {class} taken for {guess}, {}\n", percent(f64::from(*probability)));
+    }
+    text
+}
+
+fn name_width(scores: &[ClassScore]) -> usize {
+    scores.iter().map(|score| plain(score.class).chars().count()).max().unwrap_or(0)
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), percent)
 }

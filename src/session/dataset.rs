@@ -1,6 +1,6 @@
 //! A folder of photos, one folder per class: what is in it, how it is split and shuffled, and which photos were set aside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead};
@@ -165,14 +165,16 @@ impl Dataset {
     /// None: every class is among them.
     pub(super) fn added_to(self, known: &[String]) -> Result<Dataset> {
         let mut classes = known.to_vec();
+        let known: HashSet<&String> = known.iter().collect();
         classes.extend(self.classes.iter().filter(|class| !known.contains(class)).cloned());
         self.relabelled(&classes)
     }
 
     /// The classes, by name, that have no photo.
     pub(super) fn without_photos(&self) -> Vec<&str> {
-        let has = |class: usize| self.samples.iter().any(|sample| sample.class == class);
-        (0..self.classes.len()).filter(|class| !has(*class)).map(|class| self.classes[class].as_str()).collect()
+        let has: HashSet<usize> = self.samples.iter().map(|sample| sample.class).collect();
+        let without = self.classes.iter().enumerate().filter(|(class, _)| !has.contains(class));
+        without.map(|(_, name)| name.as_str()).collect()
     }
 
     /// The same photos with their classes counted in `names`, the classes of a classifier; a class may stay without
@@ -181,7 +183,11 @@ impl Dataset {
     /// # Errors
     /// Kind `Mismatch` where a folder is not among `names`, with those folders and the names.
     pub fn relabelled(self, names: &[String]) -> Result<Dataset> {
-        let found: Vec<Option<usize>> = self.classes.iter().map(|c| names.iter().position(|name| name == c)).collect();
+        let mut places: HashMap<&String, Option<usize>> = self.classes.iter().map(|class| (class, None)).collect();
+        for (at, name) in names.iter().enumerate() {
+            places.entry(name).and_modify(|place| *place = place.or(Some(at)));
+        }
+        let found: Vec<Option<usize>> = self.classes.iter().map(|class| places[class]).collect();
         let unknown: Vec<&str> =
             self.classes.iter().zip(&found).filter(|(_, at)| at.is_none()).map(|(name, _)| name.as_str()).collect();
         if !unknown.is_empty() {

@@ -1,81 +1,177 @@
-//! Accuracy and confusion.
+//! Accuracy, which classes are taken for which, and the most confident mistakes.
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
-use super::dataset::{Dataset, Quarantined};
+use super::confusion::{Confusion, Tally};
+use super::dataset::{Dataset, Quarantined, Sample};
 use super::keep::NEVER;
 use super::lesson::Observer;
 use super::runner::Runner;
+use super::scores::{argmax, probabilities};
 use super::store::Store;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MOST_MATRIX_CLASSES, MOST_MISTAKES};
 
-/// What `eval` answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What `eval` answers. In JSON `confusion` is the matrix, rows by true class, or null above [`MOST_MATRIX_CLASSES`];
+/// `confused` lists its wrong cells and `per_class` what [`Evaluation::per_class`] gives, for any number of classes.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Share of photos whose largest logit is their class.
     pub accuracy: f64,
     /// Photos counted.
     pub n: usize,
-    /// Class names, in the order of `confusion`.
+    /// Class names; `confusion` counts in them.
     pub classes: Vec<String>,
-    /// Rows: true class; columns: predicted class.
-    pub confusion: Vec<Vec<usize>>,
+    /// Photos by true and predicted class.
+    pub confusion: Confusion,
     /// Decoding included.
     pub images_per_second: f64,
+    /// Photos with a wrong guess, the most probable guess first, of equal ones the first photo; as many as were asked for at
+    /// most. `None` where they were not asked for.
+    pub mistakes: Option<Vec<Mistake>>,
     /// Photos that could not be read.
     pub quarantined: Vec<Quarantined>,
+    most_mistakes: usize,
+}
+
+/// A photo with a wrong guess.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mistake {
+    /// The photo.
+    pub path: String,
+    /// Its class.
+    pub class: String,
+    /// What it was taken for.
+    pub guess: String,
+    /// How likely the classifier held that to be, in 0..1.
+    pub probability: f32,
+}
+
+/// Photos of a class that were taken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Confused<'e> {
+    /// Their class.
+    pub class: &'e str,
+    /// What they were taken for.
+    pub guess: &'e str,
+    /// How many.
+    pub count: usize,
+}
+
+/// How a class did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassScore<'e> {
+    /// Its name.
+    pub class: &'e str,
+    /// Its photos.
+    pub photos: usize,
+    /// Share of the photos taken for it that are its own; `None` where none was.
+    pub precision: Option<f64>,
+    /// Share of its photos that were recognized; `None` where it has none.
+    pub recall: Option<f64>,
 }
 
 impl Evaluation {
-    pub(super) fn new(classes: &[String]) -> Self {
-        let size = classes.len();
+    pub(super) fn new(classes: &[String], mistakes: usize) -> Self {
+        let most_mistakes = mistakes.min(MOST_MISTAKES);
         Evaluation {
             accuracy: 0.0,
             n: 0,
             classes: classes.to_vec(),
-            confusion: vec![vec![0; size]; size],
+            confusion: Confusion::default(),
             images_per_second: 0.0,
+            mistakes: (most_mistakes > 0).then(Vec::new),
             quarantined: Vec::new(),
+            most_mistakes,
         }
     }
 
-    pub(super) fn count(&mut self, class: usize, logits: &[f32]) {
-        let right: usize = (0..self.classes.len()).map(|c| self.confusion[c][c]).sum();
-        let predicted = argmax(logits);
-        self.confusion[class][predicted] += 1;
-        self.n += 1;
-        self.accuracy = (right + usize::from(predicted == class)) as f64 / self.n as f64;
+    /// Counts a photo with its scores: logits, or what the model's own classifier gives.
+    pub(super) fn count(&mut self, sample: &Sample, mut scores: Vec<f32>, own_classifier: bool) {
+        let guess = argmax(&scores);
+        self.confusion.count(sample.class, guess);
+        (self.n, self.accuracy) = (self.confusion.photos(), self.confusion.accuracy());
+        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != sample.class) else { return };
+        probabilities(&mut scores, own_classifier);
+        let probability = scores[guess];
+        let at = mistakes.partition_point(|other| other.probability >= probability);
+        if at < self.most_mistakes {
+            mistakes.truncate(self.most_mistakes - 1);
+            let name = |class: usize| self.classes[class].clone();
+            let path = sample.path.to_string_lossy().into_owned();
+            mistakes.insert(at, Mistake { path, class: name(sample.class), guess: name(guess), probability });
+        }
     }
 
     pub(super) fn seconds(&mut self, seconds: f64) {
         self.images_per_second = self.n as f64 / seconds.max(1e-9);
     }
 
-    /// Share of the photos of `class` that were recognized; `None` where it has no photo.
+    /// How each class did, in the order of `classes`.
     #[must_use]
-    pub fn recall(&self, class: usize) -> Option<f64> {
-        let row = &self.confusion[class];
-        let total: usize = row.iter().sum();
-        (total > 0).then(|| row[class] as f64 / total as f64)
+    pub fn per_class(&self) -> Vec<ClassScore<'_>> {
+        let names = self.classes.iter().map(String::as_str);
+        let score = |(class, tally): (_, Tally)| ClassScore {
+            class,
+            photos: tally.photos,
+            precision: tally.precision(),
+            recall: tally.recall(),
+        };
+        names.zip(self.confusion.tallies(self.classes.len())).map(score).collect()
+    }
+
+    /// Which classes were taken for which: the most frequent first, equal ones in the order of `classes`.
+    #[must_use]
+    pub fn confused(&self) -> Vec<Confused<'_>> {
+        let wrong = self.confusion.wrong().into_iter();
+        wrong
+            .map(|(class, guess, count)| Confused { class: &self.classes[class], guess: &self.classes[guess], count })
+            .collect()
+    }
+
+    /// The matrix row by row; `None` with more classes than [`MOST_MATRIX_CLASSES`].
+    fn matrix(&self) -> Option<Vec<Vec<usize>>> {
+        let size = self.classes.len();
+        let row = |class| (0..size).map(|guess| self.confusion.cell(class, guess)).collect();
+        (size <= MOST_MATRIX_CLASSES).then(|| (0..size).map(row).collect())
     }
 }
 
-/// The first of the largest.
-pub(super) fn argmax(logits: &[f32]) -> usize {
-    let better = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
-    (0..logits.len()).reduce(better).unwrap_or(0)
+impl Serialize for Evaluation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Evaluation", 10)?;
+        object.serialize_field("accuracy", &self.accuracy)?;
+        object.serialize_field("n", &self.n)?;
+        object.serialize_field("classes", &self.classes)?;
+        object.serialize_field("confusion", &self.matrix())?;
+        object.serialize_field("confused", &self.confused())?;
+        object.serialize_field("per_class", &self.per_class())?;
+        object.serialize_field("at_chance", &self.confusion.is_at_chance())?;
+        object.serialize_field("images_per_second", &self.images_per_second)?;
+        object.serialize_field("mistakes", &self.mistakes)?;
+        object.serialize_field("quarantined", &self.quarantined)?;
+        object.end()
+    }
 }
 
 /// Evaluates a store on a folder whose class folders are named as in training; without a store, the model's own
-/// classifier on folders named by the bundle's labels.
+/// classifier on folders named by the bundle's labels. The `mistakes` most confident mistakes are listed, [`MOST_MISTAKES`]
+/// at most.
 ///
 /// # Errors
 /// `Data` for a folder that cannot be used, `Mismatch` for a store of another bundle or folders of other classes.
-pub fn evaluate(bundle: &Bundle, store: Option<&Store>, data: &Dataset, observer: &mut Observer) -> Result<Evaluation> {
+pub fn evaluate(
+    bundle: &Bundle,
+    store: Option<&Store>,
+    data: &Dataset,
+    mistakes: usize,
+    observer: &mut Observer,
+) -> Result<Evaluation> {
     let (mut runner, classes) = classifier(bundle, store)?;
     let data = data.clone().relabelled(&classes)?;
-    let mut evaluation = runner.evaluate(&data, "", &NEVER, observer)?;
+    let mut evaluation = runner.evaluate(&data, "", mistakes, &NEVER, observer)?;
     evaluation.quarantined = runner.quarantine().to_vec();
     Ok(evaluation)
 }

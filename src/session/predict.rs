@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::evaluate::classifier;
 use super::runner::Runner;
+use super::scores::{best, probabilities};
 use super::store::Store;
 use crate::bundle::Bundle;
-use crate::core::softmax;
 use crate::error::Result;
 
 /// Guesses listed for a photo.
@@ -58,21 +58,12 @@ impl Classifier {
     pub fn predict(&mut self, path: &Path) -> Result<Prediction> {
         let begin = Instant::now();
         let mut scores = self.runner.scores(path)?;
-        // A model's own output may be logits or, where it ends in a softmax, probabilities already.
-        if !(self.runner.is_own_classifier() && is_distribution(&scores)) {
-            softmax(&mut scores);
-        }
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        probabilities(&mut scores, self.runner.is_own_classifier());
         let guess = |class: usize| Guess {
             label: self.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
             probability: scores[class],
         };
-        let top = order.into_iter().take(TOP).map(guess).collect();
+        let top = best(&scores, TOP).into_iter().map(guess).collect();
         Ok(Prediction { path: path.to_string_lossy().into_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
     }
-}
-
-fn is_distribution(scores: &[f32]) -> bool {
-    scores.iter().all(|s| (0.0..=1.0).contains(s)) && (scores.iter().sum::<f32>() - 1.0).abs() < 1e-3
 }

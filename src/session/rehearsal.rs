@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
-use super::evaluate::argmax;
 use super::lesson::{Length, Lesson, Observer, Progress};
 use super::metrics::Taken;
 use super::plan::{Due, Plan, plan};
 use super::runner::{Runner, go_on};
+use super::scores::argmax;
 use super::steps::{Course, EpochMean, Witness, run_steps};
 use super::store::Record;
 use super::train::fresh_adapter;

@@ -305,7 +305,7 @@ impl Runner {
         Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
     }
 
-    /// Accuracy and confusion over `data`; unreadable photos do not count.
+    /// Accuracy and confusion over `data`, and the most confident `mistakes`; unreadable photos do not count.
     ///
     /// # Errors
     /// Kind `Data` where none can be read; `Stopped` once `stop` is set.
@@ -313,10 +313,11 @@ impl Runner {
         &mut self,
         data: &Dataset,
         phase: &str,
+        mistakes: usize,
         stop: &AtomicBool,
         observer: &mut Observer,
     ) -> Result<Evaluation> {
-        let mut evaluation = Evaluation::new(&data.classes);
+        let mut evaluation = Evaluation::new(&data.classes, mistakes);
         observer(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
         let begin = Instant::now();
         let (adapter, own_classifier) = (self.adapter.clone(), self.own_classifier);
@@ -324,7 +325,7 @@ impl Runner {
         let photos = data.samples.iter().map(|sample| photo(sample, None));
         self.features(photos, observer, |row, observer| {
             if let (Some(sample), Some(row)) = (samples.next(), row) {
-                evaluation.count(sample.class, &logits(&adapter, own_classifier, row));
+                evaluation.count(sample, logits(&adapter, own_classifier, row), own_classifier);
             }
             observer(Progress::Advance);
             go_on(stop)

@@ -106,7 +106,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
     }
     let after = match &validation {
-        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", &NEVER, observer)?),
+        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
         _ => measured,
     };
     let tried = record.trial.filter(|trial| over && trial.on == TrialPhotos::HeldBack).map(|trial| trial.after);
@@ -199,7 +199,7 @@ fn begin_steps(
         runner.restore_outlook(opening.outlook);
     }
     let validation = opening.validation.as_ref().filter(|_| !is_under_way);
-    let measured = validation.map(|v| runner.evaluate(v, "before", keep.stop, observer)).transpose()?;
+    let measured = validation.map(|v| runner.evaluate(v, "before", 0, keep.stop, observer)).transpose()?;
     let mut accuracy_before = measured.as_ref().map(|evaluation| evaluation.accuracy);
     if opening.over || is_under_way {
         accuracy_before = opening.accuracy_before;

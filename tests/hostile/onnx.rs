@@ -84,6 +84,18 @@ fn assemble(side: i64, nodes: &[Bytes], constants: &[Bytes]) -> Bytes {
     model(&[nodes, constants, bytes(11, image(side)), bytes(12, bytes(1, "y"))])
 }
 
+/// A network of one feature and `count` classes, which takes every photo for class `guess`.
+pub(super) fn classes(count: usize, guess: usize) -> Bytes {
+    let weights: Bytes = (0..count).flat_map(|class| if class == guess { 0.2f32 } else { 0.1 }.to_le_bytes()).collect();
+    let nodes = [
+        node("Conv", &["image", "w"], "c", &[]),
+        node("GlobalAveragePool", &["c"], "p", &[]),
+        node("Flatten", &["p"], "f", &[]),
+        node("Gemm", &["f", "v"], "y", &[]),
+    ];
+    assemble(8, &nodes, &[floats("w", &[1, 3, 1, 1], 0.1), tensor("v", 1, &[1, count as i64], &weights)])
+}
+
 /// `count` nodes that each add one to what the node before has made, the last of them m.
 fn chain(count: usize, each: impl Fn(usize, &str, &str) -> Vec<Bytes>) -> Vec<Bytes> {
     let name = |at: usize| {

@@ -75,7 +75,7 @@ impl<'b> Stage<'b> {
         observer(Progress::Begin { phase: "training photos", total: photos.data.samples.len() as u64 });
         runner.imprint(&mut photos.data, 0, &NEVER, observer)?;
         observer(Progress::End);
-        runner.evaluate(&photos.validation, "before", &NEVER, observer)?;
+        runner.evaluate(&photos.validation, "before", 0, &NEVER, observer)?;
         let unreadable = runner.quarantine();
         let readable = |path: &Path| unreadable.iter().all(|photo| Path::new(&photo.path) != path);
         photos.validation.samples.retain(|sample| readable(&sample.path));
@@ -156,7 +156,7 @@ impl<'p> Curve<'p> {
 
     fn measure(&mut self, step: u64, runner: &mut Runner) -> Result<()> {
         let begin = Instant::now();
-        let evaluation = runner.evaluate(self.measured, "", &NEVER, &mut |_| ())?;
+        let evaluation = runner.evaluate(self.measured, "", 0, &NEVER, &mut |_| ())?;
         self.points.push((step, evaluation.accuracy));
         self.images = evaluation.n;
         self.seconds += begin.elapsed().as_secs_f64();
