@@ -32,8 +32,9 @@ pub const SITE_SHARE: usize = 4;
 pub const MOST_PAIRS: usize = 256;
 /// Directions of a site; the core's own limit.
 pub const MOST_DIRECTIONS: usize = 2048;
-/// Longest feature vector; the head has one weight for each of its values and each class.
-pub const MOST_FEATURES: usize = 1 << 20;
+/// Longest feature vector: that of VGG has 25 088 values. A convolution of a few weights makes any number of them, and a lesson
+/// takes some 40 bytes for each of them and each class.
+pub const MOST_FEATURES: usize = 1 << 16;
 /// Weights of a head: ImageNet-21k on 2048 features.
 pub const MOST_HEAD_VALUES: usize = 1 << 26;
 

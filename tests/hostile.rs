@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use half::f16;
 use srlora::bundle::{Bundle, Container, Kind};
-use srlora::limits::MOST_CLASSES;
+use srlora::limits::{MOST_CLASSES, MOST_FEATURES};
 use srlora::session::Store;
 use tempfile::TempDir;
 
@@ -343,6 +343,18 @@ fn as_many_classes_as_a_small_bundle_can_have_are_evaluated() {
         assert!(trials.run("eval", &["eval", &bundle, "--data", &data]).status.success());
         let told = answer(trials.run("predict", &["predict", &bundle, &photo, "--json"]));
         assert_eq!(&told["top"][0]["label"], guess);
+    }
+}
+
+#[test]
+fn as_many_features_as_a_small_bundle_can_have_are_trained_on() {
+    let (place, mut trials) = (Place::new(), Trials::new());
+    let (model, bundle) = (place.file("features.onnx", &onnx::features(MOST_FEATURES, 256)), place.name("x.bundle"));
+    place.done(&["pack", text(&model), "-o", &bundle, "--sites", "all", "--rank", "1", "--features", "y"]);
+    let (data, store) = (place.name("photos"), place.name("features.store"));
+    for more in [&["train", "-o", &store, "--steps", "2"][..], &["eval", "--store", &store]] {
+        let output = trials.run("features", &[more, &["--data", &data, &bundle]].concat());
+        assert!(output.status.success(), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

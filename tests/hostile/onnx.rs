@@ -96,6 +96,12 @@ pub(super) fn classes(count: usize, guess: usize) -> Bytes {
     assemble(8, &nodes, &[floats("w", &[1, 3, 1, 1], 0.1), tensor("v", 1, &[1, count as i64], &weights)])
 }
 
+/// A network of 3 weights for each `side` x `side` of its features, y.
+pub(super) fn features(count: usize, side: usize) -> Bytes {
+    let nodes = [node("Conv", &["image", "w"], "c", &[]), node("Flatten", &["c"], "y", &[])];
+    assemble(side as i64, &nodes, &[floats("w", &[(count / (side * side)) as i64, 3, 1, 1], 0.1)])
+}
+
 /// `count` nodes that each add one to what the node before has made, the last of them m.
 fn chain(count: usize, each: impl Fn(usize, &str, &str) -> Vec<Bytes>) -> Vec<Bytes> {
     let name = |at: usize| {
