@@ -325,6 +325,43 @@ fn sites_that_cannot_be_are_refused_with_the_nearest_names() {
 }
 
 #[test]
+fn a_preset_stands_for_its_flags_and_each_flag_overrides_it() {
+    let place = Place::new();
+    let good = model("good");
+    let packed = |name: &str, flags: &str| {
+        let bundle = place.path(name);
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        said(&[&["pack", &good, "-o", &bundle, "--sites", "all", "--rank", "2"], &flags[..]].concat());
+        bundle
+    };
+    let imagenet = "--range 1 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --fit crop";
+    for (name, flags, same) in [
+        ("torchvision", "--preset torchvision", imagenet),
+        ("timm-inception", "--preset timm-inception", "--mean .5 --std .5"),
+        ("raw", "--preset raw", "--range 255 --fit stretch"),
+        ("unit", "--preset unit", ""),
+        ("torchvision", "--preset raw --fit crop --range 1 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225", imagenet),
+        ("", "--preset torchvision --fit stretch", &imagenet.replace("crop", "stretch")),
+    ] {
+        let (bundle, twin) = (packed("preset", flags), packed("flags", same));
+        assert!(fs::read(&bundle).unwrap() == fs::read(&twin).unwrap(), "{flags}");
+        assert_eq!(json(&["inspect", &bundle, "--json"])["preset"].as_str().unwrap_or(""), name, "{flags}");
+        let text = String::from_utf8(srlora(&["inspect", &bundle]).stdout).unwrap();
+        let told = if name.is_empty() { "(no preset)".to_owned() } else { format!("(preset {name})") };
+        assert!(text.contains(&told), "{flags}: {text}");
+        [bundle, twin].iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+    let out = place.path("x.bundle");
+    let known = ["torchvision", "timm-inception", "raw", "unit"];
+    place.refuses(&["pack", &good, "-o", &out, "--preset", "caffe"], 2, &[&["caffe"], &known[..]].concat());
+    let help = String::from_utf8(srlora(&["pack", "--help"]).stdout).unwrap();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let values =
+        ["mean 0.485,0.456,0.406, std 0.229,0.224,0.225", "mean 0.5,0.5,0.5", "stretched, values 0..255", "BGR"];
+    assert!(known.iter().chain(&values).all(|word| help.contains(word)), "{help}");
+}
+
+#[test]
 fn outputs_that_exist_or_cannot_be_written_are_refused() {
     let place = Place::new();
     let (bundle, data) = (place.bundle(), place.photos("photos"));

@@ -26,7 +26,7 @@ pub(crate) use header::check_lists;
 pub use output::{TEMPORARY_PREFIX, check_output};
 pub(crate) use output::{sync_folder_of, write_new};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
-pub use preprocess::{Fit, Preprocess};
+pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
 
 const BACKBONE: &str = "backbone.onnx";

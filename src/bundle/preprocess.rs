@@ -34,6 +34,85 @@ pub struct Preprocess {
     pub std: [f32; 3],
 }
 
+/// Values of [`Preprocess`] that go by a name; the size is the model's own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preset {
+    /// What `--preset` takes.
+    pub name: &'static str,
+    /// Whose models want it.
+    pub of: &'static str,
+    /// How a photo is brought to the input's size.
+    pub fit: Fit,
+    /// As [`Preprocess::range`].
+    pub range: f32,
+    /// As [`Preprocess::mean`].
+    pub mean: [f32; 3],
+    /// As [`Preprocess::std`].
+    pub std: [f32; 3],
+}
+
+/// Every preset. Sources: the `transforms` of torchvision's ImageNet weights; `IMAGENET_INCEPTION_MEAN` and `_STD` of timm, which
+/// are what Keras's `preprocess_input` does in its mode `tf`; the rest is what a network that scales its own input reads.
+pub const PRESETS: [Preset; 4] = [
+    Preset {
+        name: "torchvision",
+        of: "models of torchvision, and most of timm's",
+        fit: Fit::Crop,
+        range: 1.0,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    },
+    Preset {
+        name: "timm-inception",
+        of: "timm's Inception, Google's MobileNets, many ViTs, Keras's mode tf",
+        fit: Fit::Crop,
+        range: 1.0,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    },
+    Preset {
+        name: "raw",
+        of: "models that scale the bytes themselves, or were trained on them",
+        fit: Fit::Stretch,
+        range: 255.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    },
+    Preset {
+        name: "unit",
+        of: "models trained on bytes / 255; the same as no flag at all",
+        fit: Fit::Crop,
+        range: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    },
+];
+
+/// Largest difference of black and of white, relative to the distance between them, up to which two settings are the same: values
+/// are written with three digits or so, in units of 1 or of 255.
+const SAME: f32 = 1e-4;
+
+impl Preset {
+    /// The preset of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Preset> {
+        PRESETS.iter().find(|preset| preset.name == name)
+    }
+
+    /// Its values, for the default size.
+    #[must_use]
+    pub fn preprocess(&self) -> Preprocess {
+        let Preset { fit, range, mean, std, .. } = *self;
+        Preprocess { fit, range, mean, std, ..Preprocess::default() }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.preprocess().describe(f)
+    }
+}
+
 impl Default for Preprocess {
     /// 224 x 224, centre crop, values 0..1.
     fn default() -> Self {
@@ -84,16 +163,40 @@ impl Preprocess {
         }
         planes
     }
-}
 
-impl fmt::Display for Preprocess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What black and white become, channel by channel.
+    fn ends(&self) -> [[f32; 2]; 3] {
+        core::array::from_fn(|channel| [0.0, self.range].map(|value| (value - self.mean[channel]) / self.std[channel]))
+    }
+
+    /// The preset that does the same to a photo, whatever the units in which it is written.
+    #[must_use]
+    pub fn preset(&self) -> Option<&'static Preset> {
+        let same = |[black, white]: [f32; 2], other: [f32; 2]| {
+            let most = SAME * (other[1] - other[0]).abs();
+            (black - other[0]).abs() <= most && (white - other[1]).abs() <= most
+        };
+        PRESETS.iter().find(|preset| {
+            let pairs = || self.ends().into_iter().zip(preset.preprocess().ends());
+            preset.fit == self.fit && pairs().all(|(ours, theirs)| same(ours, theirs))
+        })
+    }
+
+    /// All but the size, in words.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fit = match self.fit {
             Fit::Crop => "centre crop",
             Fit::Stretch => "stretched",
         };
         let [mean, std] = [self.mean, self.std].map(|[r, g, b]| format!("{r},{g},{b}"));
-        write!(f, "{}x{} {fit}, values 0..{}, mean {mean}, std {std}", self.height, self.width, self.range)
+        write!(f, "{fit}, values 0..{}, mean {mean}, std {std}", self.range)
+    }
+}
+
+impl fmt::Display for Preprocess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{} ", self.height, self.width)?;
+        self.describe(f)
     }
 }
 
@@ -149,6 +252,29 @@ mod tests {
         for preprocess in [good(), imagenet(), Preprocess { height: 1, width: 4096, ..good() }] {
             preprocess.validate().unwrap();
         }
+    }
+
+    #[test]
+    fn a_preset_is_known_in_any_units_and_only_with_its_own_fit() {
+        for preset in &PRESETS {
+            let own = preset.preprocess();
+            assert_eq!(own.preset().map(|found| found.name), Some(preset.name));
+            assert_eq!(Preset::named(preset.name), Some(preset));
+            let in_bytes = [own.mean, own.std].map(|values| values.map(|v| v * 255.0 / own.range));
+            let in_bytes = Preprocess { range: 255.0, mean: in_bytes[0], std: in_bytes[1], ..own.clone() };
+            assert_eq!(in_bytes.preset().map(|found| found.name), Some(preset.name));
+            let fit = if own.fit == Fit::Crop { Fit::Stretch } else { Fit::Crop };
+            assert_eq!(Preprocess { fit, ..own.clone() }.preset(), None);
+            assert_eq!(Preprocess { mean: own.mean.map(|mean| mean + 0.01 * own.range), ..own }.preset(), None);
+        }
+        // mmpretrain writes torchvision's values so.
+        let bytes = Preprocess {
+            range: 255.0,
+            mean: [123.675, 116.28, 103.53],
+            std: [58.395, 57.12, 57.375],
+            ..Preprocess::default()
+        };
+        assert_eq!(bytes.preset().map(|found| found.name), Some("torchvision"));
     }
 
     #[test]

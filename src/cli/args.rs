@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::compare::CompareArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use crate::backbone::Precision;
-use crate::bundle::Fit;
+use crate::bundle::{Fit, PRESETS, Preset};
 use crate::core::{Method, Start};
 use crate::limits::MOST_MISTAKES;
 use crate::session::CachePlace;
@@ -109,18 +110,24 @@ pub(super) struct PackArgs {
     /// Image size, height x width [default: what the model says].
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     pub(super) input: Option<[usize; 2]>,
-    /// How a photo is brought to that size.
-    #[arg(long, value_enum, default_value_t = FitArg::Crop)]
-    pub(super) fit: FitArg,
-    /// Pixel values run from 0 to this before mean and std.
-    #[arg(long, default_value = "1", value_parser = parse_range)]
-    pub(super) range: f32,
-    /// Mean per channel, one value or three.
-    #[arg(long, value_name = "a,b,c", default_value = "0", value_parser = parse_channels)]
-    pub(super) mean: [f32; 3],
-    /// Standard deviation per channel, one value or three.
-    #[arg(long, value_name = "a,b,c", default_value = "1", value_parser = parse_channels)]
-    pub(super) std: [f32; 3],
+    /// What the model's own photos went through; sets --fit, --range, --mean and --std, each of which overrides it.
+    ///
+    /// No preset, and no flag, reverses the channels: for a network that reads BGR (Caffe's, and Keras's mode caffe), reverse the
+    /// input channels of its first weight and export it again.
+    #[arg(long, value_name = "NAME", value_parser = presets())]
+    pub(super) preset: Option<&'static Preset>,
+    /// How a photo is brought to that size [default: crop].
+    #[arg(long, value_enum)]
+    pub(super) fit: Option<FitArg>,
+    /// Pixel values run from 0 to this before mean and std: 1 or 255 [default: 1].
+    #[arg(long, value_parser = parse_range)]
+    pub(super) range: Option<f32>,
+    /// Mean per channel, one value or three, in the units of --range [default: 0].
+    #[arg(long, value_name = "a,b,c", value_parser = parse_channels)]
+    pub(super) mean: Option<[f32; 3]>,
+    /// Standard deviation per channel, one value or three, in the units of --range [default: 1].
+    #[arg(long, value_name = "a,b,c", value_parser = parse_channels)]
+    pub(super) std: Option<[f32; 3]>,
 }
 
 #[derive(Debug, Args)]
@@ -388,6 +395,12 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 fn parse_mistakes(text: &str) -> Result<usize, String> {
     let most = text.parse().ok().filter(|most| (1..=MOST_MISTAKES).contains(most));
     most.ok_or_else(|| format!("write a number from 1 to {MOST_MISTAKES}"))
+}
+
+/// A preset by its name; the help lists the values of each.
+fn presets() -> impl TypedValueParser<Value = &'static Preset> {
+    let listed = |preset: &'static Preset| PossibleValue::new(preset.name).help(format!("{preset}: {}", preset.of));
+    PossibleValuesParser::new(PRESETS.iter().map(listed)).try_map(|name| Preset::named(&name).ok_or("no such preset"))
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {

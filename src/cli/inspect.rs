@@ -117,7 +117,8 @@ fn describe(found: &Inspection) -> String {
         };
     }
     if let Some(preprocess) = &found.preprocess {
-        text += &format!("photos: {preprocess}\n");
+        let preset = found.preset.map_or_else(|| "no preset".to_owned(), |name| format!("preset {name}"));
+        text += &format!("photos: {preprocess} ({preset})\n");
     }
     let Some(lesson) = &found.lesson else {
         if let Some(bytes) = found.bytes {

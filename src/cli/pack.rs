@@ -2,12 +2,10 @@
 
 use super::args::PackArgs;
 use super::output::{Meter, Output, count, plain, quoted, shown, size, tell};
-use crate::bundle::{PackReport, PackRequest, Preprocess, pack};
+use crate::bundle::{PackReport, PackRequest, Preprocess, Preset, pack};
 use crate::error::Result;
 
 pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
-    let preprocess =
-        Preprocess { fit: args.fit.into(), range: args.range, mean: args.mean, std: args.std, ..Preprocess::default() };
     let request = PackRequest {
         model: args.model.clone(),
         output: args.output.clone(),
@@ -17,7 +15,7 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
         features: args.features.clone(),
         labels: args.labels.clone(),
         size: args.input,
-        preprocess,
+        preprocess: preprocess(args),
         precision: args.precision.into(),
         sign: args.sign.clone(),
         release: args.release,
@@ -29,6 +27,18 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
         tell(format_args!("note: {note}"));
     }
     output.result(&report, |report| describe(report, args))
+}
+
+/// The preset's values, or the defaults, but for what a flag of its own sets.
+fn preprocess(args: &PackArgs) -> Preprocess {
+    let preset = args.preset.map_or_else(Preprocess::default, Preset::preprocess);
+    Preprocess {
+        fit: args.fit.map_or(preset.fit, Into::into),
+        range: args.range.unwrap_or(preset.range),
+        mean: args.mean.unwrap_or(preset.mean),
+        std: args.std.unwrap_or(preset.std),
+        ..preset
+    }
 }
 
 fn describe(report: &PackReport, args: &PackArgs) -> String {

@@ -39,6 +39,8 @@ pub struct Inspection {
     pub features: Option<String>,
     /// How photos become inputs, in words.
     pub preprocess: Option<String>,
+    /// The preset that does the same; null where none does.
+    pub preset: Option<&'static str>,
     /// The model's own classes.
     pub labels: Option<Vec<String>>,
     /// A bundle's release.
@@ -85,6 +87,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         precision: bundle.precision,
         backbone_sha256: bundle.backbone_sha256,
         features: Some(bundle.features),
+        preset: bundle.preprocess.preset().map(|preset| preset.name),
         preprocess: Some(bundle.preprocess.to_string()),
         labels: bundle.labels,
         release: bundle.release,
@@ -118,6 +121,7 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
         backbone_sha256: record.backbone_sha256.clone(),
         features: None,
         preprocess: None,
+        preset: None,
         labels: None,
         release: None,
         signed: None,
