@@ -64,6 +64,9 @@ pub const OPSETS: core::ops::RangeInclusive<i64> = 7..=64;
 /// Numbers of an integer tensor: shapes, axes, indices. They are worked out one by one before anything is planned. The
 /// largest are the relative positions of window attention.
 pub const MOST_INTEGERS: usize = 1 << 16;
+/// Nodes between two branches and the tensor that both begin at, where that is looked for. An activation or a norm that is written
+/// out has up to twelve.
+pub const MOST_BRANCH_NODES: usize = 64;
 /// A kernel's side, in pixels.
 pub const MOST_KERNEL: usize = 512;
 /// A stride and a dilation, in pixels.

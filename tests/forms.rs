@@ -1,12 +1,16 @@
 //! One small classifier in the many forms in which a file can hold its weights and quantize: its logits against
-//! onnxruntime, and the bytes that its weights take in memory. `tests/fixtures/make_forms.py` made the files.
+//! onnxruntime, and the bytes that its weights take in memory. `tests/fixtures/make_forms.py` made the files. And the ends that
+//! classifiers have: what the head reads, against onnxruntime, from `tests/fixtures/make_ends.py`.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, RwLock};
 
 use serde::Deserialize;
+use serde_json::Value;
+use srlora::adapter::{Adapter, SiteSettings};
 use srlora::autodiff::Network;
 use srlora::backbone::{Backbone, Precision, encode};
 
@@ -34,12 +38,15 @@ fn read(name: &str) -> Vec<u8> {
     fs::read(form(&format!("{name}.onnx"))).unwrap()
 }
 
-/// The logits of the image of `make_forms.py`.
-fn logits(backbone: &Backbone) -> Vec<f32> {
+/// What `network` makes of the image of `make_forms.py` and `make_ends.py`.
+fn run(mut network: Network) -> Vec<f32> {
     let image: Vec<f32> = (0..3 * SIDE * SIDE).map(|at| (at * 37 % 101) as f32 / 50.0 - 1.0).collect();
-    let mut network = Network::own_classifier(backbone).unwrap();
     let boundary = network.prefix(&image).unwrap();
     network.forward(&boundary).unwrap()
+}
+
+fn logits(backbone: &Backbone) -> Vec<f32> {
+    run(Network::own_classifier(backbone).unwrap())
 }
 
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
@@ -130,5 +137,74 @@ fn files_that_onnxruntime_refuses_or_that_mean_something_else_are_refused_by_nod
         assert_eq!(run.status.code(), Some(1), "{name}: {told}");
         assert!(words.iter().all(|word| told.contains(word)), "{name}: {told}");
         assert!(!bundle.exists(), "{name} left a file");
+    }
+}
+
+#[derive(Deserialize)]
+struct End {
+    features: String,
+    found: String,
+    /// The tensor to take where the output may be scores.
+    doubt: Option<String>,
+    values: Vec<f32>,
+}
+
+fn ends() -> (PathBuf, HashMap<String, End>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ends");
+    let ends = serde_json::from_slice(&fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    (folder, ends)
+}
+
+#[test]
+fn the_head_reads_what_the_classifier_reads_whatever_layer_that_is() {
+    let (folder, ends) = ends();
+    for (name, end) in ends {
+        let file = fs::read(folder.join(format!("{name}.onnx"))).unwrap();
+        let backbone = Backbone::read(file, &name, None, None).unwrap();
+        assert_eq!(backbone.features(), end.features, "{name}");
+        let none: [(String, usize, usize, srlora::adapter::Directions); 0] = [];
+        let width = backbone.feature_dim().unwrap();
+        let adapter = Adapter::start(none, 1, SiteSettings::default(), 2, width).unwrap();
+        let network = Network::inference(&backbone, &[], &Arc::new(RwLock::new(adapter))).unwrap();
+        let off = difference(&run(network), &end.values);
+        println!("{name}: {} by {}, within {off:.1e} of onnxruntime", end.features, end.found);
+        assert!(off <= TOLERANCE, "{name}: {off:e}");
+    }
+}
+
+#[test]
+fn pack_says_how_it_found_the_features_and_warns_where_the_output_may_be_scores() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, ends) = ends();
+    for (name, end) in ends {
+        let pack = |features: &[&str]| {
+            let (file, bundle) = (folder.join(format!("{name}.onnx")), place.path().join("x.bundle"));
+            let sites = ["--sites", "conv1", "--rank", "2", "--json"];
+            let args =
+                [&["pack", file.to_str().unwrap(), "-o", bundle.to_str().unwrap()], &sites[..], features].concat();
+            let run = Command::new(env!("CARGO_BIN_EXE_srlora")).args(args).output().unwrap();
+            let told = String::from_utf8(run.stderr).unwrap();
+            assert!(run.status.success(), "{name}: {told}");
+            fs::remove_file(bundle).unwrap();
+            (serde_json::from_slice::<Value>(&run.stdout).unwrap(), told)
+        };
+        let (report, told) = pack(&[]);
+        assert_eq!(
+            (&report["features"], &report["features_from"]),
+            (&end.features.into(), &end.found.into()),
+            "{name}"
+        );
+        let warnings = report["warnings"].as_array().unwrap();
+        let about_features: Vec<&str> =
+            warnings.iter().filter_map(Value::as_str).filter(|warning| warning.contains("--features")).collect();
+        let Some(candidate) = end.doubt else {
+            assert!(about_features.is_empty(), "{name}: {about_features:?}");
+            continue;
+        };
+        assert!(about_features[0].contains(&format!("--features {candidate},")), "{name}: {about_features:?}");
+        assert!(told.contains(&format!("warning: {}", about_features[0])), "{name}: {told}");
+        let (taken, _) = pack(&["--features", &candidate]);
+        assert_eq!((taken["features"].as_str(), taken["features_from"].as_str()), (Some(&*candidate), Some("flag")));
+        assert!(!taken["warnings"].to_string().contains("--features"), "{name}: {taken}");
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn drop_idle(graph: &mut GraphProto, image: &str) {
 }
 
 /// Tensors that depend on the image.
-fn changing<'g>(graph: &'g GraphProto, image: &'g str) -> HashSet<&'g str> {
+pub(crate) fn changing<'g>(graph: &'g GraphProto, image: &'g str) -> HashSet<&'g str> {
     let mut changing = HashSet::from([image]);
     for node in &graph.node {
         if node.input.iter().any(|i| changing.contains(i.as_str())) {

@@ -7,6 +7,7 @@ mod constant;
 mod depthwise;
 mod encode;
 pub(crate) mod expand;
+mod features;
 mod fold;
 mod fuse;
 mod geometry;
@@ -35,11 +36,13 @@ use tract_onnx::tract_core::internal::TractResult;
 
 use crate::adapter::Adapter;
 use crate::error::{Error, ErrorKind, Result};
+use features::{Features, default_features};
 use maps::Map;
 use onnx::OnnxFile;
 use product::Frozen;
 
 pub use encode::{Precision, encode};
+pub use features::{Doubt, FeaturesFrom};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
 pub use plan::NodeCost;
@@ -84,7 +87,7 @@ impl Rounding {
 #[derive(Debug, Clone)]
 pub struct Backbone {
     file: OnnxFile,
-    features: String,
+    features: Features,
     height: usize,
     width: usize,
     sites: Vec<Site>,
@@ -95,7 +98,7 @@ impl Backbone {
     /// Decodes an ONNX file.
     ///
     /// `subject` names the file in errors. `features` names the tensor or node that the head sees; without it, the input
-    /// of the classifier's linear layer, or the model's output. `size` is height and width in pixels, needed where the
+    /// of the classifier's last layer, or the model's output. `size` is height and width in pixels, needed where the
     /// file leaves them open. Given by value, `bytes` are freed as soon as they are decoded.
     ///
     /// # Errors
@@ -107,9 +110,10 @@ impl Backbone {
         size: Option<[usize; 2]>,
     ) -> Result<Self> {
         let file = OnnxFile::decode(bytes, subject)?;
-        let features = features.map_or_else(|| Ok(file.default_features()), |name| file.tensor_named(name))?;
+        let named = |name| Ok(Features { tensor: file.tensor_named(name)?, from: FeaturesFrom::Flag, doubt: None });
+        let features = features.map_or_else(|| Ok(default_features(&file)), named)?;
         let [height, width] = image_size(&file.input, size)?;
-        let (sites, ineligible) = sites::survey(&file, &features);
+        let (sites, ineligible) = sites::survey(&file, &features.tensor);
         Ok(Backbone { file, features, height, width, sites, ineligible })
     }
 
@@ -122,7 +126,19 @@ impl Backbone {
     /// The tensor that the head sees.
     #[must_use]
     pub fn features(&self) -> &str {
-        &self.features
+        &self.features.tensor
+    }
+
+    /// How that tensor was found.
+    #[must_use]
+    pub fn features_from(&self) -> FeaturesFrom {
+        self.features.from
+    }
+
+    /// What it may have to be instead, where it is the model's output and that may be scores.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.features.doubt.as_ref()
     }
 
     /// The model's own output tensor.
@@ -131,12 +147,12 @@ impl Backbone {
         self.file.output()
     }
 
-    /// Whether the model's own output is a linear layer's, one vector per image.
+    /// Whether the model's own output is that of a classifier, one vector per image.
     ///
     /// # Errors
     /// Kind `Model` where the graph up to its output cannot be prepared.
     pub(crate) fn has_classifier(&self) -> Result<bool> {
-        if self.file.default_features() == self.file.output() {
+        if default_features(&self.file).from == FeaturesFrom::Output {
             return Ok(false);
         }
         let model = self.classifier_graph()?;
@@ -236,14 +252,14 @@ impl Backbone {
     /// The graph from image to pooled features, with pairs at each of `sites`.
     pub(crate) fn features_graph(&self, sites: &[Site], adapter: Option<&SharedAdapter>) -> Result<TypedModel> {
         let mut model =
-            self.told(graph::typed(&self.file, &graph::Request { sites, adapter, ..self.request(&self.features) }))?;
+            self.told(graph::typed(&self.file, &graph::Request { sites, adapter, ..self.request(self.features()) }))?;
         self.told(graph::pool_features(&mut model))?;
         Ok(model)
     }
 
     /// The same in tract's own ops, without pairs, before any of its rewriting.
     pub(crate) fn reference_graph(&self) -> Result<TypedModel> {
-        let mut model = self.told(graph::reference(&self.file, &self.request(&self.features)))?;
+        let mut model = self.told(graph::reference(&self.file, &self.request(self.features())))?;
         self.told(graph::pool_features(&mut model))?;
         Ok(model)
     }

@@ -15,31 +15,13 @@ use tract_onnx::pb::{tensor_shape_proto::dimension::Value as DimValue, type_prot
 use self::checks::{check_names, check_order, check_tensors};
 use super::constant::Constants;
 use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
-use super::maps::{self, MAP_INDEX, MAP_OP, Map, MapKind};
+use super::maps::{self, MAP_INDEX, MAP_OP, Map};
 use super::quantized::to_float;
 use super::shapes::Budget;
 use super::types::check_types;
 use super::wire;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-
-/// Operators that may stand between the last linear layer and the output without making it anything but the classifier.
-///
-/// Max and Min are what remains of a quantized output.
-const CLASSIFIER_TAIL_OPS: [&str; 12] = [
-    "Identity",
-    "Add",
-    "Softmax",
-    "LogSoftmax",
-    "Flatten",
-    "Reshape",
-    "Squeeze",
-    "Cast",
-    "Sigmoid",
-    "Dropout",
-    "Max",
-    "Min",
-];
 
 /// The image input of a model, NCHW.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,28 +129,6 @@ impl OnnxFile {
     pub(crate) fn map(&self, node: &NodeProto) -> Option<&Map> {
         let index = (node.op_type == MAP_OP).then(|| attribute(node, MAP_INDEX))??;
         self.maps.get(index.i as usize)
-    }
-
-    fn is_constant(&self, tensor: &str) -> bool {
-        self.graph().initializer.iter().any(|t| t.name == tensor)
-            || self.producer(tensor).is_some_and(|node| node.op_type == "Constant")
-    }
-
-    /// The tensor that the head sees by default: the data input of the last linear layer, if that is the classifier
-    /// (only bias, softmax or a reshape follow), else the model's output.
-    pub(crate) fn default_features(&self) -> String {
-        let mut tensor = self.output();
-        while let Some(node) = self.producer(tensor) {
-            if self.map(node).is_some_and(|map| map.kind == MapKind::Linear) {
-                return node.input[0].clone();
-            }
-            if !CLASSIFIER_TAIL_OPS.contains(&node.op_type.as_str()) {
-                break;
-            }
-            let Some(next) = node.input.iter().find(|name| !self.is_constant(name)) else { break };
-            tensor = next;
-        }
-        self.output().to_string()
     }
 
     /// Resolves what `--features` names, a tensor or a node, to a tensor.

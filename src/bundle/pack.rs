@@ -19,7 +19,7 @@ use super::{
 };
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
-use crate::backbone::{Backbone, Precision, Rounding, Selection, SharedAdapter, Site, encode};
+use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, SharedAdapter, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS,
@@ -48,7 +48,7 @@ pub struct PackRequest {
     pub reserve: usize,
     /// `last:N`, `all`, or a regular expression over site names.
     pub sites: String,
-    /// The tensor or node that the head reads; `None`: the input of the last linear layer.
+    /// The tensor or node that the head reads; `None`: the input of the classifier's last layer, or else the model's output.
     pub features: Option<String>,
     /// A file with the model's own classes, one a line.
     pub labels: Option<PathBuf>,
@@ -90,6 +90,8 @@ pub struct PackReport {
     pub rank: usize,
     /// The tensor that the head reads.
     pub features: String,
+    /// How it was found.
+    pub features_from: FeaturesFrom,
     /// Its length per image.
     pub feature_dim: usize,
     /// Precision of the frozen weights as they ship: `fp32`, `fp16` or `int8`.
@@ -112,6 +114,8 @@ pub struct PackReport {
     pub seconds: f64,
     /// Things worth knowing: maps left out, a clamped reserve.
     pub notes: Vec<String>,
+    /// What may make the bundle useless, and the flag that helps.
+    pub warnings: Vec<String>,
 }
 
 /// Packs a model; `advance` is told what is being worked on.
@@ -191,6 +195,7 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
         sites: listed.sites.iter().map(describe).collect(),
         rank: request.rank,
         features: backbone.features().to_string(),
+        features_from: backbone.features_from(),
         feature_dim: checked.feature_dim,
         precision: backbone.precision(),
         backbone_bytes: bytes.len(),
@@ -202,7 +207,16 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
         gradient_error: checked.gradient_error,
         seconds: begin.elapsed().as_secs_f64(),
         notes,
+        warnings: backbone.doubt().map(|doubt| doubtful(&backbone, doubt)).into_iter().collect(),
     })
+}
+
+fn doubtful(backbone: &Backbone, Doubt { candidate, node }: &Doubt) -> String {
+    format!(
+        "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with --features \
+         {candidate}, which is what that node reads",
+        backbone.features()
+    )
 }
 
 /// Ranks and reserves that no site can have are refused before the model is read.

@@ -95,7 +95,8 @@ pub(super) struct PackArgs {
     /// Which layers learn: last:N, all, or a regular expression over the site names that `inspect` prints.
     #[arg(long, value_name = "SPEC", default_value = "last:12")]
     pub(super) sites: String,
-    /// The tensor or node that the new classifier reads [default: the input of the model's last linear layer].
+    /// The tensor or node that the new classifier reads [default: what the model's own classifier reads, a linear layer or a
+    /// pooled 1x1 convolution; without one, the model's output].
     #[arg(long, value_name = "NODE")]
     pub(super) features: Option<String>,
     /// The model's own classes, one name a line, as many as it has outputs and in their order.

@@ -2,6 +2,7 @@
 
 use super::args::PackArgs;
 use super::output::{Meter, Output, count, plain, quoted, shown, size, tell};
+use crate::backbone::FeaturesFrom;
 use crate::bundle::{PackReport, PackRequest, Preprocess, Preset, pack};
 use crate::error::Result;
 
@@ -25,6 +26,9 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
     meter.end();
     for note in &report.notes {
         tell(format_args!("note: {note}"));
+    }
+    for warning in &report.warnings {
+        tell(format_args!("warning: {warning}"));
     }
     output.result(&report, |report| describe(report, args))
 }
@@ -60,7 +64,14 @@ fn describe(report: &PackReport, args: &PackArgs) -> String {
         text += &site.rounding_error.map(|e| format!("   rounded by {:.2} %", e * 100.0)).unwrap_or_default();
         text += "\n";
     }
-    text += &format!("features: {} ({} values)\n", plain(&report.features), report.feature_dim);
+    let from = match report.features_from {
+        FeaturesFrom::Flag => "as --features says",
+        FeaturesFrom::Linear => "the input of the last linear layer",
+        FeaturesFrom::Convolution => "the input of the 1x1 convolution that makes the classes",
+        FeaturesFrom::Cosine => "what the cosine classifier brings to unit length",
+        FeaturesFrom::Output => "the model's output",
+    };
+    text += &format!("features: {}, {from} ({} values)\n", plain(&report.features), report.feature_dim);
     text += &format!(
         "backbone {} ({}), directions {}; in memory {} of weights, {} of biases and other constants in fp32\n",
         size(report.backbone_bytes as u64),
