@@ -208,3 +208,23 @@ fn pack_says_how_it_found_the_features_and_warns_where_the_output_may_be_scores(
         assert!(!taken["warnings"].to_string().contains("--features"), "{name}: {taken}");
     }
 }
+
+#[test]
+fn a_norm_behind_the_first_layer_tells_mean_and_std_that_were_forgotten() {
+    let place = tempfile::tempdir().unwrap();
+    let (file, bundle) = (ends().0.join("normed_stem.onnx"), place.path().join("x.bundle"));
+    for (preset, words) in [
+        ("torchvision", &[][..]),
+        ("unit", &["too small", "node conv1", "the norm", "--preset torchvision"]),
+        ("raw", &["too large", "node conv1", "--preset torchvision"]),
+    ] {
+        let paths = ["pack", file.to_str().unwrap(), "-o", bundle.to_str().unwrap()];
+        let args = [&paths, &["--sites", "conv2", "--rank", "2", "--json", "--preset", preset][..]].concat();
+        let run = Command::new(env!("CARGO_BIN_EXE_srlora")).args(args).output().unwrap();
+        let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+        let told: Vec<&str> = report["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(told.len(), usize::from(!words.is_empty()), "{preset}: {told:?}");
+        assert!(words.iter().all(|word| told[0].contains(word)), "{preset}: {told:?}");
+        fs::remove_file(&bundle).unwrap();
+    }
+}

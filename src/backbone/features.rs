@@ -71,7 +71,7 @@ const PROBABILITIES: [&str; 3] = ["Softmax", "LogSoftmax", "Sigmoid"];
 
 const POOLS: [&str; 6] = ["GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool", "MaxPool", "ReduceMax"];
 
-const ACTIVATIONS: [&str; 14] = [
+pub(super) const ACTIVATIONS: [&str; 14] = [
     "Relu",
     "Clip",
     "LeakyRelu",

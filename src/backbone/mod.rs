@@ -8,6 +8,7 @@ mod depthwise;
 mod encode;
 pub(crate) mod expand;
 mod features;
+mod first_layer;
 mod fold;
 mod fuse;
 mod geometry;
@@ -43,6 +44,7 @@ use product::Frozen;
 
 pub use encode::{Precision, encode};
 pub use features::{Doubt, FeaturesFrom};
+pub use first_layer::{FirstLayer, Yardstick};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
 pub use plan::NodeCost;
@@ -139,6 +141,12 @@ impl Backbone {
     #[must_use]
     pub fn doubt(&self) -> Option<&Doubt> {
         self.features.doubt.as_ref()
+    }
+
+    /// The layer that reads the image, where it tells which values it was made for.
+    #[must_use]
+    pub fn first_layer(&self) -> Option<FirstLayer> {
+        first_layer::first_layer(&self.file)
     }
 
     /// The model's own output tensor.

@@ -5,6 +5,7 @@ mod directions;
 mod header;
 mod output;
 mod pack;
+mod plausible;
 mod preprocess;
 mod signature;
 
@@ -191,6 +192,14 @@ impl Bundle {
             })?;
         check_input(&backbone, &subject)?;
         Ok(backbone)
+    }
+
+    /// What is wrong with the values that photos become, in a sentence, if anything shows. A backbone that cannot be read tells
+    /// nothing; whatever runs it says why.
+    #[must_use]
+    pub fn doubtful_preprocess(&self) -> Option<String> {
+        let first = self.backbone().ok().and_then(|backbone| backbone.first_layer());
+        plausible::doubtful(&self.preprocess, first.as_ref())
     }
 
     /// # Errors

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, check_input, check_output,
     directions::directions,
+    plausible::doubtful,
     sha256,
     signature::{RELEASE, Signet},
 };
@@ -207,16 +208,19 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
         gradient_error: checked.gradient_error,
         seconds: begin.elapsed().as_secs_f64(),
         notes,
-        warnings: backbone.doubt().map(|doubt| doubtful(&backbone, doubt)).into_iter().collect(),
+        warnings: warnings(&backbone, &preprocess),
     })
 }
 
-fn doubtful(backbone: &Backbone, Doubt { candidate, node }: &Doubt) -> String {
-    format!(
-        "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with --features \
-         {candidate}, which is what that node reads",
-        backbone.features()
-    )
+fn warnings(backbone: &Backbone, preprocess: &Preprocess) -> Vec<String> {
+    let scores = backbone.doubt().map(|Doubt { candidate, node }| {
+        format!(
+            "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with --features \
+             {candidate}, which is what that node reads",
+            backbone.features()
+        )
+    });
+    scores.into_iter().chain(doubtful(preprocess, backbone.first_layer().as_ref())).collect()
 }
 
 /// Ranks and reserves that no site can have are refused before the model is read.

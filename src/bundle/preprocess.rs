@@ -165,7 +165,7 @@ impl Preprocess {
     }
 
     /// What black and white become, channel by channel.
-    fn ends(&self) -> [[f32; 2]; 3] {
+    pub(super) fn ends(&self) -> [[f32; 2]; 3] {
         core::array::from_fn(|channel| [0.0, self.range].map(|value| (value - self.mean[channel]) / self.std[channel]))
     }
 

@@ -65,7 +65,7 @@ pub struct Inspection {
     pub importance: Option<BTreeMap<String, History>>,
     /// What a store learned, its sites and events aside.
     pub lesson: Option<Record>,
-    /// Why a store's newest generation was passed over.
+    /// Why a store's newest generation was passed over, or what is wrong with a bundle's preprocessing.
     pub warning: Option<String>,
 }
 
@@ -81,6 +81,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         return inspect_store(path);
     }
     let bundle = trust.map_or_else(|| Bundle::open(path), |trust| Bundle::open_trusted(path, trust))?;
+    let warning = bundle.doubtful_preprocess();
     Ok(Inspection {
         kind: "bundle".to_owned(),
         rank: Some(bundle.rank),
@@ -102,7 +103,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         events: None,
         importance: None,
         lesson: None,
-        warning: None,
+        warning,
     })
 }
 
