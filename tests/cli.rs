@@ -965,8 +965,8 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     assert_eq!(json(&["rollback", &asked, "--to", "2", "--json"])["generation"], 3);
     let events = json(&["inspect", &asked, "--json"])["events"].as_array().unwrap().clone();
     assert_eq!(report["recompositions"].as_u64(), Some(events.len() as u64));
+    assert!(!events.is_empty(), "events that were asked for are made, easy or not: {report}");
     let undone = events.iter().filter(|event| event["outcome"] == "undone").count();
-    assert!(events.len() > undone || undone > 0, "{events:?}");
     assert!(events.iter().all(|event| ["kept", "undone"].contains(&event["outcome"].as_str().unwrap())));
     assert_eq!(report["undone"].as_u64(), Some(undone as u64));
 

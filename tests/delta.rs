@@ -2,13 +2,13 @@
 
 use half::f16;
 use srlora::core::{
-    AdamW, Blocks, Choice, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, cross_entropy,
+    AdamW, Choice, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, cross_entropy,
     head_backward, head_forward,
 };
 
 const WIDTH: usize = 40;
 const CLASSES: usize = 8;
-const SHAPE: SiteShape = SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, reserve: 10, block: 32, stage: 4 };
+const SHAPE: SiteShape = SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, reserve: 10, block: 32 };
 const EVENTS: usize = 200;
 /// Steps between two of them.
 const INTERVAL: usize = 6;
@@ -44,8 +44,6 @@ struct Classifier {
     floats: Option<Vec<f32>>,
     codes: Vec<i8>,
     scales: Vec<f16>,
-    stage: Vec<f16>,
-    staged: usize,
     directions: (Vec<f32>, Vec<f32>, Vec<f32>),
 }
 
@@ -66,22 +64,19 @@ impl Classifier {
             floats: float_delta.then(|| vec![0.0; SHAPE.delta_codes_len()]),
             codes: vec![0; SHAPE.delta_codes_len()],
             scales: vec![f16::ZERO; SHAPE.delta_scales_len()],
-            stage: vec![f16::ZERO; SHAPE.delta_stage_len()],
-            staged: 0,
             directions: (vec![1.0; SHAPE.reserve], rows(100), rows(200)),
         };
-        classifier.site().start();
+        classifier.site().start().unwrap();
         classifier
     }
 
     fn site(&mut self) -> Site<'_, 2, 16> {
-        let blocks = match &mut self.floats {
-            Some(floats) => Blocks::F32(floats),
-            None => Blocks::Int8 { codes: &mut self.codes, scales: &mut self.scales },
+        let delta = match &mut self.floats {
+            Some(floats) => Delta::F32(floats),
+            None => Delta::Int8 { codes: &mut self.codes, scales: &mut self.scales },
         };
         let (sigma, u, v) = &self.directions;
         let directions = Directions { sigma, u: Floats::F32(u), v: Floats::F32(v) };
-        let delta = Delta { blocks, stage: &mut self.stage, staged: &mut self.staged };
         Site::new(SHAPE, SiteConfig::default(), directions, &mut self.state, &mut self.ledger, delta).unwrap()
     }
 

@@ -97,7 +97,7 @@ fn compare(name: &str, here: &Path, there: &Path) {
         names
     });
     assert_eq!(names, others, "{name}");
-    let (mut worst, mut equal, mut codes) = ((0.0, String::new()), 0, 0);
+    let (mut worst, mut equal, mut codes, mut fused) = ((0.0, String::new()), 0, 0, false);
     for tensor in &names {
         let [p, q] = [&x, &y].map(|file| file.tensor(tensor).unwrap());
         assert_eq!((p.dtype(), p.shape()), (q.dtype(), q.shape()), "{name}: {tensor}");
@@ -111,6 +111,7 @@ fn compare(name: &str, here: &Path, there: &Path) {
             }
             Dtype::F32 | Dtype::F16 => assert!(difference.is_finite(), "{name}: {tensor}"),
             Dtype::I8 => {
+                fused |= v.iter().any(|code| *code != 0.0);
                 codes += v.iter().zip(&w).filter(|(v, w)| v != w).count();
                 assert!(difference <= 1.0, "{name}: {tensor} differs by {difference}");
             }
@@ -120,6 +121,7 @@ fn compare(name: &str, here: &Path, there: &Path) {
     let all = names.len();
     println!("{name}: {equal} of {all} tensors have the same bits, {codes} codes differ by one");
     println!("{name}: weights differ by {:.1e} of the largest at most, in {}", worst.0, worst.1);
+    assert!(fused, "{name}: the deltas are zero");
     assert!(worst.0 <= TOLERANCE, "{name}: {} differs by {:.1e}", worst.1, worst.0);
 }
 
@@ -148,6 +150,7 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
             "{precision}, {}: loss {}, {} pairs recomposed",
             machine.name, report["train_loss"], report["recompositions"]
         );
+        assert!(report["recompositions"].as_u64() > Some(0), "nothing was fused, so no delta is compared: {report}");
         store
     });
     compare(precision, &stores[0], &stores[1]);
@@ -196,6 +199,7 @@ fn the_demo_gives_the_same_predictions() {
     for what in ["method", "seed", "steps", "classes", "trainable_params", "recompositions", "undone", "generation"] {
         assert_eq!(here["train"][what], there["train"][what], "{what}");
     }
+    assert!(here["train"]["recompositions"].as_u64() > Some(0), "nothing was fused");
 }
 
 #[test]

@@ -153,16 +153,16 @@ impl HeadBuffers {
         }
     }
 
-    pub(super) fn update(&mut self, gradient: &[f32], update: &Update) {
-        self.age += 1;
-        // The three buffers are of one length by construction.
-        let _ = update.optimizer.step_plane(
-            self.age,
-            update.head_lr,
-            gradient,
-            &mut self.values,
-            &mut self.first,
-            &mut self.second,
-        );
+    /// One AdamW step, with the rate `update.head_lr`.
+    ///
+    /// # Errors
+    /// Kind `Internal` where `gradient` is not as long as the values; nothing has changed then.
+    pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
+        let HeadBuffers { values, first, second, .. } = self;
+        let age = self.age.saturating_add(1);
+        let stepped = update.optimizer.step_plane(age, update.head_lr, gradient, values, first, second);
+        stepped.map_err(|e| Error::new(ErrorKind::Internal, "head", e))?;
+        self.age = age;
+        Ok(())
     }
 }

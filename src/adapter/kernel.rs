@@ -60,13 +60,10 @@ pub(super) struct Terms<'f> {
     pub(super) pairs: Factors<'f>,
     /// What the pairs started on; absent where B0 = 0.
     pub(super) start: Option<Factors<'f>>,
-    /// Fused pairs that wait to be merged into the delta's blocks; absent where none do.
-    pub(super) staged: Option<Factors<'f>>,
 }
 
 impl Terms<'_> {
-    /// y += scale (B A x - B0 A0 x) + the staged part of D x. The first two are computed apart and in the same order, so that
-    /// equal factors cancel exactly.
+    /// y += scale (B A x - B0 A0 x). Both are computed apart and in the same order, so that equal factors cancel exactly.
     ///
     /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`.
     pub(super) fn forward(&self, x: MatRef<f32>, mut y: MatMut<f32>) {
@@ -83,9 +80,6 @@ impl Terms<'_> {
                 y += live.rb();
             }
         }
-        if let Some(staged) = self.staged {
-            staged.apply(Accum::Add, 1.0, x, y);
-        }
     }
 
     /// dA += scale B^T dy x^T, dB^T += scale (A x) dy^T.
@@ -95,9 +89,9 @@ impl Terms<'_> {
         Factors::project(self.scale, b_t, dy, |dh| product(da, Accum::Add, 1.0, dh, x.transpose()));
     }
 
-    /// dx += scale (B A - B0 A0)^T dy + the transposed staged part of D times dy.
+    /// dx += scale (B A - B0 A0)^T dy.
     pub(super) fn pass_back(&self, dy: MatRef<f32>, mut dx: MatMut<f32>) {
-        let terms = [(self.scale, Some(self.pairs)), (-self.scale, self.start), (1.0, self.staged)];
+        let terms = [(self.scale, Some(self.pairs)), (-self.scale, self.start)];
         for (factor, term) in terms {
             if let Some(term) = term {
                 term.pass_back(factor, dy, dx.rb_mut());

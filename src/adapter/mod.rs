@@ -99,8 +99,7 @@ impl Adapter {
     pub fn bytes(&self) -> usize {
         let head = 3 * size_of::<f32>() * self.head.len();
         let site = |site: &SiteBuffers| {
-            let halves = site.scales.len() + site.stage.len();
-            size_of::<f32>() * site.state.len() + site.codes.len() + size_of::<half::f16>() * halves
+            size_of::<f32>() * site.state.len() + site.codes.len() + size_of::<half::f16>() * site.scales.len()
         };
         head + self.sites.iter().map(site).sum::<usize>()
     }
@@ -118,16 +117,17 @@ impl Adapter {
     /// One step: importance, then AdamW, of every site; AdamW of the head.
     ///
     /// # Errors
-    /// Kind `Internal` where the gradients are those of another adapter.
+    /// Kind `Internal` where the gradients are those of another adapter; nothing has changed then.
     pub fn update(&mut self, gradients: &Gradients, update: &Update) -> Result<()> {
-        if gradients.sites.len() != self.sites.len() {
+        let lengths = gradients.sites.iter().map(Vec::len);
+        if !lengths.eq(self.sites.iter().map(|site| site.shape.plane_len())) || gradients.head.len() != self.head.len()
+        {
             return Err(Error::new(ErrorKind::Internal, "update", "gradients of another adapter"));
         }
         for (site, gradient) in self.sites.iter_mut().zip(&gradients.sites) {
             site.update(gradient, update)?;
         }
-        self.head.update(&gradients.head, update);
-        Ok(())
+        self.head.update(&gradients.head, update)
     }
 
     /// One recomposition of every site; the index of the site with each event.
@@ -140,5 +140,45 @@ impl Adapter {
             events.extend(site.recompose(rule)?.into_iter().map(|event| (index, event)));
         }
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+    use crate::core::Schedule;
+
+    #[test]
+    fn gradients_of_another_length_are_refused_and_nothing_moves() {
+        let halves = |len| vec![f16::from_f32(0.5); len].into();
+        let directions = || Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+        let seeds = ["first", "second"].map(|name| (name.to_owned(), 6, 5, directions()));
+        let mut adapter = Adapter::start(seeds, 2, SiteSettings::default(), 3, 7).unwrap();
+        let rates = Update { lr: Schedule::linear(0.1, 0, 10).at(0), head_lr: 0.1, optimizer: AdamW::default() };
+        let mut gradients = adapter.zero_gradients();
+        gradients.sites.iter_mut().flatten().chain(&mut gradients.head).for_each(|g| *g = 1.0);
+        let state = |adapter: &Adapter| {
+            let sites = adapter.sites.iter().map(|site| (site.state.clone(), site.ledger.ages().to_vec()));
+            (adapter.head.clone(), sites.collect::<Vec<_>>())
+        };
+        let before = state(&adapter);
+        for spoil in [
+            (|g| g.head.truncate(1)) as fn(&mut Gradients),
+            |g| g.head.push(1.0),
+            |g| g.head.clear(),
+            |g| g.sites[1].truncate(1),
+            |g| drop(g.sites.pop()),
+        ] {
+            let mut other = gradients.clone();
+            spoil(&mut other);
+            assert_eq!(adapter.update(&other, &rates).unwrap_err().kind(), ErrorKind::Internal);
+            assert_eq!(state(&adapter), before);
+        }
+        assert_eq!(adapter.head.update(&gradients.head[1..], &rates).unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(state(&adapter), before);
+        adapter.update(&gradients, &rates).unwrap();
+        assert!(adapter.head.values.iter().all(|value| *value < 0.0) && adapter.head.age == 1);
     }
 }

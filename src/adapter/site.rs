@@ -7,14 +7,12 @@ use pulp::Simd;
 
 use super::kernel::{Factors, Terms, product};
 use super::{Directions, SiteSeed, Update};
-use crate::core::{Blocks, CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
+use crate::core::{CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 
 /// Columns per delta block.
 const DELTA_BLOCK: usize = 32;
-/// Rank-1 terms that wait in f16 before a merge.
-const DELTA_STAGE: usize = 4;
 
 /// Settings that all sites of an adapter share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,12 +46,8 @@ pub struct SiteBuffers {
     pub(crate) ledger: HostLedger,
     pub(crate) codes: Vec<i8>,
     pub(crate) scales: Vec<f16>,
-    pub(crate) stage: Vec<f16>,
-    pub(crate) staged: usize,
     /// A0 (rank x in_dim), then B0 transposed (rank x out_dim), where B0 is not 0.
     start: Vec<f32>,
-    /// The staged terms in f32: a (staged x in_dim), then b (staged x out_dim).
-    stage_f32: Vec<f32>,
     /// The scales of the delta's blocks in f32: a conversion for every block would take as long as the block. Empty while the
     /// blocks hold nothing; until then they cost nothing.
     scales_f32: Vec<f32>,
@@ -67,7 +61,7 @@ impl SiteBuffers {
     pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
         let (name, out_dim, in_dim, directions) = seed;
         let reserve = directions.sigma.len();
-        let shape = SiteShape { out_dim, in_dim, rank, reserve, block: DELTA_BLOCK, stage: DELTA_STAGE };
+        let shape = SiteShape { out_dim, in_dim, rank, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
         let ledger = HostLedger::new(&shape).map_err(told(&name))?;
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -79,61 +73,47 @@ impl SiteBuffers {
             ledger,
             codes: vec![0; shape.delta_codes_len()],
             scales: vec![f16::ZERO; shape.delta_scales_len()],
-            stage: vec![f16::ZERO; shape.delta_stage_len()],
-            staged: 0,
             start: Vec::new(),
-            stage_f32: Vec::new(),
             scales_f32: Vec::new(),
             name,
         };
-        let mut view = site.view_mut();
-        view.check().map_err(told("site"))?;
-        view.start();
-        site.refresh();
+        let started = site.view_mut().start();
+        started.map_err(told(&site.name))?;
+        site.refresh()?;
         Ok(site)
     }
 
     /// The core's view.
     pub(crate) fn view_mut(&mut self) -> Site<'_, MOST_PAIRS, MOST_DIRECTIONS> {
-        let blocks = Blocks::Int8 { codes: &mut self.codes, scales: &mut self.scales };
         Site {
             shape: self.shape,
             config: self.config,
             directions: self.directions.view(),
             state: &mut self.state,
             ledger: &mut self.ledger,
-            delta: Delta { blocks, stage: &mut self.stage, staged: &mut self.staged },
+            delta: Delta::Int8 { codes: &mut self.codes, scales: &mut self.scales },
         }
     }
 
-    /// Checks restored buffers, and makes anew what is derived from them.
+    /// Checks the buffers, and makes anew what follows from them: what is cached in f32, and what pairs have started on.
     ///
     /// # Errors
     /// Kind `Sites` where a buffer does not fit.
-    pub(crate) fn restored(mut self) -> Result<Self> {
-        let name = self.name.clone();
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        let (name, shape) = (self.name.clone(), self.shape);
         self.view_mut().check().map_err(told(&name))?;
-        self.refresh();
-        Ok(self)
-    }
-
-    /// What is cached in f32, and whether the blocks hold anything, follows from ledger, stage and scales.
-    fn refresh(&mut self) {
-        let SiteShape { out_dim, in_dim, stage, .. } = self.shape;
         let merged = self.scales.iter().any(|scale| *scale != f16::ZERO);
         self.scales_f32 = if merged { self.scales.iter().map(|scale| scale.to_f32()).collect() } else { Vec::new() };
-        let (b, a) = self.stage.split_at(stage * out_dim);
-        let staged = a.iter().take(self.staged * in_dim).chain(b.iter().take(self.staged * out_dim));
-        self.stage_f32 = staged.map(|v| v.to_f32()).collect();
         if self.config.start.is_free() {
-            return;
+            return Ok(());
         }
-        let shape = self.shape;
         let view = self.view_mut();
-        let rows: Vec<_> = (0..shape.rank).map(|pair| view.start_row(pair)).collect();
+        let rows = (0..shape.rank).map(|pair| view.start_row(pair));
+        let rows = rows.collect::<core::result::Result<Vec<_>, _>>().map_err(told(&name))?;
         let a0 = rows.iter().flat_map(|row| (0..shape.in_dim).map(|j| row.a(j)));
         let b0 = rows.iter().flat_map(|row| (0..shape.out_dim).map(|i| row.b(i)));
         self.start = a0.chain(b0).collect();
+        Ok(())
     }
 
     /// A, then B transposed.
@@ -154,27 +134,25 @@ impl SiteBuffers {
     fn terms(&self) -> Terms<'_> {
         let pairs = self.factors(&self.state[..self.shape.plane_len()]);
         let start = (!self.start.is_empty()).then(|| self.factors(&self.start));
-        let staged = (!self.stage_f32.is_empty()).then(|| self.factors(&self.stage_f32));
-        Terms { scale: self.config.scale, pairs, start, staged }
+        Terms { scale: self.config.scale, pairs, start }
     }
 
-    /// Whether the delta's blocks hold anything; the staged terms are not among them.
+    /// Whether the delta holds anything.
     #[must_use]
     pub fn has_merged(&self) -> bool {
         !self.scales_f32.is_empty()
     }
 
-    /// weight += scale (B A - B0 A0) + the staged part of D. Shape: `[out_dim, in_dim]`.
+    /// weight += scale (B A - B0 A0). Shape: `[out_dim, in_dim]`.
     pub(crate) fn add_terms(&self, mut weight: MatMut<f32>) {
-        let Terms { scale, pairs, start, staged } = self.terms();
-        let terms = [Some((scale, pairs)), start.map(|start| (-scale, start)), staged.map(|staged| (1.0, staged))];
+        let Terms { scale, pairs, start } = self.terms();
+        let terms = [Some((scale, pairs)), start.map(|start| (-scale, start))];
         for (factor, Factors { a, b_t }) in terms.into_iter().flatten() {
             product(weight.rb_mut(), Accum::Add, factor, b_t.transpose(), a);
         }
     }
 
-    /// Adds row `row` of the delta's blocks to `out` (in_dim values); the staged terms are not among them. `codes` has room for
-    /// a row in f32.
+    /// Adds row `row` of the delta to `out` (in_dim values). `codes` has room for a row in f32.
     #[inline(always)]
     pub(crate) fn add_merged_row<S: Simd>(&self, simd: S, row: usize, out: &mut [f32], codes: &mut [f32]) {
         let (width, blocks) = (self.shape.in_dim, self.shape.row_blocks());
@@ -189,9 +167,9 @@ impl SiteBuffers {
         }
     }
 
-    /// y += scale (B A x - B0 A0 x) + the staged part of D x.
+    /// y += scale (B A x - B0 A0 x).
     ///
-    /// With W and the delta's blocks, which one product multiplies with x, that is the adapted map. At the start y keeps every
+    /// With W and the delta, which one product multiplies with x, that is the adapted map. At the start y keeps every
     /// bit: a sum of products is never -0, so adding zeros changes nothing, and equal factors cancel before y sees them.
     /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, both row-major or both column-major.
     pub(crate) fn forward(&self, x: MatRef<f32>, y: MatMut<f32>) {
@@ -238,12 +216,8 @@ impl SiteBuffers {
     }
 
     pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
-        let name = self.name.clone();
-        self.view_mut().check().map_err(told(&name))?;
         let events: Vec<Recomposition> = self.view_mut().recompose(rule).into_iter().collect();
-        if !events.is_empty() {
-            self.refresh();
-        }
+        self.refresh()?;
         Ok(events)
     }
 }
@@ -346,7 +320,7 @@ mod tests {
     fn at_the_start_the_output_keeps_every_bit() {
         for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
             let mut site = site(start, false);
-            site.view_mut().start();
+            site.view_mut().start().unwrap();
             let x = wave_matrix(41, 5, 0.4);
             let before = wave_matrix(70, 5, 0.6);
             let mut after = before.clone();

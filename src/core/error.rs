@@ -39,6 +39,13 @@ pub enum CoreError {
     Ledger,
     /// A shape whose buffers no address space holds.
     Size,
+    /// A row that the delta does not have.
+    Row {
+        /// Rows of the delta.
+        rows: usize,
+        /// The row asked for.
+        given: usize,
+    },
     /// A class that the head does not have.
     Class {
         /// Classes of the head.
@@ -61,8 +68,8 @@ pub enum Buffer {
     DeltaCodes,
     /// Scales of the delta.
     DeltaScales,
-    /// Staged terms of the delta.
-    DeltaStage,
+    /// A row of the delta.
+    DeltaRow,
     /// Singular values.
     Sigma,
     /// Left directions.
@@ -100,6 +107,7 @@ impl fmt::Display for CoreError {
             CoreError::Block { given } => write!(f, "delta blocks of {given} columns"),
             CoreError::Ledger => f.write_str("a ledger of another site"),
             CoreError::Size => f.write_str("a shape beyond the address space"),
+            CoreError::Row { rows, given } => write!(f, "row {given} of {rows}"),
             CoreError::Class { classes, given } => write!(f, "class {given} of {classes}"),
         }
     }

@@ -3,7 +3,7 @@
 
 use defmt::{Format, Formatter, write};
 
-use super::delta::{Blocks, BlocksRef, Delta, DeltaRef};
+use super::delta::{Delta, DeltaRef};
 use super::head::Imprint;
 use super::ledger::Ledger;
 use super::quant::{Floats, Weight};
@@ -31,26 +31,6 @@ impl Format for Weight<'_> {
     }
 }
 
-impl Format for Blocks<'_> {
-    fn format(&self, f: Formatter) {
-        match self {
-            Blocks::F32(values) => write!(f, "{=usize} f32", values.len()),
-            Blocks::Int8 { codes, scales } => write!(f, "{=usize} int8 in {=usize} blocks", codes.len(), scales.len()),
-        }
-    }
-}
-
-impl Format for BlocksRef<'_> {
-    fn format(&self, f: Formatter) {
-        match self {
-            BlocksRef::F32(values) => write!(f, "{=usize} f32", values.len()),
-            BlocksRef::Int8 { codes, scales } => {
-                write!(f, "{=usize} int8 in {=usize} blocks", codes.len(), scales.len());
-            }
-        }
-    }
-}
-
 impl<const RANK: usize, const RESERVE: usize> Format for Ledger<RANK, RESERVE> {
     fn format(&self, f: Formatter) {
         let (ages, directions) = (self.ages(), self.directions());
@@ -72,7 +52,12 @@ impl Format for Delta<'_> {
 
 impl Format for DeltaRef<'_> {
     fn format(&self, f: Formatter) {
-        write!(f, "{}, {=usize} staged", self.blocks, self.staged);
+        match self {
+            DeltaRef::F32(values) => write!(f, "{=usize} f32", values.len()),
+            DeltaRef::Int8 { codes, scales } => {
+                write!(f, "{=usize} int8 in {=usize} blocks", codes.len(), scales.len());
+            }
+        }
     }
 }
 

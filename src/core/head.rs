@@ -135,9 +135,9 @@ impl<'a> Imprint<'a> {
         let row = self.w.chunks_exact_mut(width.max(1)).nth(class).ok_or(missing)?;
         let length = norm(x);
         axpy(1.0 / length.max(SMALLEST_NORM), x, row);
-        *count += 1;
+        *count = count.saturating_add(1);
         self.norms += length;
-        self.examples += 1;
+        self.examples = self.examples.saturating_add(1);
         Ok(())
     }
 

@@ -87,7 +87,8 @@ impl<const RANK: usize, const RESERVE: usize> Ledger<RANK, RESERVE> {
         self.ages.iter_mut().for_each(|age| *age = age.saturating_add(1));
     }
 
-    /// Gives `pair` the next direction; with `wrap`, its old one goes to the back of the reserve first.
+    /// Gives `pair` the next direction; with `wrap`, its old one goes to the back of the reserve first, and is the next where the
+    /// reserve is empty.
     ///
     /// The old one is put back after the next one was taken out, so that a full reserve has room for it.
     pub(super) fn move_on(&mut self, pair: usize, wrap: bool) -> Option<u16> {

@@ -7,12 +7,14 @@
 //! forward  ->  backward  ->  score  ->  adamw  ->  recompose, if it is due
 //! ```
 //!
-//! The methods of [`Method`] are settings of this one mechanism. Nothing here panics on what comes from outside:
-//! lengths are checked, with the numbers in the error.
+//! The methods of [`Method`] are settings of this one mechanism. Nothing here panics, whatever the values of its arguments and
+//! of the open fields of its types: lengths are checked, with the numbers in the error.
 
 #![forbid(unsafe_code)]
 
 mod delta;
+#[cfg(test)]
+mod edges;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;
@@ -32,7 +34,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-pub use delta::{Blocks, BlocksRef, Delta, DeltaRef, Terms};
+pub use delta::{Delta, DeltaRef, Terms};
 pub use error::{Buffer, CoreError};
 pub use head::{IMPRINT_SCALE, Imprint, cross_entropy, head_backward, head_forward, softmax};
 pub use ledger::Ledger;

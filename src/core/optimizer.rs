@@ -4,17 +4,18 @@ use super::error::{Buffer, CoreError};
 use super::math::{powi, sqrt};
 use super::site::Site;
 
-/// AdamW (arXiv 1711.05101), decoupled decay toward a start value.
+/// AdamW: Adam with bias correction and decoupled weight decay, here toward a start value. [`AdamW::step`] has the formula.
+/// Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2; Adam: arXiv 1412.6980.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AdamW {
-    /// Decay of the first moment.
+    /// Decay of the first moment, 0..1.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay of the second moment, 0..1.
     pub beta2: f32,
-    /// Added to sqrt(v_hat).
+    /// Added to sqrt(v_hat), in units of the gradient.
     pub eps: f32,
-    /// Weight decay per unit of learning rate.
+    /// Weight decay per step and unit of learning rate: lambda.
     pub decay: f32,
 }
 
@@ -41,7 +42,18 @@ impl AdamW {
         Correction { first: 1.0 - powi(self.beta1, age), second: 1.0 - powi(self.beta2, age) }
     }
 
-    /// One step of one number: m, v and w in place, for gradient `g` and start value `w0`.
+    /// One step of one number w: it, its first moment m and its second moment v change in place, for the gradient `g`, the
+    /// learning rate `lr` and the start value `w0`.
+    ///
+    /// ```text
+    /// m <- beta1 m + (1 - beta1) g            m_hat = m / (1 - beta1^age)
+    /// v <- beta2 v + (1 - beta2) g^2          v_hat = v / (1 - beta2^age)
+    /// w <- w - lr decay (w - w0)              then
+    /// w <- w - lr m_hat / (sqrt(v_hat) + eps)
+    /// ```
+    ///
+    /// `correction` holds both divisors. `lr` is in units of w, as the last quotient has none; `decay` is per unit of `lr`. With
+    /// w0 = 0 this is the source's weight decay, its schedule multiplier taken into `lr` (arXiv 1711.05101, algorithm 2).
     pub fn step(&self, correction: Correction, lr: f32, g: f32, w0: f32, [w, m, v]: [&mut f32; 3]) {
         *m = self.beta1 * *m + (1.0 - self.beta1) * g;
         *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
@@ -49,10 +61,12 @@ impl AdamW {
         *w -= lr * (*m / correction.first) / (sqrt(*v / correction.second) + self.eps);
     }
 
-    /// One step of numbers that share an age and decay toward 0: the head's.
+    /// One step of numbers that share an age and a rate and decay toward 0: the head's. Each as in [`AdamW::step`], w0 = 0.
+    ///
+    /// Shapes: `gradient`, `w`, `m` and `v` are equally long. `age` counts steps, the present one included.
     ///
     /// # Errors
-    /// `Length` where the four are not equally long.
+    /// `Length` where the four are not equally long; nothing has changed then.
     pub fn step_plane(
         &self,
         age: u32,
@@ -74,12 +88,15 @@ impl AdamW {
 }
 
 impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
-    /// One AdamW step of every pair, with the rate `rate(age)`, bias correction by its own age and decay toward its start.
+    /// One AdamW step of every pair, with bias correction by its own age and decay toward its start: each number of pair k as in
+    /// [`AdamW::step`], with lr = `rate(age_k)`, the divisors 1 - beta^age_k, and w0 the element of a0_k or b0_k.
     ///
-    /// A count shared by all pairs would multiply the first updates of a fresh one by 2 to 6.
+    /// Shapes: `gradient` is a plane, dL/dA (rank x in_dim), then dL/dB transposed (rank x out_dim). Ages are in steps, the
+    /// present one included, as [`Site::score`] has left them. A count shared by all pairs would multiply the first updates of a
+    /// fresh one by 2 to 6. Source: arXiv 1711.05101, algorithm 2; ages and the decay toward the start are ours.
     ///
     /// # Errors
-    /// As [`Site::check`]; `Length` where `gradient` is no plane.
+    /// As [`Site::check`]; `Length` where `gradient` is no plane. Nothing has changed then.
     pub fn adamw(&mut self, optimizer: &AdamW, rate: impl Fn(u32) -> f32, gradient: &[f32]) -> Result<(), CoreError> {
         self.check()?;
         let plane = self.shape.plane_len();

@@ -96,9 +96,13 @@ impl Terms for NetChange<'_> {
 }
 
 impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
-    /// One event: ranks the pairs that are old enough, fuses the first (the lower index on a tie) in one addition to
-    /// the delta, and starts each anew. Nothing happens where no pair is old enough, the reserve is empty, or
-    /// [`Site::check`] fails.
+    /// One event: ranks the pairs that are at least `min_age` steps old by `choice` (the lower index first on a tie), fuses
+    /// the first `pairs` of them, D <- Q(D + sum of scale (b a^T - b0 a0^T)) in one requantization, and starts each anew.
+    ///
+    /// A pair goes on to the front of the reserve. Without `wrap` at most as many pairs are fused as the reserve holds, and
+    /// none once it is empty. With `wrap` the old direction goes to the back of the reserve first, so that there is always
+    /// one: where the reserve is empty, a pair starts anew on its own. Where fewer than `pairs` are old enough, those are
+    /// fused. Nothing happens where none is, or where [`Site::check`] fails.
     ///
     /// Apart from the delta's requantized blocks and the chosen pairs, nothing changes by a single bit.
     /// Source: SRLoRA, arXiv 2505.12433; the cool-down is ours.
@@ -117,7 +121,8 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
             values: self.state.get(..self.shape.plane_len()).unwrap_or_default(),
             chosen: &chosen,
         };
-        let max_error = self.delta.add(&self.shape, &change);
+        // `check` has looked at all that it looks at.
+        let Ok(max_error) = self.delta.add(&self.shape, &change) else { return events };
         for &(pair, from) in &chosen {
             let importance = self.importance(usize::from(pair));
             let Some(to) = self.ledger.move_on(usize::from(pair), rule.wrap) else { continue };

@@ -8,12 +8,15 @@
 //! same on a desktop. A site is its shape and settings, which must agree when it is read, then ages, directions, reserve,
 //! state, and delta.
 //!
+//! The checksum comes last, and there is no room to keep a record until it is known. So a record is read twice:
+//! [`RecordReader::rehearse`] reads it through and writes nothing, [`RecordReader::new`] fills what is lent.
+//!
 //! `binding` is the caller's: a number that tells networks apart, so that no state is read beside another network.
 
 use half::f16;
 use heapless::Vec;
 
-use super::delta::Blocks;
+use super::delta::Delta;
 use super::error::CoreError;
 use super::ledger::Ledger;
 use super::site::Site;
@@ -22,9 +25,11 @@ use super::start::Start;
 const MAGIC: u32 = u32::from_le_bytes(*b"srlr");
 
 /// The version that is written, and the only one that is read.
-pub const RECORD_VERSION: u16 = 1;
+///
+/// Version 1 had terms beside the delta's blocks.
+pub const RECORD_VERSION: u16 = 2;
 
-/// Why a record was not read. Nothing that was read counts.
+/// Why a record was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -101,19 +106,19 @@ impl Checksum {
 }
 
 /// Shape and settings of a site, as they must agree: a random start's seed is there too.
-fn identity<const RANK: usize, const RESERVE: usize>(site: &Site<'_, RANK, RESERVE>) -> [u32; 11] {
+fn identity<const RANK: usize, const RESERVE: usize>(site: &Site<'_, RANK, RESERVE>) -> [u32; 10] {
     let (shape, config) = (&site.shape, &site.config);
     let (kind, seed) = match config.start {
         Start::Aligned => (0, 0),
         Start::Principal => (1, 0),
         Start::Random { seed } => (2, seed),
     };
-    let kind = kind | u32::from(matches!(site.delta.blocks, Blocks::Int8 { .. })) << 8;
-    let lengths = [shape.out_dim, shape.in_dim, shape.rank, shape.reserve, shape.block, shape.stage];
+    let kind = kind | u32::from(matches!(site.delta, Delta::Int8 { .. })) << 8;
+    let lengths = [shape.out_dim, shape.in_dim, shape.rank, shape.reserve, shape.block];
     // A length beyond u32 is no record's: its buffers would not fit the address space of 32 bits.
-    let [out_dim, in_dim, rank, reserve, block, stage] = lengths.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let [out_dim, in_dim, rank, reserve, block] = lengths.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let halves = [seed as u32, (seed >> 32) as u32];
-    [out_dim, in_dim, rank, reserve, block, stage, kind, halves[0], halves[1], config.index, config.scale.to_bits()]
+    [out_dim, in_dim, rank, reserve, block, kind, halves[0], halves[1], config.index, config.scale.to_bits()]
 }
 
 /// Writes a record, piece by piece, through a function that takes bytes.
@@ -156,15 +161,13 @@ impl<E, W: FnMut(&[u8]) -> Result<(), E>> RecordWriter<W> {
         self.words([ledger.reserve().len() as u32])?;
         self.each(ledger.reserve().map(u16::to_le_bytes))?;
         self.floats(site.state)?;
-        match &site.delta.blocks {
-            Blocks::F32(values) => self.floats(values)?,
-            Blocks::Int8 { codes, scales } => {
+        match &site.delta {
+            Delta::F32(values) => self.floats(values),
+            Delta::Int8 { codes, scales } => {
                 self.each(codes.iter().map(|c| c.to_le_bytes()))?;
-                self.each(scales.iter().map(|s| s.to_le_bytes()))?;
+                self.each(scales.iter().map(|s| s.to_le_bytes()))
             }
         }
-        self.words([*site.delta.staged as u32])?;
-        self.each(site.delta.stage.iter().map(|s| s.to_le_bytes()))
     }
 
     /// Ends the record and returns its checksum: records with equal checksums hold equal bits.
@@ -186,12 +189,15 @@ impl<E, W: FnMut(&[u8]) -> Result<(), E>> RecordWriter<W> {
 
 /// Reads a record, piece by piece, through a function that fills bytes; in the order in which it was written.
 ///
-/// What was read may be anything until [`RecordReader::finish`] returns `Ok`; after an error a site needs
-/// [`Site::start`].
+/// Only the end tells whether the bytes are those that were written. A caller that wants all or nothing takes the same pieces
+/// twice, from a reader of [`RecordReader::rehearse`] to its [`RecordReader::finish`], and then from one of
+/// [`RecordReader::new`]. If the latter fails all the same, as the medium has changed in between, what was filled may be
+/// anything, except that a site is then one that [`Site::start`] made, or needs it where it was read and the record fails later.
 #[derive(Debug)]
 pub struct RecordReader<R> {
     read: R,
     checksum: Checksum,
+    fills: bool,
 }
 
 impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
@@ -200,8 +206,20 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
     /// # Errors
     /// `Medium`, `Version` or `Binding`.
     pub fn new(read: R, binding: u32) -> Result<Self, RecordError<E>> {
-        let mut reader = RecordReader { read, checksum: Checksum::new() };
-        let [magic, version, given] = [reader.word()?, reader.word()?, reader.word()?];
+        Self::begin(read, binding, true)
+    }
+
+    /// The same, for a reader that compares and checks all that [`RecordReader::new`]'s does, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// `Medium`, `Version` or `Binding`.
+    pub fn rehearse(read: R, binding: u32) -> Result<Self, RecordError<E>> {
+        Self::begin(read, binding, false)
+    }
+
+    fn begin(read: R, binding: u32, fills: bool) -> Result<Self, RecordError<E>> {
+        let mut reader = RecordReader { read, checksum: Checksum::new(), fills };
+        let [magic, version, given] = [reader.next()?, reader.next()?, reader.next()?].map(u32::from_le_bytes);
         if magic != MAGIC || version != u32::from(RECORD_VERSION) {
             return Err(RecordError::Version { given: version as u16 });
         }
@@ -211,12 +229,12 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
         Ok(reader)
     }
 
-    /// One number.
+    /// Fills `words`.
     ///
     /// # Errors
     /// `Medium`.
-    pub fn word(&mut self) -> Result<u32, RecordError<E>> {
-        self.next().map(u32::from_le_bytes)
+    pub fn words<'w>(&mut self, words: impl IntoIterator<Item = &'w mut u32>) -> Result<(), RecordError<E>> {
+        self.fill(words, u32::from_le_bytes)
     }
 
     /// Fills `floats`.
@@ -224,46 +242,23 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
     /// # Errors
     /// `Medium`.
     pub fn floats(&mut self, floats: &mut [f32]) -> Result<(), RecordError<E>> {
-        for x in floats {
-            *x = f32::from_le_bytes(self.next()?);
-        }
-        Ok(())
+        self.fill(floats, f32::from_le_bytes)
     }
 
-    /// Fills what the site lends.
+    /// Fills what the site lends; after an error it is as [`Site::start`] leaves it.
     ///
     /// # Errors
-    /// `Medium`; `Site` where the record is of another one, `Core` where its ledger or stage cannot be.
+    /// `Medium`; `Site` where the record is of another one, `Core` where its ledger cannot be, or a buffer does not fit.
     pub fn site<const RANK: usize, const RESERVE: usize>(
         &mut self,
         site: &mut Site<'_, RANK, RESERVE>,
     ) -> Result<(), RecordError<E>> {
-        site.check()?;
-        for needed in identity(site) {
-            if self.word()? != needed {
-                return Err(RecordError::Site);
-            }
+        let filled = self.fill_site(site);
+        if filled.is_err() && self.fills {
+            // Where the buffers lent do not fit, nothing was filled.
+            let _ = site.start();
         }
-        *site.ledger = self.ledger(site)?;
-        self.floats(site.state)?;
-        match &mut site.delta.blocks {
-            Blocks::F32(values) => self.floats(values)?,
-            Blocks::Int8 { codes, scales } => {
-                for code in codes.iter_mut() {
-                    *code = i8::from_le_bytes(self.next()?);
-                }
-                self.halves(scales)?;
-            }
-        }
-        let staged = self.word()?;
-        // Checked below; a number beyond usize is beyond any stage.
-        *site.delta.staged = usize::try_from(staged).unwrap_or(usize::MAX);
-        self.halves(site.delta.stage)?;
-        if let Err(error) = site.delta.check(&site.shape) {
-            *site.delta.staged = 0;
-            return Err(error.into());
-        }
-        Ok(())
+        filled
     }
 
     /// Ends the record.
@@ -272,8 +267,33 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
     /// `Medium`, or `Checksum` where the bytes are not those that were written.
     pub fn finish(mut self) -> Result<u32, RecordError<E>> {
         let given = self.checksum.value();
-        let needed = self.word()?;
+        let needed = u32::from_le_bytes(self.next()?);
         if needed == given { Ok(given) } else { Err(RecordError::Checksum { needed, given }) }
+    }
+
+    fn fill_site<const RANK: usize, const RESERVE: usize>(
+        &mut self,
+        site: &mut Site<'_, RANK, RESERVE>,
+    ) -> Result<(), RecordError<E>> {
+        // The ledger that is there is of no interest.
+        site.check_buffers()?;
+        for needed in identity(site) {
+            if u32::from_le_bytes(self.next()?) != needed {
+                return Err(RecordError::Site);
+            }
+        }
+        let ledger = self.ledger(site)?;
+        if self.fills {
+            *site.ledger = ledger;
+        }
+        self.floats(site.state)?;
+        match &mut site.delta {
+            Delta::F32(values) => self.floats(values),
+            Delta::Int8 { codes, scales } => {
+                self.fill(codes.iter_mut(), i8::from_le_bytes)?;
+                self.fill(scales.iter_mut(), f16::from_le_bytes)
+            }
+        }
     }
 
     fn ledger<const RANK: usize, const RESERVE: usize>(
@@ -284,20 +304,27 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
         let mut directions: Vec<u16, RANK> = Vec::new();
         let mut reserve: Vec<u16, RESERVE> = Vec::new();
         for _ in 0..site.shape.rank {
-            ages.push(self.word()?).map_err(|_| CoreError::Ledger)?;
+            ages.push(u32::from_le_bytes(self.next()?)).map_err(|_| CoreError::Ledger)?;
         }
         for _ in 0..site.shape.rank {
             directions.push(u16::from_le_bytes(self.next()?)).map_err(|_| CoreError::Ledger)?;
         }
-        for _ in 0..self.word()? {
+        for _ in 0..u32::from_le_bytes(self.next()?) {
             reserve.push(u16::from_le_bytes(self.next()?)).map_err(|_| CoreError::Ledger)?;
         }
         Ok(Ledger::restore(&site.shape, ages, directions, reserve)?)
     }
 
-    fn halves(&mut self, halves: &mut [f16]) -> Result<(), RecordError<E>> {
-        for x in halves {
-            *x = f16::from_le_bytes(self.next()?);
+    fn fill<'v, T: 'v, const N: usize>(
+        &mut self,
+        values: impl IntoIterator<Item = &'v mut T>,
+        decode: fn([u8; N]) -> T,
+    ) -> Result<(), RecordError<E>> {
+        for value in values {
+            let bytes = self.next()?;
+            if self.fills {
+                *value = decode(bytes);
+            }
         }
         Ok(())
     }

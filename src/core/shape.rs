@@ -1,4 +1,7 @@
 //! Sizes of everything that a caller lends, as `const fn`s: a firmware can put them in statics.
+//!
+//! They answer for every shape, one that [`SiteShape::check`] refuses too: what would overflow is `usize::MAX`, a length that no
+//! buffer has.
 
 use ::core::mem::size_of;
 use ::core::ops::Range;
@@ -30,54 +33,46 @@ pub struct SiteShape {
     pub reserve: usize,
     /// Columns per delta block.
     pub block: usize,
-    /// Rank-1 terms that the delta stages in f16 before a merge; 0: none.
-    pub stage: usize,
 }
 
 impl SiteShape {
     /// Floats in one plane: values, a moment, an average, or a gradient.
     #[must_use]
     pub const fn plane_len(&self) -> usize {
-        self.rank * (self.in_dim + self.out_dim)
+        self.rank.saturating_mul(self.in_dim.saturating_add(self.out_dim))
     }
 
     /// Floats of pair state: values, first moment, second moment, sensitivity, uncertainty.
     #[must_use]
     pub const fn state_len(&self) -> usize {
-        PLANES * self.plane_len()
+        self.plane_len().saturating_mul(PLANES)
     }
 
     /// Codes of the delta.
     #[must_use]
     pub const fn delta_codes_len(&self) -> usize {
-        self.out_dim * self.in_dim
+        self.out_dim.saturating_mul(self.in_dim)
     }
 
-    /// Blocks in a row of the delta.
+    /// Blocks in a row of the delta; none where they have no columns.
     #[must_use]
     pub const fn row_blocks(&self) -> usize {
-        self.in_dim.div_ceil(self.block)
+        if self.block == 0 { 0 } else { self.in_dim.div_ceil(self.block) }
     }
 
     /// f16 scales of the delta.
     #[must_use]
     pub const fn delta_scales_len(&self) -> usize {
-        self.out_dim * self.row_blocks()
-    }
-
-    /// f16 values of the delta's stage: `stage` rows of b (out_dim), then `stage` rows of a (in_dim).
-    #[must_use]
-    pub const fn delta_stage_len(&self) -> usize {
-        self.stage * (self.out_dim + self.in_dim)
+        self.out_dim.saturating_mul(self.row_blocks())
     }
 
     /// Scratch floats for forward and backward: one row of the delta, and the two live terms.
     #[must_use]
     pub const fn scratch_len(&self) -> usize {
-        self.in_dim + 2 * self.out_dim
+        self.in_dim.saturating_add(self.out_dim.saturating_mul(2))
     }
 
-    /// Where in a plane the pair's row of A and its row of B transposed lie.
+    /// Where in a plane the pair's row of A and its row of B transposed lie, in a shape that was checked and has the pair.
     pub(super) const fn pair_spans(&self, pair: usize) -> [Range<usize>; 2] {
         let (a, b) = (pair * self.in_dim, self.rank * self.in_dim + pair * self.out_dim);
         [a..a + self.in_dim, b..b + self.out_dim]
@@ -111,8 +106,7 @@ impl SiteShape {
         const MOST: u128 = isize::MAX as u128 / size_of::<f32>() as u128;
         let (out_dim, in_dim) = (self.out_dim as u128, self.in_dim as u128);
         let state = out_dim.saturating_mul(in_dim).saturating_mul(2 * PLANES as u128);
-        let stage = (self.stage as u128).saturating_mul(out_dim + in_dim);
         let directions = (self.reserve as u128).saturating_mul(out_dim + in_dim);
-        state <= MOST && stage <= MOST && directions <= MOST
+        state <= MOST && directions <= MOST
     }
 }

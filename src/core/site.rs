@@ -78,24 +78,41 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
     /// # Errors
     /// The first buffer or size that does not fit, with both numbers.
     pub fn check(&self) -> Result<(), CoreError> {
-        self.shape.check()?;
-        CoreError::check(Buffer::State, self.shape.state_len(), self.state.len())?;
-        self.directions.check(&self.shape)?;
-        self.delta.check(&self.shape)?;
+        self.check_buffers()?;
         self.ledger.check(&self.shape)
     }
 
-    /// Puts every pair on its direction's start, with no past. Does nothing where [`Site::check`] fails.
-    pub fn start(&mut self) {
-        if self.check().is_ok() {
-            (0..self.shape.rank).for_each(|pair| self.start_pair(pair));
-        }
+    /// [`Site::check`] without the ledger.
+    pub(super) fn check_buffers(&self) -> Result<(), CoreError> {
+        self.shape.check()?;
+        CoreError::check(Buffer::State, self.shape.state_len(), self.state.len())?;
+        self.directions.check(&self.shape)?;
+        self.delta.check(&self.shape)
+    }
+
+    /// Makes the site one without a past: every pair on its start, on the first `rank` directions, the rest in reserve, and
+    /// D = 0. What the buffers and the ledger held does not matter.
+    ///
+    /// # Errors
+    /// As [`Site::check`], `Ledger` apart; `Rank` or `Reserve` where the ledger has no room. Nothing has changed then.
+    pub fn start(&mut self) -> Result<(), CoreError> {
+        self.check_buffers()?;
+        *self.ledger = Ledger::new(&self.shape)?;
+        self.delta.clear();
+        (0..self.shape.rank).for_each(|pair| self.start_pair(pair));
+        Ok(())
     }
 
     /// What the pair `pair` started from, element by element.
-    #[must_use]
-    pub fn start_row(&self, pair: usize) -> StartRow<'_> {
-        self.start_of(pair)
+    ///
+    /// # Errors
+    /// As [`Site::check`]; `Rank` where there is no such pair.
+    pub fn start_row(&self, pair: usize) -> Result<StartRow<'a>, CoreError> {
+        self.check()?;
+        if pair >= self.shape.rank {
+            return Err(CoreError::Rank { most: self.shape.rank, given: pair.saturating_add(1) });
+        }
+        Ok(self.start_of(pair))
     }
 
     /// Copies what the pair `pair` started from: `a0` in_dim, `b0` out_dim.
@@ -103,19 +120,15 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
     /// # Errors
     /// As [`Site::check`]; `Length` where `a0` or `b0` does not fit, `Rank` where there is no such pair.
     pub fn start_value(&self, pair: usize, a0: &mut [f32], b0: &mut [f32]) -> Result<(), CoreError> {
-        self.check()?;
+        let start = self.start_row(pair)?;
         CoreError::check(Buffer::Input, self.shape.in_dim, a0.len())?;
         CoreError::check(Buffer::Output, self.shape.out_dim, b0.len())?;
-        if pair >= self.shape.rank {
-            return Err(CoreError::Rank { most: self.shape.rank, given: pair + 1 });
-        }
-        let start = self.start_of(pair);
         a0.iter_mut().enumerate().for_each(|(column, a)| *a = start.a(column));
         b0.iter_mut().enumerate().for_each(|(row, b)| *b = start.b(row));
         Ok(())
     }
 
-    /// As [`Site::start_row`], bound to the directions only, so that the state can change beside it.
+    /// [`Site::start_row`] where everything has been checked.
     pub(super) fn start_of(&self, pair: usize) -> StartRow<'a> {
         let direction = self.ledger.directions().get(pair).map_or(0, |&d| usize::from(d));
         StartRow::new(self.config.start, self.config.index, self.directions, &self.shape, direction)
@@ -171,7 +184,7 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
         for (i, ((y, live), started)) in y.iter_mut().zip(live).zip(started).enumerate() {
             let mut change = self.config.scale * *live - self.config.scale * *started;
             if !untouched {
-                delta.row_into(&self.shape, i, row);
+                delta.checked_row_into(&self.shape, i, row);
                 change += dot(row, x);
             }
             // Adding zero would turn -0 into +0.
@@ -204,7 +217,7 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
         let delta = self.delta.view();
         if !delta.is_zero() {
             for (i, &g) in dy.iter().enumerate() {
-                delta.row_into(shape, i, row);
+                delta.checked_row_into(shape, i, row);
                 axpy(g, row, dx);
             }
         }

@@ -45,8 +45,8 @@ impl Directions<'_> {
     /// `Length` names the buffer that does not fit `shape`.
     pub fn check(&self, shape: &SiteShape) -> Result<(), CoreError> {
         CoreError::check(Buffer::Sigma, shape.reserve, self.sigma.len())?;
-        CoreError::check(Buffer::DirectionsU, shape.reserve * shape.out_dim, self.u.len())?;
-        CoreError::check(Buffer::DirectionsV, shape.reserve * shape.in_dim, self.v.len())
+        CoreError::check(Buffer::DirectionsU, shape.reserve.saturating_mul(shape.out_dim), self.u.len())?;
+        CoreError::check(Buffer::DirectionsV, shape.reserve.saturating_mul(shape.in_dim), self.v.len())
     }
 }
 
@@ -70,9 +70,14 @@ enum Source {
 }
 
 impl<'a> StartRow<'a> {
-    /// The start on direction `direction` of the site `site`.
-    #[must_use]
-    pub fn new(start: Start, site: u32, directions: Directions<'a>, shape: &SiteShape, direction: usize) -> Self {
+    /// The start on direction `direction` of the site `site`, of a shape that was checked.
+    pub(super) fn new(
+        start: Start,
+        site: u32,
+        directions: Directions<'a>,
+        shape: &SiteShape,
+        direction: usize,
+    ) -> Self {
         let source = match start {
             Start::Aligned => Source::Aligned,
             Start::Principal => {
@@ -121,7 +126,7 @@ fn mix(counter: u64) -> u64 {
 /// A standard normal number for (key, index), by Box and Muller.
 fn normal(key: u64, index: usize) -> f32 {
     let unit = |bits: u64| ((bits >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
-    let bits = mix(key.wrapping_add(2 * index as u64));
+    let bits = mix(key.wrapping_add((index as u64).wrapping_mul(2)));
     let radius = sqrt(-2.0 * ln(unit(bits)));
     radius * cos(2.0 * ::core::f32::consts::PI * unit(mix(bits)))
 }

@@ -1,8 +1,10 @@
 //! An adapter as tensors of a container, and back.
 
+use half::f16;
+
 use crate::adapter::{Adapter, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
 use crate::bundle::{Bundle, Container};
-use crate::core::Start;
+use crate::core::{SiteShape, Start, Terms};
 use crate::error::Result;
 
 /// Adds all that an adapter holds, under names that begin with `under`.
@@ -63,8 +65,6 @@ fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffer
     container.insert_f32(&name("state"), &[site.state.len()], &site.state)?;
     container.insert_i8(&name("delta"), &[shape.out_dim, shape.in_dim], &site.codes)?;
     container.insert_f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()], &site.scales)?;
-    container.insert_f16(&name("delta_stage"), &[site.stage.len()], &site.stage)?;
-    container.insert_u32(&name("delta_staged"), &[1], vec![u32::try_from(site.staged).unwrap_or(u32::MAX)])?;
     container.insert_u32(&name("ages"), &[shape.rank], site.ledger.ages())?;
     container.insert_u16(&name("directions"), &[shape.rank], site.ledger.directions())?;
     let reserve: Vec<u16> = site.ledger.reserve().collect();
@@ -78,11 +78,122 @@ fn take_site(container: &Container, under: &str, mut site: SiteBuffers) -> Resul
     site.state = container.f32(&name("state"), &[shape.state_len()])?;
     site.codes = container.i8(&name("delta"), &[shape.out_dim, shape.in_dim])?;
     site.scales = container.f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()])?;
-    site.stage = container.f16(&name("delta_stage"), &[shape.delta_stage_len()])?;
-    site.staged = container.u32(&name("delta_staged"), &[1])?[0] as usize;
     let ages = container.u32(&name("ages"), &[shape.rank])?;
     let directions = container.u16(&name("directions"), &[shape.rank])?;
     let reserve = container.u16(&name("reserve"), &container.dims::<1>(&name("reserve"))?)?;
     site.ledger = HostLedger::restore(&shape, ages, directions, reserve).map_err(|e| container.fault(e.to_string()))?;
-    site.restored().map_err(|e| container.fault(e))
+    merge_staged(container, &prefix, &mut site)?;
+    site.refresh().map_err(|e| container.fault(e))?;
+    Ok(site)
+}
+
+/// Terms b a^T in f16: rows of b, then as many rows of a.
+struct Staged<'s> {
+    shape: SiteShape,
+    count: usize,
+    b: &'s [f16],
+    a: &'s [f16],
+}
+
+impl Terms for Staged<'_> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn b(&self, term: usize, row: usize) -> f32 {
+        self.b[term * self.shape.out_dim + row].to_f32()
+    }
+
+    fn a(&self, term: usize, column: usize) -> f32 {
+        self.a[term * self.shape.in_dim + column].to_f32()
+    }
+}
+
+/// Earlier versions kept up to four fused terms beside the delta; in their generations those are added to it now.
+fn merge_staged(container: &Container, prefix: &str, site: &mut SiteBuffers) -> Result<()> {
+    let [stage, staged] = ["delta_stage", "delta_staged"].map(|what| format!("{prefix}{what}"));
+    if !container.names().any(|name| name == staged) {
+        return Ok(());
+    }
+    let shape = site.shape;
+    let (count, [len]) = (container.u32(&staged, &[1])?[0] as usize, container.dims(&stage)?);
+    let rows = len / (shape.out_dim + shape.in_dim);
+    if count > rows || len != rows * (shape.out_dim + shape.in_dim) {
+        return Err(container.fault(format!("{staged}: {count} terms, where there is room for {rows}")));
+    }
+    let values = container.f16(&stage, &[len])?;
+    let (b, a) = values.split_at(rows * shape.out_dim);
+    if count > 0 {
+        site.view_mut()
+            .delta
+            .add(&shape, &Staged { shape, count, b, a })
+            .map_err(|e| container.fault(e.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Directions;
+    use crate::bundle::Kind;
+
+    const SHAPE: [usize; 2] = [6, 5];
+    /// Rows of b and of a that earlier versions had room for.
+    const ROWS: usize = 4;
+
+    fn site() -> SiteBuffers {
+        let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
+        let [out_dim, in_dim] = SHAPE;
+        let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * out_dim), v: halves(4 * in_dim) };
+        let seeds = [("map".to_owned(), out_dim, in_dim, directions)];
+        Adapter::start(seeds, 2, SiteSettings::default(), 2, 3).unwrap().sites.remove(0)
+    }
+
+    /// D, element by element.
+    fn dense(site: &mut SiteBuffers) -> Vec<f32> {
+        let shape = site.shape;
+        let mut dense = vec![0.0; shape.delta_codes_len()];
+        let view = site.view_mut();
+        let rows = dense.chunks_mut(shape.in_dim).enumerate();
+        rows.for_each(|(row, out)| view.delta.view().row_into(&shape, row, out).unwrap());
+        dense
+    }
+
+    #[test]
+    fn terms_beside_the_delta_of_an_earlier_version_become_part_of_it() {
+        let [out_dim, in_dim] = SHAPE;
+        let mut fused = site();
+        fused.codes.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 255) as i8);
+        fused.scales.fill(f16::from_f32(0.01));
+        let stage: Vec<f16> = (0..ROWS * (out_dim + in_dim)).map(|at| f16::from_f32((at as f32).cos())).collect();
+        let stored = |len: usize, staged: u32| {
+            let mut container = Container::new(Kind::Store);
+            put_site(&mut container, "", &fused).unwrap();
+            container.insert_f16("site/map/delta_stage", &[len], stage[..len].to_vec()).unwrap();
+            container.insert_u32("site/map/delta_staged", &[1], vec![staged]).unwrap();
+            take_site(&container, "", site())
+        };
+        let blocks = dense(&mut fused.clone());
+        for staged in 0..=ROWS {
+            let mut taken = stored(stage.len(), staged as u32).unwrap();
+            let (b, a) = stage.split_at(ROWS * out_dim);
+            let expected = |at: usize| {
+                let term = |t: usize| b[t * out_dim + at / in_dim].to_f32() * a[t * in_dim + at % in_dim].to_f32();
+                blocks[at] + (0..staged).map(term).sum::<f32>()
+            };
+            let found = dense(&mut taken);
+            for row in 0..out_dim {
+                let span = row * in_dim..(row + 1) * in_dim;
+                let step = span.clone().map(|at| expected(at).abs()).fold(0.0, f32::max) / 127.0;
+                let worst = span.map(|at| (found[at] - expected(at)).abs()).fold(0.0, f32::max);
+                assert!(worst <= 0.56 * step, "{staged} terms, row {row}: {worst} of {step}");
+            }
+            assert!(staged > 0 || taken.codes == fused.codes, "without terms nothing is rounded again");
+            assert!(taken.has_merged());
+        }
+        for (len, staged) in [(stage.len(), ROWS + 1), (stage.len(), usize::MAX), (stage.len() - 1, 0), (0, 1)] {
+            assert!(stored(len, staged as u32).is_err(), "{staged} terms in {len} numbers");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Buffers of one site, of the sizes that its shape asks for, fit for a static.
 
 use half::f16;
-use srlora::core::{Blocks, CoreError, Delta, Directions, Ledger, Site, SiteConfig, SiteShape};
+use srlora::core::{CoreError, Delta, Directions, Ledger, Site, SiteConfig, SiteShape};
 
 /// Pairs a site.
 pub(crate) const RANK: usize = 4;
@@ -15,7 +15,6 @@ pub(crate) struct Adapter<const STATE: usize, const PLANE: usize, const CODES: u
     codes: [i8; CODES],
     scales: [f16; SCALES],
     ledger: Ledger<RANK, RESERVE>,
-    staged: usize,
     /// Of the photos since the last step.
     pub(crate) gradient: [f32; PLANE],
 }
@@ -43,30 +42,24 @@ impl<const STATE: usize, const PLANE: usize, const CODES: usize, const SCALES: u
             codes: [0; CODES],
             scales: [f16::ZERO; SCALES],
             ledger: Ledger::empty(),
-            staged: 0,
             gradient: [0.0; PLANE],
         }
     }
 
     /// Every pair on its direction, nothing fused, nothing used.
     pub(crate) fn start(&mut self, shape: SiteShape, directions: Directions<'_>) -> Result<(), CoreError> {
-        self.ledger = Ledger::new(&shape)?;
-        self.codes.fill(0);
-        self.scales.fill(f16::ZERO);
-        self.staged = 0;
-        self.site(shape, directions)?.0.start();
-        Ok(())
+        self.site(shape, directions).0.start()
     }
 
-    /// The site over the buffers, and the gradient beside it.
+    /// The site over the buffers, and the gradient beside it. Nothing is checked here: the site's methods do, and before the first
+    /// [`Adapter::start`] there is no ledger.
     pub(crate) fn site<'a>(
         &'a mut self,
         shape: SiteShape,
         directions: Directions<'a>,
-    ) -> Result<(Site<'a, RANK, RESERVE>, &'a mut [f32]), CoreError> {
-        let blocks = Blocks::Int8 { codes: &mut self.codes, scales: &mut self.scales };
-        let delta = Delta { blocks, stage: &mut [], staged: &mut self.staged };
-        let site = Site::new(shape, SiteConfig::default(), directions, &mut self.state, &mut self.ledger, delta)?;
-        Ok((site, &mut self.gradient))
+    ) -> (Site<'a, RANK, RESERVE>, &'a mut [f32]) {
+        let delta = Delta::Int8 { codes: &mut self.codes, scales: &mut self.scales };
+        let (config, state, ledger) = (SiteConfig::default(), &mut self.state, &mut self.ledger);
+        (Site { shape, config, directions, state, ledger, delta }, &mut self.gradient)
     }
 }

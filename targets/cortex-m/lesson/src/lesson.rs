@@ -226,13 +226,13 @@ impl Lesson {
         work.input.iter_mut().zip(ink).for_each(|(x, ink)| *x = f32::from(ink) / 8.0 - 1.0);
         let patch = &mut work.patch;
         STEM.forward(&work.input, &mut patch[..STEM.patch_len()], &mut work.stem, |c, x, y| c.frozen(x, y))?;
-        let (site, _) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS)?;
+        let (site, _) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS);
         let scratch = &mut work.scratch;
         FIRST.forward(&work.stem, &mut patch[..FIRST.patch_len()], &mut work.first, |c, x, y| {
             c.frozen(x, y)?;
             site.forward(x, y, scratch)
         })?;
-        let (site, _) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?;
+        let (site, _) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS);
         SECOND.forward(&work.first, patch, &mut work.second, |c, x, y| {
             c.frozen(x, y)?;
             site.forward(x, y, scratch)
@@ -255,7 +255,7 @@ impl Lesson {
         head_backward(weights, &work.features, &dlogits, dw, db, &mut work.features_gradient)?;
 
         work.first_gradient.fill(0.0);
-        let (site, gradient) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?;
+        let (site, gradient) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS);
         let mut dy = [0.0; SECOND.bias.len()];
         for position in 0..SECOND.positions() {
             let outputs = work.second.iter().skip(position).step_by(SECOND.positions());
@@ -275,7 +275,7 @@ impl Lesson {
     /// The first site's share: nothing before it learns, so the gradient of its input is not needed.
     fn learn_first(&mut self) -> Result<(), CoreError> {
         let work = &mut self.work;
-        let (site, gradient) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS)?;
+        let (site, gradient) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS);
         let mut dy = [0.0; FIRST.bias.len()];
         let patch = &mut work.patch[..FIRST.patch_len()];
         let unused = &mut work.patch_gradient[..FIRST.patch_len()];
@@ -298,8 +298,8 @@ impl Lesson {
         let now = u64::from(self.step);
         self.step += 1;
         let due = self.step.is_multiple_of(INTERVAL) && self.step <= LAST_RECOMPOSITION;
-        let (mut first, first_gradient) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS)?;
-        let (mut second, second_gradient) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?;
+        let (mut first, first_gradient) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS);
+        let (mut second, second_gradient) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS);
         for (site, gradient) in [(&mut first, first_gradient), (&mut second, second_gradient)] {
             site.score(gradient)?;
             site.adamw(&optimizer, |_| PAIR_RATE.rate(now), gradient)?;
@@ -314,37 +314,33 @@ impl Lesson {
     /// Writes the lesson as a record; returns its checksum.
     ///
     /// # Errors
-    /// What `write` returns; `Core` never, as the sizes are constants.
-    pub fn write<E>(&mut self, write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<u32, RecordError<E>> {
-        let mut record = RecordWriter::new(write, BINDING).map_err(RecordError::Medium)?;
-        let (first, _) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS)?;
-        let (second, _) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?;
+    /// What `write` returns.
+    pub fn write<E>(&mut self, write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<u32, E> {
+        let mut record = RecordWriter::new(write, BINDING)?;
+        let (first, _) = self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS);
+        let (second, _) = self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS);
         let head = &self.head;
-        let mut all = || {
-            record.words([self.step, self.recomposed])?;
-            record.site(&first)?;
-            record.site(&second)?;
-            record.floats(&head.values)?;
-            record.floats(&head.first_moment)?;
-            record.floats(&head.second_moment)
-        };
-        all().map_err(RecordError::Medium)?;
-        record.finish().map_err(RecordError::Medium)
+        record.words([self.step, self.recomposed])?;
+        record.site(&first)?;
+        record.site(&second)?;
+        record.floats(&head.values)?;
+        record.floats(&head.first_moment)?;
+        record.floats(&head.second_moment)?;
+        record.finish()
     }
 
-    /// Reads a lesson that [`Lesson::write`] wrote; returns its checksum. After an error the lesson is not to be used
-    /// before [`Lesson::begin`].
+    /// Reads a lesson that [`Lesson::write`] wrote; returns its checksum. From a reader that rehearses nothing is taken;
+    /// after another's error the lesson is not to be used before [`Lesson::begin`].
     ///
     /// # Errors
     /// As [`RecordReader`].
-    pub fn read<E>(&mut self, read: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<u32, RecordError<E>> {
-        // A site has a ledger of its shape, after a reset too.
-        self.first.start(FIRST_SHAPE, FIRST_DIRECTIONS)?;
-        self.second.start(SECOND_SHAPE, SECOND_DIRECTIONS)?;
-        let mut record = RecordReader::new(read, BINDING)?;
-        (self.step, self.recomposed) = (record.word()?, record.word()?);
-        record.site(&mut self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS)?.0)?;
-        record.site(&mut self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)?.0)?;
+    pub fn read<E, R: FnMut(&mut [u8]) -> Result<(), E>>(
+        &mut self,
+        mut record: RecordReader<R>,
+    ) -> Result<u32, RecordError<E>> {
+        record.words([&mut self.step, &mut self.recomposed])?;
+        record.site(&mut self.first.site(FIRST_SHAPE, FIRST_DIRECTIONS).0)?;
+        record.site(&mut self.second.site(SECOND_SHAPE, SECOND_DIRECTIONS).0)?;
         record.floats(&mut self.head.values)?;
         record.floats(&mut self.head.first_moment)?;
         record.floats(&mut self.head.second_moment)?;
@@ -390,7 +386,7 @@ mod tests {
         } else {
             lesson.second.site(SECOND_SHAPE, SECOND_DIRECTIONS)
         };
-        &mut site.unwrap().0.state[at]
+        &mut site.0.state[at]
     }
 
     #[test]

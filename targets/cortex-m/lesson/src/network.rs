@@ -55,7 +55,7 @@ pub(crate) const SECOND: Convolution = Convolution {
 
 const fn shape(layer: &Convolution, sigma: &[f32]) -> SiteShape {
     let (out_dim, in_dim) = (layer.bias.len(), layer.patch_len());
-    SiteShape { out_dim, in_dim, rank: RANK, reserve: sigma.len(), block: 32, stage: 0 }
+    SiteShape { out_dim, in_dim, rank: RANK, reserve: sigma.len(), block: 32 }
 }
 
 pub(crate) const FIRST_SHAPE: SiteShape = shape(&FIRST, &generated::FIRST_SIGMA);

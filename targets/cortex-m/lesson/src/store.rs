@@ -14,9 +14,10 @@ use sequential_storage::cache::key_pointers::ArrayKeyPointers;
 use sequential_storage::cache::page_pointers::ArrayPagePointers;
 use sequential_storage::cache::page_states::ArrayPageStates;
 use sequential_storage::map::{MapConfig, MapStorage};
-use srlora::core::RecordError;
+use srlora::core::{RecordError, RecordReader};
 
 use crate::lesson::Lesson;
+use crate::network::BINDING;
 
 /// Pages of flash that a store takes: two generations, and room to move.
 pub const PAGES: usize = 20;
@@ -112,7 +113,8 @@ impl<F: NorFlash> Store<F> {
                 filled += 1;
             }
             Ok(())
-        })?;
+        });
+        let checksum = checksum.map_err(RecordError::Medium)?;
         let mut last = || {
             put(map, item, key(number, nth)?, &piece[..filled])?;
             piece[..4].copy_from_slice(&number.to_le_bytes());
@@ -123,34 +125,45 @@ impl<F: NorFlash> Store<F> {
         Ok(Generation { number, checksum })
     }
 
-    /// Loads the newest generation, if there is any.
+    /// Loads the newest generation, if there is any: read once to see that it is whole, and once more into the lesson.
     ///
     /// # Errors
-    /// `Medium` with the flash's error or the missing piece, or what is wrong with the record; the lesson is not to be
-    /// used then.
+    /// `Medium` with the flash's error or the missing piece, or what is wrong with the record. The lesson is then as it was,
+    /// unless the flash has answered differently the second time: then it is not to be used before [`Lesson::begin`].
     pub fn load(&mut self, lesson: &mut Lesson) -> Result<Option<Generation>, Failure<F::Error>> {
         let Some(newest) = self.newest().map_err(RecordError::Medium)? else { return Ok(None) };
         let Store { map, item, piece } = self;
-        let (mut from, mut to, mut nth) = (0, 0, 0);
-        let given = lesson.read(|bytes| {
-            for byte in bytes {
-                if from == to {
-                    let found = fetch(map, item, key(newest.number, nth)?)?;
-                    let found = found.filter(|found| (1..=PIECE).contains(&found.len()));
-                    let found = found.ok_or(StoreError::Piece(nth))?;
-                    piece[..found.len()].copy_from_slice(found);
-                    (from, to, nth) = (0, found.len(), nth + 1);
-                }
-                *byte = piece[from];
-                from += 1;
-            }
-            Ok(())
-        })?;
-        if given == newest.checksum {
-            Ok(Some(newest))
-        } else {
-            Err(RecordError::Checksum { needed: newest.checksum, given })
+        let rehearsal = RecordReader::rehearse(pieces(map, item, piece, newest.number), BINDING)?;
+        let given = lesson.read(rehearsal)?;
+        if given != newest.checksum {
+            return Err(RecordError::Checksum { needed: newest.checksum, given });
         }
+        lesson.read(RecordReader::new(pieces(map, item, piece, newest.number), BINDING)?)?;
+        Ok(Some(newest))
+    }
+}
+
+/// The bytes of a generation, in order.
+fn pieces<F: NorFlash>(
+    map: &mut Map<F>,
+    item: &mut [u8],
+    piece: &mut [u8; PIECE],
+    generation: u32,
+) -> impl FnMut(&mut [u8]) -> Result<(), StoreError<F::Error>> {
+    let (mut from, mut to, mut nth) = (0, 0, 0);
+    move |bytes| {
+        for byte in bytes {
+            if from == to {
+                let found = fetch(map, item, key(generation, nth)?)?;
+                let found = found.filter(|found| (1..=PIECE).contains(&found.len()));
+                let found = found.ok_or(StoreError::Piece(nth))?;
+                piece[..found.len()].copy_from_slice(found);
+                (from, to, nth) = (0, found.len(), nth + 1);
+            }
+            *byte = piece[from];
+            from += 1;
+        }
+        Ok(())
     }
 }
 

@@ -86,6 +86,32 @@ fn saves_that_are_cut_one_after_another_never_lose_the_last_whole_one() {
 }
 
 #[test]
+fn of_a_generation_that_cannot_be_read_nothing_is_taken() {
+    let mut cells = vec![0; PAGES * PAGE];
+    let saved = store(&mut cells).save(&mut begun(2)).unwrap();
+    let mut lesson = begun(1);
+    let before = lesson.write(|_| Ok::<_, ()>(())).unwrap();
+    let mut refused = 0;
+    for at in (0..cells.len()).step_by(61) {
+        let mut damaged = cells.clone();
+        damaged[at] ^= 0x10;
+        match store(&mut damaged).load(&mut lesson) {
+            // The flip met nothing that counts.
+            Ok(found) => {
+                assert!(found.is_none_or(|found| found == saved), "cell {at}");
+                lesson = begun(1);
+            }
+            Err(_) => {
+                refused += 1;
+                assert_eq!(lesson.write(|_| Ok::<_, ()>(())).unwrap(), before, "cell {at} has changed the lesson");
+            }
+        }
+    }
+    println!("{refused} damaged generations refused");
+    assert!(refused > 100);
+}
+
+#[test]
 fn a_photo_that_is_none_is_refused_and_nothing_is_learned() {
     let mut lesson = begun(1);
     let before = lesson.write(|_| Ok::<_, ()>(())).unwrap();
