@@ -11,6 +11,7 @@ use super::small;
 
 /// Lets the products' library take its buffers for packing while the memory is fresh. On some processors it asks for as much as
 /// their cache holds and touches little of it: taken later, from memory that has been used, all of it would count.
+#[cfg(feature = "cli")]
 pub(crate) fn reserve() {
     let [a, mut b] = [(); 2].map(|()| faer::Mat::<f32>::zeros(64, 64));
     product(b.as_mut(), Accum::Replace, 1.0, a.as_ref(), a.as_ref());

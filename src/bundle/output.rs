@@ -1,7 +1,7 @@
 //! Where outputs come into being: under a temporary name in their folder first, in their place when they are whole.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use tempfile::Builder;
@@ -53,10 +53,11 @@ pub(super) fn temporary<T>(path: &Path, mode: u32, make: fn(&Builder, &Path) -> 
 ///
 /// # Errors
 /// `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new, a write failed.
+#[cfg(feature = "cli")]
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     refuse_taken(path)?;
     let mut staged = temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder))?;
-    staged.write_all(bytes).map_err(|e| Error::io(path, e))?;
+    io::Write::write_all(&mut staged, bytes).map_err(|e| Error::io(path, e))?;
     staged.persist_noclobber(path).map(drop).map_err(|e| match e.error.kind() {
         io::ErrorKind::AlreadyExists => taken(path),
         _ => Error::io(path, e.error),
