@@ -33,7 +33,9 @@ fn shown(page: &str) -> Vec<&str> {
     let mut within = false;
     let lines = page.lines().filter(|line| {
         within ^= line.starts_with("```");
-        (within || line.starts_with('|')) && line.contains(|c: char| c.is_ascii_digit()) && !line.starts_with("srlora =")
+        (within || line.starts_with('|'))
+            && line.contains(|c: char| c.is_ascii_digit())
+            && !line.starts_with("srlora =")
     });
     lines.collect()
 }
@@ -41,8 +43,11 @@ fn shown(page: &str) -> Vec<&str> {
 /// The pages of `docs/`, each of which must have a command.
 fn pages() -> BTreeMap<PathBuf, String> {
     let files = fs::read_dir(project("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = files.filter(|path| path.extension().is_some_and(|end| end == "md")).map(|path| (path.clone(), read(&path)));
-    pages.filter(|(_, text)| text.lines().any(|line| COMMANDS.iter().any(|command| line.starts_with(command)))).collect()
+    let pages =
+        files.filter(|path| path.extension().is_some_and(|end| end == "md")).map(|path| (path.clone(), read(&path)));
+    pages
+        .filter(|(_, text)| text.lines().any(|line| COMMANDS.iter().any(|command| line.starts_with(command))))
+        .collect()
 }
 
 #[test]
@@ -50,7 +55,8 @@ fn every_figure_of_a_readme_stands_on_a_page_with_its_command() {
     let pages = pages();
     let known: BTreeSet<String> = pages.values().flat_map(|text| figures(text)).collect();
     let lines: BTreeSet<&str> = pages.values().flat_map(|text| text.lines()).map(str::trim).collect();
-    let readmes = ["README.md", "targets/raspberry-pi/README.md", "targets/jetson/README.md", "targets/cortex-m/README.md"];
+    let readmes =
+        ["README.md", "targets/raspberry-pi/README.md", "targets/jetson/README.md", "targets/cortex-m/README.md"];
     let (mut checked, mut missing) = (0, Vec::new());
     for readme in readmes {
         let text = read(&project(readme));

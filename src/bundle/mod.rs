@@ -24,10 +24,10 @@ pub use crate::adapter::Directions;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
-pub use output::{TEMPORARY_PREFIX, check_output};
 pub(crate) use output::sync_folder_of;
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;
+pub use output::{TEMPORARY_PREFIX, check_output};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
