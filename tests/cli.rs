@@ -531,6 +531,46 @@ fn unreadable_photos_are_set_aside_and_training_goes_on() {
 }
 
 #[test]
+fn photos_of_formats_that_are_not_read_are_named_and_never_vanish_without_a_word() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    for name in ["dark/IMG_1.HEIC", "dark/IMG_2.heic", "bright/a.webp", "bright/notes.txt"] {
+        fs::write(format!("{data}/{name}"), "whatever is in it").unwrap();
+    }
+    let val = place.photos("val");
+    fs::write(format!("{val}/dark/z.heif"), "").unwrap();
+    let (heic, webp) = (format!("{data}/dark/IMG_1.HEIC"), format!("{data}/bright/a.webp"));
+    let expected = |heic_count| {
+        serde_json::json!([
+            {"format": "HEIC", "count": heic_count, "first": heic}, {"format": "WebP", "count": 1, "first": webp},
+        ])
+    };
+    let few = ["--steps", "1", "--json"];
+    let train = [&["train", &bundle, "--data", &data, "--val", &val, "-o", &store][..], &few].concat();
+    let simulate = [&["simulate", &bundle, "--profile", "pi-4", "--data", &data, "--val", &val][..], &few].concat();
+    let compare =
+        [&["compare", &bundle, "--data", &data, "--val", &val, "--methods", "imprint", "--seeds", "1"][..], &few]
+            .concat();
+    let eval = vec!["eval", &bundle, "--store", &store, "--data", &data, "--json"];
+    for (args, heic_count) in [(train, 3), (simulate, 3), (compare, 3), (eval, 2)] {
+        let output = srlora(&args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).expect(&stderr);
+        assert_eq!(answer["ignored"], expected(heic_count), "{args:?}");
+        let warning = format!(
+            "warning: {heic_count} HEIC photos are not read (the first is {heic}): convert them to JPEG, or set the phone to \
+             'Most compatible'\n"
+        );
+        assert_eq!(stderr.matches(&warning).count(), 1, "{args:?}: {stderr}");
+        assert!(stderr.contains("1 WebP photo is not read") && !stderr.contains("notes"), "{args:?}: {stderr}");
+    }
+    fs::create_dir(format!("{data}/phone")).unwrap();
+    fs::write(format!("{data}/phone/only.heic"), "").unwrap();
+    let (words, other) = (["phone: this class has no", "1 HEIC photo is not read", "convert it"], place.path("other"));
+    place.refuses(&["train", &bundle, "--data", &data, "-o", &other], 1, &words);
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_generation_before() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));

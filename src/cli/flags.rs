@@ -11,7 +11,7 @@ use crate::session::{Length, Lesson, Validation};
 
 #[derive(Debug, Args)]
 pub(super) struct LessonFlags {
-    /// One folder per class, with JPEG or PNG files.
+    /// One folder per class, with JPEG or PNG files; photos of other formats are counted and named.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Photos to measure accuracy on, arranged as --data, and none of those.

@@ -1,5 +1,6 @@
 //! A folder of photos, one folder per class: what is in it, how it is split and shuffled, and which photos were set aside.
 
+use core::fmt;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -31,6 +32,52 @@ pub struct Sample {
     pub(super) slot: Option<Slot>,
 }
 
+/// Formats that photos come in and that are not read, each with the suffixes of its files.
+const NOT_READ: [(&str, &[&str]); 14] = [
+    ("HEIC", &["heic", "heif", "hif"]),
+    ("AVIF", &["avif", "avifs"]),
+    ("WebP", &["webp"]),
+    ("GIF", &["gif"]),
+    ("TIFF", &["tif", "tiff"]),
+    ("BMP", &["bmp", "dib"]),
+    ("JPEG XL", &["jxl"]),
+    ("JPEG 2000", &["jp2", "j2k", "jpf", "jpx"]),
+    ("DNG", &["dng"]),
+    (
+        "raw",
+        &[
+            "3fr", "arw", "cr2", "cr3", "erf", "iiq", "kdc", "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2",
+            "rwl", "sr2", "srf", "srw", "x3f",
+        ],
+    ),
+    ("PNM", &["pam", "pbm", "pgm", "pnm", "ppm"]),
+    ("TGA", &["tga"]),
+    ("PSD", &["psd"]),
+    ("SVG", &["svg"]),
+];
+
+/// Photos of a format that is not read, of all classes together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// The format.
+    pub format: &'static str,
+    /// How many there are.
+    pub count: usize,
+    /// The first of them.
+    pub first: String,
+}
+
+impl fmt::Display for Ignored {
+    /// What there is, and what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ignored { format, count, first } = self;
+        let what = if *count == 1 { "photo is not read" } else { "photos are not read" };
+        let or = if *format == "HEIC" { ", or set the phone to 'Most compatible'" } else { "" };
+        let [first_is, them] = if *count == 1 { ["", "it"] } else { ["the first is ", "them"] };
+        write!(f, "{count} {format} {what} ({first_is}{first}): convert {them} to JPEG{or}")
+    }
+}
+
 /// The photos of a folder, by class and then by name, both in byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
@@ -40,11 +87,14 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The photos.
     pub samples: Vec<Sample>,
+    /// What looks like photos in the class folders and is not read, by format.
+    pub ignored: Vec<Ignored>,
 }
 
 impl Dataset {
-    /// Lists a folder that holds one folder per class, each with `.jpg`, `.jpeg` or `.png` files (in any case). Names that
-    /// begin with a dot and other files are ignored, links are followed. No photo is opened.
+    /// Lists a folder that holds one folder per class, each with `.jpg`, `.jpeg` or `.png` files (in any case). Files of other
+    /// image formats are counted; all others, and names that begin with a dot, are passed over. Links are followed. No photo is
+    /// opened.
     ///
     /// # Errors
     /// Kind `Data` where the folder is missing, is a file or has no class folder, where a class folder has no such file,
@@ -59,12 +109,17 @@ impl Dataset {
             }
             Ok(_) => {}
         }
-        let mut dataset = Dataset { root: root.to_path_buf(), classes: Vec::new(), samples: Vec::new() };
+        let mut dataset =
+            Dataset { root: root.to_path_buf(), classes: Vec::new(), samples: Vec::new(), ignored: Vec::new() };
         for (name, folder) in entries(root, Path::is_dir)? {
-            let photos = entries(&folder, |path| is_candidate(path) && !path.is_dir())?;
+            let is_image = |path: &Path| (is_candidate(path) || not_read(path).is_some()) && !path.is_dir();
+            let (photos, others): (Vec<_>, Vec<_>) =
+                entries(&folder, is_image)?.into_iter().partition(|(_, path)| is_candidate(path));
+            let others = ignored(&others);
             if photos.is_empty() {
-                return refuse(&folder, "this class has no .jpg, .jpeg or .png file; add some, or remove the folder");
+                return refuse(&folder, &nothing_to_read(&others));
             }
+            dataset.ignored = joined(&dataset.ignored, &others);
             let class = dataset.classes.len();
             dataset.classes.push(name);
             dataset.samples.extend(photos.into_iter().map(|(_, path)| Sample { path: path.into(), class, slot: None }));
@@ -141,6 +196,8 @@ impl Dataset {
                 .filter(|index| held_out.binary_search(index).is_ok() == validation)
                 .map(|index| self.samples[index].clone())
                 .collect(),
+            // Counted once, on the side that is trained on.
+            ignored: if validation { Vec::new() } else { self.ignored.clone() },
         };
         (side(false), side(true))
     }
@@ -197,7 +254,7 @@ impl Dataset {
         }
         let relabel = |sample: Sample| Some(Sample { class: *found.get(sample.class)?.as_ref()?, ..sample });
         let samples = self.samples.into_iter().filter_map(relabel).collect();
-        Ok(Dataset { root: self.root, classes: names.to_vec(), samples })
+        Ok(Dataset { classes: names.to_vec(), samples, ..self })
     }
 }
 
@@ -271,6 +328,41 @@ pub(super) fn contents_sha256(path: &Path) -> io::Result<String> {
 fn is_candidate(path: &Path) -> bool {
     let suffix = path.extension().unwrap_or_default();
     ["jpg", "jpeg", "png"].iter().any(|known| suffix.eq_ignore_ascii_case(known))
+}
+
+/// The format that the suffix promises, of those that are not read.
+fn not_read(path: &Path) -> Option<&'static str> {
+    let suffix = path.extension()?;
+    let named = |(_, suffixes): &&(_, &[&str])| suffixes.iter().any(|known| suffix.eq_ignore_ascii_case(known));
+    NOT_READ.iter().find(named).map(|(format, _)| *format)
+}
+
+/// Files of one folder, in order, by their format.
+fn ignored(files: &[(String, PathBuf)]) -> Vec<Ignored> {
+    let one = |(_, path): &(_, PathBuf)| {
+        Some(Ignored { format: not_read(path)?, count: 1, first: path.display().to_string() })
+    };
+    files.iter().filter_map(one).fold(Vec::new(), |sum, file| joined(&sum, &[file]))
+}
+
+/// The formats of both, in the order of [`NOT_READ`]; the first file is that of `a`.
+pub(super) fn joined(a: &[Ignored], b: &[Ignored]) -> Vec<Ignored> {
+    let sum = |(format, _): &(&'static str, _)| {
+        let mut same = a.iter().chain(b).filter(|ignored| ignored.format == *format);
+        let first = same.next()?.clone();
+        Some(Ignored { count: first.count + same.map(|ignored| ignored.count).sum::<usize>(), ..first })
+    };
+    NOT_READ.iter().filter_map(sum).collect()
+}
+
+/// Why a class has no photos.
+fn nothing_to_read(others: &[Ignored]) -> String {
+    let none = "this class has no .jpg, .jpeg or .png file";
+    if others.is_empty() {
+        return format!("{none}; add some, or remove the folder");
+    }
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    format!("{none}; {}", others.join("; "))
 }
 
 /// Names and paths in `folder` that `wanted` takes, in byte order, without those that begin with a dot.
@@ -351,13 +443,67 @@ mod tests {
     }
 
     #[test]
+    fn images_of_other_formats_are_counted_and_named_and_other_files_are_not() {
+        let root = folder(&[
+            "a/1.jpg",
+            "a/2.HEIC",
+            "a/3.heic",
+            "a/x.txt",
+            "a/.4.heic",
+            "a/.DS_Store",
+            "a/5.webp/6.webp",
+            "b/0.heif",
+            "b/1.dng",
+            "b/1.png",
+            "b/2.NEF",
+            "b/2.xml",
+            "b/3.gif",
+            "b/clip.mov",
+            "stray.heic",
+        ]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        assert_eq!(names(&dataset), [("1.jpg", 0), ("1.png", 1)]);
+        let at = |name: &str| root.path().join(name).display().to_string();
+        let found: Vec<_> = dataset.ignored.iter().map(|i| (i.format, i.count, i.first.clone())).collect();
+        let expected = [
+            ("HEIC", 3, at("a/2.HEIC")),
+            ("GIF", 1, at("b/3.gif")),
+            ("DNG", 1, at("b/1.dng")),
+            ("raw", 1, at("b/2.NEF")),
+        ];
+        assert_eq!(found, expected);
+        let sentences = [
+            format!(
+                "3 HEIC photos are not read (the first is {}): convert them to JPEG, or set the phone to 'Most compatible'",
+                at("a/2.HEIC")
+            ),
+            format!("1 GIF photo is not read ({}): convert it to JPEG", at("b/3.gif")),
+        ];
+        assert_eq!([0, 1].map(|i| dataset.ignored[i].to_string()), sentences);
+        let json = serde_json::to_value(&dataset.ignored[1]).unwrap();
+        assert_eq!(json, serde_json::json!({"format": "GIF", "count": 1, "first": at("b/3.gif")}));
+    }
+
+    #[test]
+    fn a_split_counts_what_is_ignored_once() {
+        let root = folder(&["a/1.jpg", "a/2.jpg", "a/3.heic", "b/1.jpg", "b/2.jpg"]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        let (train, validation) = dataset.split(0.5, 0).unwrap();
+        assert_eq!((&train.ignored, &validation.ignored[..]), (&dataset.ignored, &[][..]));
+        assert_eq!(joined(&train.ignored, &validation.ignored), dataset.ignored);
+        assert_eq!(train.relabelled(&dataset.classes).unwrap().ignored, dataset.ignored);
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_used_is_refused_with_what_to_do() {
-        let root = folder(&["file.jpg", "flat/1.jpg", "gap/a/1.jpg", "gap/b/notes.txt"]);
+        let root =
+            folder(&["file.jpg", "flat/1.jpg", "gap/a/1.jpg", "gap/b/notes.txt", "phone/a/1.jpg", "phone/b/1.heic"]);
         let cases = [
             ("nowhere", "nowhere: no such folder"),
             ("file.jpg", "is a file"),
             ("flat", "has no class folders"),
-            ("gap", "gap/b: this class has no .jpg"),
+            ("gap", "gap/b: this class has no .jpg, .jpeg or .png file; add some, or remove the folder"),
+            ("phone", "phone/b: this class has no .jpg, .jpeg or .png file; 1 HEIC photo is not read"),
         ];
         for (name, words) in cases {
             let (kind, text) = refusal(Dataset::open(&root.path().join(name)));

@@ -4,9 +4,9 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::confusion::{Confusion, Tally};
-use super::dataset::{Dataset, Quarantined, Sample};
+use super::dataset::{Dataset, Ignored, Quarantined, Sample, joined};
 use super::keep::NEVER;
-use super::lesson::Observer;
+use super::lesson::{Observer, Progress};
 use super::runner::Runner;
 use super::scores::{argmax, probabilities};
 use super::store::Store;
@@ -33,6 +33,8 @@ pub struct Evaluation {
     pub mistakes: Option<Vec<Mistake>>,
     /// Photos that could not be read.
     pub quarantined: Vec<Quarantined>,
+    /// Photos of formats that are not read.
+    pub ignored: Vec<Ignored>,
     most_mistakes: usize,
 }
 
@@ -85,6 +87,7 @@ impl Evaluation {
             mistakes: (most_mistakes > 0).then(Vec::new),
             quarantined: Vec::new(),
             most_mistakes,
+            ignored: Vec::new(),
         }
     }
 
@@ -141,7 +144,7 @@ impl Evaluation {
 
 impl Serialize for Evaluation {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Evaluation", 10)?;
+        let mut object = serializer.serialize_struct("Evaluation", 11)?;
         object.serialize_field("accuracy", &self.accuracy)?;
         object.serialize_field("n", &self.n)?;
         object.serialize_field("classes", &self.classes)?;
@@ -152,6 +155,7 @@ impl Serialize for Evaluation {
         object.serialize_field("images_per_second", &self.images_per_second)?;
         object.serialize_field("mistakes", &self.mistakes)?;
         object.serialize_field("quarantined", &self.quarantined)?;
+        object.serialize_field("ignored", &self.ignored)?;
         object.end()
     }
 }
@@ -171,9 +175,18 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let (mut runner, classes) = classifier(bundle, store)?;
     let data = data.clone().relabelled(&classes)?;
+    let ignored = warn_of_ignored(&data, None, observer);
     let mut evaluation = runner.evaluate(&data, "", mistakes, &NEVER, observer)?;
     evaluation.quarantined = runner.quarantine().to_vec();
+    evaluation.ignored = ignored;
     Ok(evaluation)
+}
+
+/// Tells of the photos whose format is not read, a line for each format, and gives their list.
+pub(super) fn warn_of_ignored(data: &Dataset, validation: Option<&Dataset>, observer: &mut Observer) -> Vec<Ignored> {
+    let ignored = joined(&data.ignored, validation.map_or(&[], |validation| &validation.ignored));
+    ignored.iter().for_each(|format| observer(Progress::Warning(&format.to_string())));
+    ignored
 }
 
 /// What answers: the head of a store, or the model's own classifier.

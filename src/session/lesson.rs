@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::cache::CachePlace;
-use super::dataset::Quarantined;
+use super::dataset::{Ignored, Quarantined};
 use super::forecast::Forecast;
 use super::rehearsal::Rehearsal;
 use super::trial::Trial;
@@ -188,6 +188,8 @@ pub struct TrainReport {
     pub generation: u64,
     /// Photos that could not be read.
     pub quarantined: Vec<Quarantined>,
+    /// Photos of formats that are not read.
+    pub ignored: Vec<Ignored>,
     /// Photos trained on.
     pub train_images: usize,
     /// Photos that accuracy was measured on.

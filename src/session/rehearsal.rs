@@ -137,7 +137,7 @@ fn parts(data: &Dataset, fold: usize) -> (Vec<usize>, Vec<usize>) {
 
 fn side(data: &Dataset, photos: &[usize]) -> Dataset {
     let samples = photos.iter().map(|&photo| data.samples[photo].clone()).collect();
-    Dataset { root: data.root.clone(), classes: data.classes.clone(), samples }
+    Dataset { root: data.root.clone(), classes: data.classes.clone(), samples, ignored: Vec::new() }
 }
 
 /// A first lesson, before its first step.
@@ -356,6 +356,7 @@ mod tests {
             root: "photos".into(),
             classes: ["a", "b", "c"].map(String::from).to_vec(),
             samples: classes.into_iter().map(sample).collect(),
+            ignored: Vec::new(),
         };
         let out: Vec<_> = (0..3).map(|fold| parts(&data, fold).1).collect();
         assert_eq!(out, [vec![0, 4], vec![1, 5], vec![2]]);

@@ -8,7 +8,7 @@ use super::cache::{CachePlace, Slot};
 use super::clock::since_begin_ms;
 use super::dataset::{Dataset, order};
 use super::duplicates::refuse_shared_folder;
-use super::evaluate::Evaluation;
+use super::evaluate::{Evaluation, warn_of_ignored};
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Keeper, NEVER, Opening};
 use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
@@ -49,7 +49,9 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
 pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut Observer) -> Result<TrainReport> {
     let begin = Instant::now();
     refuse_among_photos(keep.store, lesson)?;
-    let mut opening = Opening::find(bundle, lesson, keep, datasets(lesson, keep.further)?)?;
+    let (data, validation) = datasets(lesson, keep.further)?;
+    let ignored = warn_of_ignored(&data, validation.as_ref(), observer);
+    let mut opening = Opening::find(bundle, lesson, keep, (data, validation))?;
     opening.data.number(Slot::Rounded);
     let plan_now = |opening: &Opening| {
         let plan = plan(bundle, lesson, opening.data.samples.len());
@@ -150,6 +152,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         planned: forecast,
         generation: store.current(),
         quarantined,
+        ignored,
         train_images: data.samples.len(),
     })
 }

@@ -24,6 +24,7 @@ use self::ledger::Ledger;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
 use super::duplicates::Hashed;
+use super::evaluate::warn_of_ignored;
 use super::lesson::{Length, Lesson, Observer, Progress};
 use super::plan::plan;
 use super::train::{datasets, refuse_among_photos};
@@ -73,6 +74,7 @@ pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -
     let photos = Hashed::read(&data, Some(&validation));
     photos.warnings().iter().for_each(|warning| observer(Progress::Warning(warning)));
     let settings = request.settings(bundle, &photos);
+    let ignored = warn_of_ignored(&data, Some(&validation), observer);
     let warn = |text: &str| observer(Progress::Warning(text));
     let ledger = Ledger::open(request.output.as_deref(), settings, warn)?;
     let classes = data.classes.clone();
@@ -85,7 +87,7 @@ pub fn compare(bundle: &Bundle, request: &Comparison, observer: &mut Observer) -
         standings.extend(course.group(&group, observer)?);
     }
     standings.sort_by_key(|(contender, ..)| contenders.iter().position(|known| known.name == contender.name));
-    Ok(standings::report(course.ledger.settings(), request.seeds, classes, standings))
+    Ok(ComparisonReport { ignored, ..standings::report(course.ledger.settings(), request.seeds, classes, standings) })
 }
 
 impl Comparison {

@@ -7,6 +7,7 @@ use super::contenders::{Contender, REFERENCE};
 use super::ledger::{Run, Settings};
 use super::rates::{self, RateTried};
 use super::statistics::{Difference, deviation, difference, mean};
+use crate::session::dataset::Ignored;
 use crate::session::train::median;
 
 /// What `compare` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
@@ -26,6 +27,8 @@ pub struct ComparisonReport {
     pub methods: Vec<Standing>,
     /// Every run: by contender, those that chose its rate first.
     pub runs: Vec<Run>,
+    /// Photos of formats that are not read.
+    pub ignored: Vec<Ignored>,
 }
 
 /// How a contender did.
@@ -91,6 +94,7 @@ pub(super) fn report(
         val_images: last.map_or(0, |run| run.val_images),
         methods,
         runs,
+        ignored: Vec::new(),
     }
 }
 

@@ -124,6 +124,7 @@ pub fn simulate(
         cuts_missed: played.missed,
         curve: curve(&trace, &played, &train),
         host: host_use(&trace, &host, device),
+        ignored: train.ignored.clone(),
         train,
     })
 }

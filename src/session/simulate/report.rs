@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::device::Arch;
 use super::replay::Cut;
 use super::trace::{Excess, Written};
+use crate::session::dataset::Ignored;
 use crate::session::lesson::TrainReport;
 
 /// What would happen on a device. Everything that is a time, an energy or a wear is an estimate from the profile; memory, bytes and
@@ -39,6 +40,8 @@ pub struct Simulation {
     pub curve: Vec<Point>,
     /// What the times were made from.
     pub host: HostUse,
+    /// Photos of formats that are not read.
+    pub ignored: Vec<Ignored>,
     /// What the lesson answered.
     pub train: TrainReport,
 }
