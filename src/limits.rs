@@ -104,6 +104,8 @@ pub const PHOTO_EXPANSION: u64 = 48;
 pub const SMALL_PHOTO: u64 = 1 << 20;
 /// What a decoder may take for one row or one metadata chunk, in bytes.
 pub const MOST_CHUNK_BYTES: u64 = 16 << 20;
+/// Scans of a JPEG that is decoded in parts; encoders write about ten. A few bytes of one may pass over the whole picture.
+pub const MOST_SCANS: usize = 256;
 /// A photo's size stands among its first bytes, behind its metadata.
 pub const MOST_HEAD_BYTES: u64 = 1 << 18;
 

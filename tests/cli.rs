@@ -531,6 +531,37 @@ fn unreadable_photos_are_set_aside_and_training_goes_on() {
 }
 
 #[test]
+fn photos_of_12_megapixels_take_little_more_memory_than_thumbnails() {
+    let place = Place::new();
+    let bundle = place.bundle();
+    let photos = |name: &str, width: u32, height: u32| {
+        for (class, base) in [("bright", 180u8), ("dark", 20)] {
+            let folder = place.folder.path().join(name).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for nth in 0..2 {
+                let noise = |x: u32, y: u32| image::Rgb([base + ((x * 7 + y * 13 + nth * 31) % 50) as u8; 3]);
+                let photo = image::RgbImage::from_fn(width, height, noise);
+                photo.save(folder.join(format!("{nth}.jpg"))).unwrap();
+            }
+        }
+        place.path(name)
+    };
+    let peak = |data: &str, store: &str| {
+        let answer = json(&["train", &bundle, "--data", data, "-o", &place.path(store), "--steps", "2", "--json"]);
+        assert!(answer["planned_peak_bytes"].as_u64() >= answer["peak_rss_bytes"].as_u64(), "{answer}");
+        answer["peak_rss_bytes"].as_u64()
+    };
+    let [Some(small), Some(large)] = [(40, 30), (4000, 3000)].map(|(width, height)| {
+        let name = format!("{width}x{height}");
+        peak(&photos(&name, width, height), &format!("{name}.store"))
+    }) else {
+        return println!("this system does not tell how much memory a process takes");
+    };
+    println!("{small} bytes with thumbnails, {large} with 12 megapixels");
+    assert!(large < small + (10 << 20), "{small}, {large}");
+}
+
+#[test]
 fn photos_of_formats_that_are_not_read_are_named_and_never_vanish_without_a_word() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));

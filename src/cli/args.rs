@@ -173,7 +173,7 @@ pub(super) struct TrainArgs {
     /// Bytes that this may take, for instance 64MiB; photos that find no place run it every time [default: no limit].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) cache_limit: Option<u64>,
-    /// Random crops and mirror images [default: off].
+    /// Random crops or shifts, and mirror images; photos keep the scale that they have in prediction [default: off].
     #[arg(long, value_enum)]
     pub(super) augment: Option<Switch>,
     /// What a pair starts on [default: aligned; principal for pissa].

@@ -17,6 +17,7 @@ use super::image::footprint;
 use super::memory::{peak_rss_bytes, rss_bytes};
 use super::runner::Trial;
 use crate::autodiff::Activations;
+use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Buffers of one thread's products, from above: a tile of W, two bands of columns, a block of expanded channels, planes of a
@@ -164,8 +165,11 @@ impl Work {
 }
 
 /// The photo of `photos` that takes most for a moment to decode, and how many bytes.
-pub(super) fn largest_photo<'p>(photos: impl IntoIterator<Item = &'p Arc<Path>>) -> Option<(u64, Arc<Path>)> {
-    let sizes = photos.into_iter().filter_map(|path| Some((footprint(path)?, path)));
+pub(super) fn largest_photo<'p>(
+    photos: impl IntoIterator<Item = &'p Arc<Path>>,
+    preprocess: &Preprocess,
+) -> Option<(u64, Arc<Path>)> {
+    let sizes = photos.into_iter().filter_map(|path| Some((footprint(path, preprocess)?, path)));
     sizes.max_by_key(|(bytes, _)| *bytes).map(|(bytes, path)| (bytes, path.clone()))
 }
 

@@ -52,7 +52,7 @@ pub struct Lesson {
     pub head_lr: f32,
     /// Decides order, split and augmentation.
     pub seed: u64,
-    /// Random crops and mirror images.
+    /// Random crops or shifts, and mirror images.
     pub augment: bool,
     /// Steps between recompositions, 0 for none; `None`: all pairs once, after three fifths of the run, where it can pay.
     pub interval: Option<u32>,

@@ -268,7 +268,7 @@ fn runner(
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
     let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
-    let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path)).unzip();
+    let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path), &bundle.preprocess).unzip();
     let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
     let cached = room(lesson, boundary_bytes).min(data.samples.len());
     let rehearsed = if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 };

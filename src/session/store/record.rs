@@ -28,7 +28,7 @@ pub struct Settings {
     pub lr: f32,
     /// Learning rate of the head.
     pub head_lr: f32,
-    /// Random crops and mirror images.
+    /// Random crops or shifts, and mirror images.
     pub augment: bool,
     /// Steps between recompositions, where asked for.
     pub interval: Option<u32>,
