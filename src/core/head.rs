@@ -85,10 +85,10 @@ fn largest(logits: &[f32]) -> f32 {
     logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Collects a head from examples: row c = g mean of x / |x| over class c, b = 0.
+/// Collects a head from examples: row c = g m_c / |m_c|, where m_c is the mean of x / |x| over class c; b = 0.
 ///
 /// g = scale / mean |x| over all examples, so that on plain features a logit is about scale times the cosine.
-/// Class means are not brought back to unit length: a scattered class gets a shorter row.
+/// Each class mean is brought to unit length again: a scattered class would get a shorter row and lose photos to others.
 /// Source: weight imprinting, arXiv 1712.07136.
 #[derive(Debug)]
 pub struct Imprint<'a> {
@@ -141,13 +141,15 @@ impl<'a> Imprint<'a> {
         Ok(())
     }
 
-    /// Turns sums into the head. Classes without an example keep a row of zeros.
+    /// Turns sums into the head. Classes without an example, and those whose examples cancel out, keep a row of zeros.
     pub fn finish(self, scale: f32) {
         let mean = self.norms / self.examples.max(1) as f32;
         let gain = if mean > 0.0 { scale / mean } else { 0.0 };
         let width = self.w.len() / self.counts.len().max(1);
-        for (row, &count) in self.w.chunks_exact_mut(width.max(1)).zip(self.counts.iter()) {
-            row.iter_mut().for_each(|w| *w *= gain / count.max(1) as f32);
+        // The sum over a class has the mean's direction.
+        for row in self.w.chunks_exact_mut(width.max(1)) {
+            let length = norm(row);
+            row.iter_mut().for_each(|w| *w *= gain / length.max(SMALLEST_NORM));
         }
     }
 }

@@ -325,7 +325,7 @@ fn cross_entropy_stays_a_number_for_huge_logits() {
 }
 
 #[test]
-fn an_imprinted_head_is_the_mean_of_unit_features_times_the_gain_of_the_peer() {
+fn rows_of_an_imprinted_head_are_as_long_as_one_another_however_scattered_their_class_is() {
     let features = [[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]];
     let (mut w, mut counts) = ([9.0; 6], [9; 3]);
     let mut imprint = Imprint::new(&mut w, &mut counts).unwrap();
@@ -334,9 +334,9 @@ fn an_imprinted_head_is_the_mean_of_unit_features_times_the_gain_of_the_peer() {
     }
     assert_eq!(imprint.add(&[1.0, 0.0], 3), Err(CoreError::Class { classes: 3, given: 3 }));
     imprint.finish(20.0);
-    // g = 20 / mean(5, 2, 1); class 0: mean of (.6, .8) and (0, 1).
+    // g = 20 / mean(5, 2, 1); class 0: the mean of (.6, .8) and (0, 1) is (.3, .9), of length sqrt(.9).
     let gain = 20.0 / (8.0 / 3.0);
-    let expected = [0.3 * gain, 0.9 * gain, gain, 0.0, 0.0, 0.0];
+    let expected = [0.316_228 * gain, 0.948_683 * gain, gain, 0.0, 0.0, 0.0];
     assert!(w.iter().zip(expected).all(|(w, e)| (w - e).abs() < 1e-5), "{w:?}");
 }
 

@@ -63,8 +63,8 @@ impl LeftOut {
         self.classes.push(class);
     }
 
-    /// The class of a photo x is argmax over k of m_k x, where m_k is the mean of class k's features without x. `None` where no
-    /// class has two photos.
+    /// The class of a photo x is argmax over k of m_k x / |m_k|, where m_k is the mean of class k's features without x, as imprinting
+    /// has it. `None` where no class has two photos.
     pub(super) fn accuracy(&self, classes: usize) -> Option<LeftOutAccuracy> {
         let (mut sums, mut counts) = (vec![0.0f32; classes * self.width], vec![0u32; classes]);
         let mut x = vec![0.0f32; self.width];
@@ -75,13 +75,17 @@ impl LeftOut {
             sum.iter_mut().zip(&x).for_each(|(sum, x)| *sum += x);
             *counts.get_mut(class)? += 1;
         }
+        let squares: Vec<f32> = sums.chunks_exact(self.width.max(1)).map(|sum| dot(sum, sum)).collect();
         let (mut right, mut judged) = (0, 0);
         for (features, &class) in photos().filter(|(_, class)| counts[**class] > 1) {
             x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
             let itself = dot(&x, &x);
             let score = |k: usize| {
-                let (sum, n) = (dot(&sums[k * self.width..(k + 1) * self.width], &x), counts[k] as f32);
-                if k == class { (sum - itself) / (n - 1.0) } else { sum / n }
+                let sum = dot(&sums[k * self.width..(k + 1) * self.width], &x);
+                // A sum has the direction of the mean. Without x its square is |s|^2 - 2 s x + |x|^2.
+                let (sum, square) =
+                    if k == class { (sum - itself, squares[k] - 2.0 * sum + itself) } else { (sum, squares[k]) };
+                sum / square.max(f32::MIN_POSITIVE).sqrt()
             };
             let own = score(class);
             let others = (0..classes).filter(|k| *k != class && counts[*k] > 0);
@@ -110,11 +114,23 @@ mod tests {
                 let rest = photos.iter().enumerate().filter(|(nth, (_, c))| *nth != out && *c == k);
                 let rows: Vec<[f32; 2]> = rest.map(|(_, (x, _))| unit(*x)).collect();
                 let mean = [0, 1].map(|j| rows.iter().map(|row| row[j]).sum::<f32>() / rows.len() as f32);
-                mean[0] * unit(*x)[0] + mean[1] * unit(*x)[1]
+                unit(mean)[0] * unit(*x)[0] + unit(mean)[1] * unit(*x)[1]
             };
             right += usize::from(score(*class) > score(1 - class));
         }
         assert_eq!((right, left_out.accuracy(2)), (4, Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 })));
+    }
+
+    #[test]
+    fn a_scattered_class_is_not_at_a_disadvantage_beside_a_dense_one() {
+        // Angles in degrees. The mean of -50 and 50 points to 0 and has a length of 0.64; the others' lies 40 degrees away.
+        let photos: [(f32, usize); 5] = [(-50.0, 0), (0.0, 0), (50.0, 0), (40.0, 1), (40.0, 1)];
+        let mut left_out = LeftOut::new(photos.len(), 2);
+        photos.iter().for_each(|(angle, class)| {
+            let angle = angle.to_radians();
+            left_out.add(&[angle.cos(), angle.sin()], *class);
+        });
+        assert_eq!(left_out.accuracy(2), Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 }), "all but the one at 50");
     }
 
     #[test]
