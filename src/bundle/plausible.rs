@@ -100,6 +100,7 @@ fn strength(first: &FirstLayer, preprocess: &Preprocess) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::Backbone;
     use crate::bundle::Preset;
 
     fn of(name: &str) -> Preprocess {
@@ -170,6 +171,33 @@ mod tests {
         let caffe = Preprocess { mean: [123.68, 116.78, 103.94], ..of("raw") };
         for right in [caffe, Preprocess { range: 255.0, ..bytes }] {
             assert_eq!(doubtful(&right, None), None, "{right:?}");
+        }
+    }
+    #[test]
+    fn a_real_network_tells_values_that_it_was_not_trained_on_and_never_those_that_it_was() {
+        let Some(assets) = std::env::var_os("SRLORA_ASSETS").map(std::path::PathBuf::from) else {
+            eprintln!("NOT CHECKED: SRLORA_ASSETS is not set, so no real network was asked what it was trained on");
+            return;
+        };
+        for (file, right, wrong) in [
+            ("mobilenetv2_1.0_224_fp32", "timm-inception", &["raw"][..]),
+            ("mobilenetv2_1.0_224_fp16", "timm-inception", &["raw"]),
+            ("mobilenetv2_1.0_224_int8_qdq_ort", "timm-inception", &["raw"]),
+            ("mobilenetv2_1.0_224_uint8_qdq_google_qat", "timm-inception", &["raw"]),
+            ("resnet20_cifar10_fp32", "torchvision", &["raw"]),
+            ("mlperftiny_resnet8_cifar10_fp32", "raw", &["unit", "torchvision", "timm-inception"]),
+            ("mlperftiny_resnet8_cifar10_int8_qdq", "raw", &["unit", "torchvision", "timm-inception"]),
+            ("mobilevit_xxs_flowers5_256_fp32", "raw", &["unit", "torchvision", "timm-inception"]),
+        ] {
+            let bytes = std::fs::read(assets.join(format!("models/{file}.onnx"))).unwrap();
+            let first = Backbone::read(bytes, file, None, None).unwrap().first_layer().unwrap();
+            let strengths = PRESETS.iter().map(|preset| (preset.name, strength(&first, &preset.preprocess())));
+            println!("{file}: {:?}", strengths.collect::<Vec<_>>());
+            assert_eq!(doubtful(&of(right), Some(&first)), None, "{file}");
+            for wrong in wrong {
+                let said = doubtful(&of(wrong), Some(&first)).unwrap_or_else(|| panic!("{file} as {wrong}"));
+                assert!(said.contains("the first layer") && said.contains(right), "{said}");
+            }
         }
     }
 }
