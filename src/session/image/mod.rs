@@ -61,11 +61,8 @@ fn input(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> Plai
     let (mut file, len) = open(path)?;
     if let Some((jpeg, cut, eighths)) = large_jpeg(&mut file, preprocess, augment) {
         let [width, height] = jpeg.frame.size;
-        let channels = jpeg.frame.components.len() as u64;
         refuse_pixels(width, height)?;
-        // As if it were decoded whole: what is refused does not depend on the network.
-        let whole = taken_by_jpeg([width, height], channels, jpeg.frame.is_progressive);
-        refuse_bomb(whole + JPEG_ROW_BYTES * u64::from(width), len)?;
+        refuse_bomb(jpeg.frame.footprint(eighths), len)?;
         let photo = jpeg.decode(eighths).map_err(|fault| explain_jpeg(&fault, len))?;
         return cut.of(&photo, eighths);
     }

@@ -153,7 +153,7 @@ impl<R: BufRead> Jpeg<R> {
         let waiting = |(c, scaling)| Waiting::new(&self.frame, c, scaling);
         let of_progressive = self.frame.components.iter().zip(&scalings).filter(|_| self.frame.is_progressive);
         let mut waiting: Vec<Waiting> = of_progressive.map(waiting).collect();
-        let mut scans = 0;
+        let (mut scans, mut missing) = (0, vec![true; self.frame.components.len()]);
         while self.next != 0xd9 {
             if self.next != 0xda {
                 if !stands_alone(self.next) {
@@ -167,13 +167,14 @@ impl<R: BufRead> Jpeg<R> {
                 return Err(Fault::Damaged("it has too many scans"));
             }
             let scan = segment(&mut self.input, |segment| Scan::read(&self.frame, segment))?;
+            scan.components().for_each(|component| missing[component] = false);
             self.next = match &mut waiting[..] {
                 [] => scan.draw(&self.frame, &self.tables, &scalings, &mut self.input, &mut picture)?,
                 waiting => scan.gather(&self.frame, &self.tables, waiting, &mut self.input)?,
             };
         }
-        if scans == 0 {
-            return Err(Fault::Damaged("it has no scan"));
+        if missing.contains(&true) {
+            return Err(Fault::Damaged("a colour has no scan"));
         }
         for (channel, waiting) in waiting.iter().enumerate() {
             let quantization = self.tables.quantization(&self.frame.components[channel], &scalings[channel])?;

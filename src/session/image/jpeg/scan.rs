@@ -48,6 +48,11 @@ impl Scan {
         if scan.is_valid(frame.is_progressive) { Ok(scan) } else { Err(invalid) }
     }
 
+    /// Indices of its components.
+    pub(super) fn components(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|part| part.component)
+    }
+
     fn is_valid(&self, is_progressive: bool) -> bool {
         let Scan { parts, band: [first, last], high, low } = self;
         let refines = *high == 0 || *high == low + 1;

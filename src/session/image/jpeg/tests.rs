@@ -84,6 +84,16 @@ fn a_picture_that_lacks_a_part_is_damaged_and_not_filled_with_grey() {
 }
 
 #[test]
+fn a_picture_without_one_of_its_colours_is_damaged() {
+    let grey = bytes("jpeg-grey");
+    let frame = grey.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    // Bits, height and width stay; then three components, of which the scan has the first.
+    let three = [&[0xff, 0xc0, 0, 17], &grey[frame + 4..frame + 9], &[3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]].concat();
+    let fault = decode(&[&grey[..frame], &three, &grey[frame + 13..]].concat(), 2).map(|_| ()).unwrap_err();
+    assert!(matches!(fault, Fault::Damaged("a colour has no scan")), "{fault:?}");
+}
+
+#[test]
 fn other_forms_are_left_to_the_other_decoder() {
     let jpeg = bytes("jpeg-420");
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
