@@ -118,7 +118,7 @@ impl SiteBuffers {
 
     /// A, then B transposed.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let plane = self.shape.plane_len();
+        let plane = self.shape.plane_len().min(self.state.len());
         &mut self.state[..plane]
     }
 
