@@ -79,6 +79,19 @@ impl Place {
         bundle
     }
 
+    /// The shipped photos of some digits: a part's folder of them.
+    fn digits(&self, name: &str, part: &str, digits: &[u8]) -> String {
+        for digit in digits {
+            let (from, to) = (project(&format!("models/handwriting/{part}/{digit}")), self.folder.path().join(name));
+            let to = to.join(digit.to_string());
+            fs::create_dir_all(&to).unwrap();
+            for photo in fs::read_dir(from).unwrap().map(Result::unwrap) {
+                fs::copy(photo.path(), to.join(photo.file_name())).unwrap();
+            }
+        }
+        self.path(name)
+    }
+
     /// Two classes of four photos each: dark and bright noise.
     fn photos(&self, name: &str) -> String {
         self.noise(name, &[("bright".into(), 180), ("dark".into(), 20)], 4)
@@ -1435,4 +1448,85 @@ fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current(
     place.refuses(&["rollback", &bundle], 1, &["is a file, and a store is a folder"]);
     let start = ["train", &bundle, "--from", &store, "--data", &new, "--start", "random"];
     place.refuses(&start, 2, &["--start", "have started aligned"]);
+}
+
+/// Each class's share of photos that are recognized, of an answer of `eval`.
+fn recalls(evaluated: &Value) -> Vec<f64> {
+    let row = |(class, row): (usize, &Value)| {
+        let row: Vec<f64> = row.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+        row[class] / row.iter().sum::<f64>()
+    };
+    evaluated["confusion"].as_array().unwrap().iter().enumerate().map(row).collect()
+}
+
+#[test]
+fn two_digits_that_are_added_with_their_photos_alone_do_as_well_as_all_imprinted_and_no_known_one_is_lost() {
+    const KNOWN: [u8; 4] = [2, 7, 8, 9];
+    const NEW: [u8; 2] = [5, 6];
+    let place = Place::new();
+    let bundle = project("models/handwriting/handwriting.bundle");
+    let bundle = bundle.to_str().unwrap();
+    let (known, new) = (place.digits("known", "train", &KNOWN), place.digits("new", "train", &NEW));
+    place.digits("all", "train", &KNOWN);
+    let all = place.digits("all", "train", &NEW);
+    let known_val = place.digits("known-val", "val", &KNOWN);
+    place.digits("val", "val", &KNOWN);
+    let val = place.digits("val", "val", &NEW);
+    let eval = |store: &str, data: &str| json(&["eval", bundle, "--store", store, "--data", data, "--json"]);
+
+    let imprint = ["--method", "imprint", "--val", &val, "--json"];
+    let imprinted = json(&[&["train", bundle, "--data", &all, "-o", &place.path("imprinted")], &imprint[..]].concat());
+    for (store, held_back) in [("alone", &[][..]), ("held-back", &["--val", &val])] {
+        let store = place.path(store);
+        json(&["train", bundle, "--data", &known, "-o", &store, "--json"]);
+        let before = eval(&store, &known_val);
+        let further = ["train", bundle, "--from", &store, "--data", &new, "--json"];
+        let added = json(&[&further, held_back].concat());
+        let after = eval(&store, &val);
+        let share = |of: &Value, key: &str| of[key].as_f64().unwrap();
+        println!("{} before, {} after, {} imprinted", before["accuracy"], after["accuracy"], imprinted["val_accuracy"]);
+        assert!(share(&after, "accuracy") >= share(&imprinted, "val_accuracy") - 0.01, "{added}");
+        let (was, is) = (recalls(&before), recalls(&after));
+        assert!(was.iter().zip(&is).all(|(was, is)| *is >= was / 2.0), "{was:?}, {is:?}");
+        assert_eq!((&added["steps"], added["aside"].is_null()), (&0.into(), true), "{added}");
+        let trial = &added["trial"];
+        let told = trial["known"].as_array().unwrap().iter().map(|class| share(class, "before"));
+        if held_back.is_empty() {
+            assert_eq!((&trial["on"], &added["val_accuracy_before"]), (&"made_up".into(), &Value::Null), "{trial}");
+            continue;
+        }
+        assert_eq!((&trial["on"], told.collect::<Vec<_>>()), (&"held_back".into(), was), "{trial}");
+        assert_eq!((&added["val_accuracy_before"], &trial["before"]), (&before["accuracy"], &before["accuracy"]));
+        assert_eq!(added["val_accuracy"], after["accuracy"]);
+    }
+}
+
+#[test]
+fn a_further_lesson_that_ruins_the_known_classes_leaves_the_store_as_it_was() {
+    let place = Place::new();
+    let bundle = project("models/handwriting/handwriting.bundle");
+    let bundle = bundle.to_str().unwrap();
+    let (known, all) = (place.digits("known", "train", &[0, 1, 2]), place.digits("all", "train", &[0, 1, 2, 7]));
+    let (known_val, val) = (place.digits("known-val", "val", &[0, 1, 2]), place.digits("val", "val", &[0, 1, 2, 7]));
+    let store = place.path("store");
+    json(&["train", bundle, "--data", &known, "-o", &store, "--json"]);
+    let eval = || json(&["eval", bundle, "--store", &store, "--data", &known_val, "--json"]);
+    let before = eval();
+    for held_back in [&["--val", val.as_str()][..], &[]] {
+        let wild =
+            ["train", bundle, "--from", &store, "--data", &all, "--head-lr", "30", "--lr", "1e-6", "--epochs", "2"];
+        let ruined = json(&[&wild[..], &["--json"], held_back].concat());
+        assert!(ruined["aside"].is_number(), "{ruined}");
+        if !held_back.is_empty() {
+            assert_eq!(ruined["trial"]["before"], before["accuracy"], "{ruined}");
+        }
+        let mut after = eval();
+        after["images_per_second"] = before["images_per_second"].clone();
+        assert_eq!(after, before);
+    }
+    let said = String::from_utf8(srlora(&["forget", &store, "1"]).stdout).unwrap();
+    assert!(said.contains("knows 0, 2"), "{said}");
+    let left = json(&["inspect", &store, "--json"]);
+    assert_eq!(left["lesson"]["trial"]["on"], "left_out", "of the lesson that it went out from: {left}");
+    assert!(String::from_utf8(srlora(&["inspect", &store]).stdout).unwrap().contains("trial: "));
 }

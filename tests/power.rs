@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 /// A network of a few thousand weights, photos of noise in two classes, and a lesson of a few steps with recompositions.
 struct Place {
-    _folder: TempDir,
+    folder: TempDir,
     bundle: Bundle,
     lesson: Lesson,
 }
@@ -39,14 +39,7 @@ impl Place {
 
     fn of(classes: [(&str, u32, u32); 2], validation: bool) -> Self {
         let folder = TempDir::new().unwrap();
-        for (class, base, first) in classes {
-            fs::create_dir_all(folder.path().join("photos").join(class)).unwrap();
-            for nth in first..first + 5 {
-                let noise = |x: u32, y: u32| (x * 7919 + y * 104_729 + nth * 1_299_709 + base) % 61;
-                let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(base + noise(x, y)) as u8; 3]));
-                photo.save(folder.path().join("photos").join(class).join(format!("{nth}.png"))).unwrap();
-            }
-        }
+        classes.into_iter().for_each(|(class, base, first)| photos(&folder.path().join("photos"), class, base, first));
         let bundle = folder.path().join("good.bundle");
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/good.onnx");
         let packed = std::process::Command::new(env!("CARGO_BIN_EXE_srlora"))
@@ -70,7 +63,7 @@ impl Place {
             validation: if validation { Validation::Folder(val) } else { Validation::None },
             ..Lesson::new(data)
         };
-        Place { bundle: Bundle::open(&bundle).unwrap(), lesson, _folder: folder }
+        Place { bundle: Bundle::open(&bundle).unwrap(), lesson, folder }
     }
 
     fn keep<'k>(&self, medium: &Simulated, resume: bool) -> Keep<'k> {
@@ -88,6 +81,16 @@ impl Place {
         let medium = medium();
         self.train(&medium, false).unwrap();
         (generations(&medium), medium.counts())
+    }
+}
+
+/// Five photos of grey noise.
+fn photos(root: &Path, class: &str, base: u32, first: u32) {
+    fs::create_dir_all(root.join(class)).unwrap();
+    for nth in first..first + 5 {
+        let noise = |x: u32, y: u32| (x * 7919 + y * 104_729 + nth * 1_299_709 + base) % 61;
+        let photo = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(base + noise(x, y)) as u8; 3]));
+        photo.save(root.join(class).join(format!("{nth}.png"))).unwrap();
     }
 }
 
@@ -176,6 +179,42 @@ fn every_cut(place: &Place, end_name: &str) {
         }
     }
     println!("a lesson of 7 steps: {changes} changes of the medium, {cuts} cuts, 0 stores lost");
+}
+
+#[test]
+fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photos_of_the_known_classes() {
+    for known in [true, false] {
+        let place = Place::new(false);
+        let first = medium();
+        place.train(&first, false).unwrap();
+        let data = place.folder.path().join("more");
+        photos(&data, "black", 10, 0);
+        if known {
+            photos(&data, "dark", 90, 0);
+            photos(&data, "bright", 110, 0);
+        }
+        let lesson = Lesson { data, ..place.lesson.clone() };
+        let further = |medium: &Simulated, resume: bool| {
+            let keep = Keep { further: true, ..place.keep(medium, resume) };
+            train_into(&place.bundle, &lesson, &keep, &mut |_| ())
+        };
+        let whole = first.after_cut(Medley::Kept);
+        assert_eq!(further(&whole, false).unwrap().steps, if known { 7 } else { 0 });
+        let (expected, changes) = (generations(&whole), whole.counts().1);
+        assert_eq!(expected.len(), 3, "nothing of the lesson is there but its end: {:?}", expected.keys());
+        for cut in 1..=changes {
+            let medium = first.after_cut(Medley::Kept);
+            medium.cut_before(cut);
+            let _ = further(&medium, false);
+            for medley in Medley::ALL {
+                let left = medium.after_cut(medley);
+                further(&left, true).unwrap();
+                let end = generations(&left);
+                assert!(end == expected, "cut {cut}, {medley:?}: {}", difference(&end, &expected));
+            }
+        }
+        println!("a further lesson: {changes} changes of the medium, each cut, 0 stores lost");
+    }
 }
 
 #[test]

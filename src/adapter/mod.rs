@@ -4,6 +4,7 @@ mod directions;
 mod gradients;
 mod head;
 pub(crate) mod kernel;
+mod means;
 pub(crate) mod scratch;
 mod site;
 mod small;
@@ -13,6 +14,7 @@ pub use directions::Directions;
 pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
+pub use means::ClassMeans;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, Moment, Recompose, Recomposition};
@@ -33,13 +35,17 @@ pub struct Update {
     pub optimizer: AdamW,
 }
 
-/// Everything that learns: the pairs of every site, and the head.
+/// Everything that learns: the pairs of every site, and the head; and what is remembered of the photos.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     /// In graph order.
     pub sites: Vec<SiteBuffers>,
     /// The classifier.
     pub head: HeadBuffers,
+    /// The class means of the features that the pairs make.
+    pub means: ClassMeans,
+    /// The class means of the backbone's own features: what pairs make of photos at their start.
+    pub start_means: ClassMeans,
 }
 
 impl Adapter {
@@ -61,7 +67,13 @@ impl Adapter {
         }
         let started =
             seeds.into_iter().enumerate().map(|(index, seed)| SiteBuffers::start(index, seed, rank, settings));
-        Ok(Adapter { sites: started.collect::<Result<_>>()?, head: HeadBuffers::new(classes, features) })
+        let means = ClassMeans::unknown(classes, features);
+        Ok(Adapter {
+            sites: started.collect::<Result<_>>()?,
+            head: HeadBuffers::new(classes, features),
+            start_means: means.clone(),
+            means,
+        })
     }
 
     /// Ready for a further lesson, which tells `classes` apart, the ones known first: what was learned stays, the optimizer and
@@ -71,6 +83,8 @@ impl Adapter {
     /// Kind `Sites` where a buffer does not fit.
     pub(crate) fn begin_lesson(&mut self, classes: usize) -> Result<()> {
         self.head = self.head.with_classes(classes);
+        self.means = self.means.with_classes(classes);
+        self.start_means = self.start_means.with_classes(classes);
         self.renew()
     }
 
@@ -94,10 +108,10 @@ impl Adapter {
         self.sites.iter().map(|site| site.shape.plane_len()).sum::<usize>() + self.head.len()
     }
 
-    /// Bytes of all its values: of the head, the pairs, their optimizer and importance, and the deltas.
+    /// Bytes of all its values: of the head, the pairs, their optimizer and importance, the deltas, and the class means.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let head = 3 * size_of::<f32>() * self.head.len();
+        let head = 3 * size_of::<f32>() * self.head.len() + self.means.bytes() + self.start_means.bytes();
         let site = |site: &SiteBuffers| {
             size_of::<f32>() * site.state.len() + site.codes.len() + size_of::<half::f16>() * site.scales.len()
         };

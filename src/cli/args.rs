@@ -142,7 +142,8 @@ pub(super) struct TrainArgs {
     /// The store to write; it must not exist yet, but for --resume.
     #[arg(short, long, value_name = "STORE", required_unless_present = "from")]
     pub(super) output: Option<PathBuf>,
-    /// Instead of -o: a store that learns a further lesson. New folders become new classes; classes without photos are not trained.
+    /// Instead of -o: a store that learns a further lesson. New folders become new classes; where a class that it knows has no photos,
+    /// all classes are imprinted and no step is taken.
     #[arg(long, value_name = "STORE", conflicts_with = "output")]
     pub(super) from: Option<PathBuf>,
     /// Go on with the same lesson where it was cut off, to the same bytes; where nothing was begun, begin.

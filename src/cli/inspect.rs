@@ -1,11 +1,11 @@
 //! `srlora inspect`.
 
 use super::args::InspectArgs;
-use super::output::{Output, count, plain, size, tell};
+use super::output::{Output, count, percent, plain, size, tell};
 use super::picture::{line, svg};
 use crate::bundle::write_new;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Event, History, InspectedSite, Inspection, Outcome, history, inspect};
+use crate::session::{Event, History, InspectedSite, Inspection, Outcome, Trial, history, inspect};
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
     let trust = args.trust.read()?;
@@ -134,6 +134,12 @@ fn describe(found: &Inspection) -> String {
         lesson.lesson.seed,
         plain(lesson.classes.join(", "))
     );
+    text += &match &lesson.trial {
+        Some(Trial { before, after, photos, .. }) => {
+            format!("trial: {} before, {} after, on {}\n", percent(*before), percent(*after), count(*photos, "photo"))
+        }
+        None => "trial: none\n".to_owned(),
+    };
     text += &kept(found);
     text + &recompositions(found.events.as_deref().unwrap_or_default())
 }

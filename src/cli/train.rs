@@ -7,7 +7,7 @@ use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, t
 use super::signals::stop_on_signals;
 use crate::core::Method;
 use crate::error::Result;
-use crate::session::{Keep, Lesson, Rehearsal, TrainReport, Trial, TrialPhotos, train_into};
+use crate::session::{Keep, Known, Lesson, Rehearsal, TrainReport, Trial, TrialPhotos, train_into};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
@@ -69,18 +69,54 @@ fn lesson(args: &TrainArgs) -> Lesson {
 }
 
 /// Why a lesson is not what counts.
-fn why_aside(trial: Option<Trial>) -> String {
-    let Some(Trial { on, before, after, .. }) = trial else {
-        return "nothing says whether the lesson is better than what was there: no class has two photos, and none was held back \
-                (--val)"
+fn why_aside(trial: Option<&Trial>) -> String {
+    let Some(Trial { on, before, after, known, all, .. }) = trial else {
+        return "nothing says whether the lesson is better than what was there: no photos were held back (--val), and the training \
+                photos cannot tell"
             .to_owned();
     };
-    let on = match on {
+    let photos = match on {
         TrialPhotos::HeldBack => "on photos held back",
         TrialPhotos::Rehearsed => "on the training photos, each left out once",
-        TrialPhotos::LeftOut => "on the training photos, against imprinting on each one left out",
+        TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
+        TrialPhotos::LeftOut => "on the training photos",
+        TrialPhotos::MadeUp => "on made-up photos of the known classes",
     };
-    format!("the lesson is no better than what was there ({} against {} {on})", percent(after), percent(before))
+    let (before, after) = (percent(*before), percent(*after));
+    if known.is_empty() {
+        return format!("the lesson is no better than what was there ({after} against {before} {photos})");
+    }
+    let lost: Vec<String> = known.iter().filter(|class| class.is_lost()).map(|class| plain(&class.class)).collect();
+    if !lost.is_empty() {
+        return format!("less than half is left of {} {photos}", lost.join(", "));
+    }
+    match all {
+        Some(all) if all.after < all.imprinted => format!(
+            "the lesson is no better than imprinting all classes ({} against {} {photos})",
+            percent(all.after),
+            percent(all.imprinted)
+        ),
+        _ => format!("the classes that were known are recognized worse ({after} against {before} {photos})"),
+    }
+}
+
+/// What a further lesson makes of the classes that were known.
+fn known(trial: &Trial) -> String {
+    if trial.known.is_empty() {
+        return String::new();
+    }
+    let photos = match trial.on {
+        TrialPhotos::MadeUp => "made-up photo",
+        TrialPhotos::HeldBack => "validation photo",
+        TrialPhotos::LeftOut | TrialPhotos::Rehearsed => "training photo",
+    };
+    let (before, after) = (percent(trial.before), percent(trial.after));
+    let mut text =
+        format!("classes known before: {before} as they were, {after} now, on {}\n", count(trial.photos, photos));
+    for Known { class, before, after, .. } in trial.known.iter().filter(|class| class.after < class.before) {
+        text += &format!("  {}: {}, now {}\n", plain(class), percent(*before), percent(*after));
+    }
+    text
 }
 
 /// How a lesson on few photos was rehearsed.
@@ -104,11 +140,14 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     );
     if let (Some(before), Some(after)) = (report.val_accuracy_before, report.val_accuracy) {
         let photos = count(report.val_images, "validation photo");
+        let is_further = report.trial.as_ref().is_some_and(|trial| !trial.known.is_empty());
+        let of = if is_further { " on the classes known" } else { "" };
         text +=
-            &format!("accuracy: {} before the steps, {} after them, on {photos}\n", percent(before), percent(after));
+            &format!("accuracy: {}{of} before the lesson, {} after it, on {photos}\n", percent(before), percent(after));
     }
+    text += &report.trial.as_ref().map_or_else(String::new, known);
     if let Some(number) = report.aside {
-        text += &why_aside(report.trial);
+        text += &why_aside(report.trial.as_ref());
         text += &format!(
             ": it is kept aside as number {number}, and generation {} stays current\nto take it all the same: srlora rollback {} --to \
              {number}\n",

@@ -104,11 +104,20 @@ impl<'a> Imprint<'a> {
     /// # Errors
     /// `Length` where `w` is no multiple of the classes.
     pub fn new(w: &'a mut [f32], counts: &'a mut [u32]) -> Result<Self, CoreError> {
-        let classes = counts.len().max(1);
-        CoreError::check(Buffer::HeadWeights, w.len() / classes * classes, w.len())?;
         w.fill(0.0);
         counts.fill(0);
-        Ok(Imprint { w, counts, norms: 0.0, examples: 0 })
+        Imprint::resume(w, counts, 0.0)
+    }
+
+    /// Goes on from sums of x / |x| in `w` (classes x features), the examples of each class in `counts`, and the sum of |x|.
+    ///
+    /// # Errors
+    /// `Length` where `w` is no multiple of the classes.
+    pub fn resume(w: &'a mut [f32], counts: &'a mut [u32], norms: f32) -> Result<Self, CoreError> {
+        let classes = counts.len().max(1);
+        CoreError::check(Buffer::HeadWeights, w.len() / classes * classes, w.len())?;
+        let examples = counts.iter().fold(0, |sum: u32, count| sum.saturating_add(*count));
+        Ok(Imprint { w, counts, norms, examples })
     }
 
     /// Rows of the head.
@@ -121,6 +130,12 @@ impl<'a> Imprint<'a> {
     #[must_use]
     pub const fn examples(&self) -> u32 {
         self.examples
+    }
+
+    /// Sum of |x| over the examples so far.
+    #[must_use]
+    pub const fn norms(&self) -> f32 {
+        self.norms
     }
 
     /// Takes one example in.
@@ -149,7 +164,8 @@ impl<'a> Imprint<'a> {
         // The sum over a class has the mean's direction.
         for row in self.w.chunks_exact_mut(width.max(1)) {
             let length = norm(row);
-            row.iter_mut().for_each(|w| *w *= gain / length.max(SMALLEST_NORM));
+            let factor = if length > SMALLEST_NORM { gain / length } else { 0.0 };
+            row.iter_mut().for_each(|w| *w *= factor);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Accuracy, which classes are taken for which, and the most confident mistakes.
 
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::confusion::{Confusion, Tally};
 use super::dataset::{Dataset, Ignored, Quarantined, Sample, joined};
@@ -157,6 +157,45 @@ impl Serialize for Evaluation {
         object.serialize_field("quarantined", &self.quarantined)?;
         object.serialize_field("ignored", &self.ignored)?;
         object.end()
+    }
+}
+
+/// Of each class, the photos that are recognized, and all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recognized(pub(super) Vec<[usize; 2]>);
+
+impl Recognized {
+    pub(super) fn new(classes: usize) -> Self {
+        Recognized(vec![[0; 2]; classes])
+    }
+
+    pub(super) fn count(&mut self, class: usize, right: bool) {
+        if let Some([recognized, photos]) = self.0.get_mut(class) {
+            *recognized += usize::from(right);
+            *photos += 1;
+        }
+    }
+
+    /// The first classes alone.
+    pub(super) fn of_first(&self, classes: usize) -> Self {
+        Recognized(self.0.iter().take(classes).copied().collect())
+    }
+
+    pub(super) fn photos(&self) -> usize {
+        self.0.iter().map(|[_, photos]| photos).sum()
+    }
+
+    /// Share of all photos; `None` where there is none.
+    pub(super) fn accuracy(&self) -> Option<f64> {
+        let right: usize = self.0.iter().map(|[right, _]| right).sum();
+        (self.photos() > 0).then(|| right as f64 / self.photos() as f64)
+    }
+}
+
+impl From<&Evaluation> for Recognized {
+    fn from(evaluation: &Evaluation) -> Self {
+        let tallies = evaluation.confusion.tallies(evaluation.classes.len());
+        Recognized(tallies.into_iter().map(|tally| [tally.right, tally.photos]).collect())
     }
 }
 

@@ -123,7 +123,7 @@ impl Work {
         let cache = if choice.cache == CachePlace::Ram { self.cache_bytes(choice) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if choice.threads > 1 { 1 + 2 * choice.threads as u64 } else { 2 };
-        cache + if self.trains { outputs * self.gradient_bytes + self.undo_bytes } else { 0 }
+        cache + self.undo_bytes + if self.trains { outputs * self.gradient_bytes } else { 0 }
     }
 
     fn cache_bytes(&self, choice: Choice) -> u64 {
@@ -147,7 +147,11 @@ impl Work {
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
         let step_ms = self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
         let runs = self.photos as f64 + 2.0 * self.measured as f64;
-        let passes_ms = runs * (tried.prefix_ms + tried.forward_ms) / choice.threads as f64;
+        // Once more after the last step, for the class means.
+        let last = if self.steps > 0 { self.photos as f64 } else { 0.0 };
+        let passes_ms =
+            runs * (tried.prefix_ms + tried.forward_ms) + last * (tried.forward_ms + (1.0 - cached) * tried.prefix_ms);
+        let passes_ms = passes_ms / choice.threads as f64;
         // The imprinted head and the end; and what a rehearsal has told.
         let generations = 1 + u64::from(self.steps > 0) + u64::from(self.rehearsed > 0);
         let on_disk = if choice.cache == CachePlace::Disk { self.cache_bytes(choice) } else { 0 };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::bits::Bits;
 use super::dataset::Dataset;
 use super::duplicates::Hashed;
 use super::gate::{Gate, GateState};
@@ -17,6 +16,7 @@ use super::runner::Runner;
 use super::steps::{EpochMean, From, Witness};
 use super::store::{Disk, Medium, Record, Settings, Standing, Store, StoreWriter, UnderWay, already_there, is_unborn};
 use super::train::fresh_adapter;
+use super::trial::Before;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,12 +63,16 @@ pub(super) struct Opening {
     pub(super) record: Record,
     /// Classes whose rows of the head are there; those after them are to be imprinted.
     pub(super) known: usize,
+    /// Classes that the store knew before a further lesson; 0 in a first one.
+    pub(super) knew: usize,
+    /// It had pairs that have learned.
+    pub(super) has_learned_pairs: bool,
     /// Where to go on from, between two steps.
     pub(super) from: Option<From>,
     /// What the photos had told, where the lesson goes on between two steps.
     pub(super) outlook: Outlook,
-    /// Accuracy before the first step, where it was measured before the lesson was left.
-    pub(super) accuracy_before: Option<f64>,
+    /// What was there before the first step, where that was measured before the lesson was left.
+    pub(super) before: Before,
     /// The lesson was begun before.
     pub(super) resumes: bool,
     /// And ended.
@@ -121,13 +125,15 @@ impl Opening {
         };
         let mut opening = Opening {
             known: record.classes.len(),
+            knew: if keep.further { record.classes.len() } else { 0 },
+            has_learned_pairs: keep.further && !adapter.sites.is_empty(),
             store: Some(store),
             data,
             validation,
             adapter,
             from: None,
             outlook: Outlook::default(),
-            accuracy_before: None,
+            before: Before::default(),
             record,
             resumes: true,
             over: false,
@@ -139,16 +145,14 @@ impl Opening {
         match left {
             Left::UnderWay(left) => {
                 let UnderWay { record, standing, adapter, before_events } = *left;
-                let accuracy_before = standing.accuracy_before.map(|Bits(accuracy)| accuracy);
+                // A checkpoint comes from outside: what cannot have been counted is not believed, and then nothing is judged by it.
+                let before = Some(standing.before).filter(|before| before.can_be(opening.knew)).unwrap_or_default();
                 let (from, outlook) = (Some((standing.epoch, standing.gate, before_events)), standing.outlook);
                 let known = record.classes.len();
-                Ok(Opening { known, record, adapter, from, outlook, accuracy_before, ..opening })
+                Ok(Opening { known, record, adapter, from, outlook, before, ..opening })
             }
             Left::Imprinted => Ok(opening),
-            Left::Over(record, over_aside) => {
-                let accuracy_before = record.trial.map(|trial| trial.before);
-                Ok(Opening { over: true, over_aside, record: *record, accuracy_before, ..opening })
-            }
+            Left::Over(record, over_aside) => Ok(Opening { over: true, over_aside, record: *record, ..opening }),
             Left::Nothing => opening.further(bundle, lesson, settings),
         }
     }
@@ -163,6 +167,16 @@ impl Opening {
     /// Whether there are steps to take.
     pub(super) fn takes_steps(&self, lesson: &Lesson) -> bool {
         lesson.method.settings().trains_head && self.absent.is_empty() && !self.over
+    }
+
+    /// Whether no step of it has been taken yet.
+    pub(super) fn begins(&self) -> bool {
+        self.record.steps == 0 && !self.over
+    }
+
+    /// Whether it adds classes to those that the store knew.
+    pub(super) fn adds_classes(&self) -> bool {
+        self.knew > 0 && self.knew < self.data.classes.len() && !self.over
     }
 
     /// The adapter; nothing of it stays here.
@@ -189,9 +203,11 @@ impl Opening {
             adapter,
             record,
             known: 0,
+            knew: 0,
+            has_learned_pairs: false,
             from: None,
             outlook: Outlook::default(),
-            accuracy_before: None,
+            before: Before::default(),
             resumes: false,
             over: false,
             over_aside: None,
@@ -268,7 +284,8 @@ impl Left {
             None => {}
         }
         match own(record) {
-            true if record.steps > 0 => Ok(Left::Over(Box::new(record.clone()), None)),
+            // A further lesson without steps leaves nothing between its beginning and its end.
+            true if record.steps > 0 || further => Ok(Left::Over(Box::new(record.clone()), None)),
             true => Ok(Left::Imprinted),
             false if further => Ok(Left::Nothing),
             false => {
@@ -293,7 +310,7 @@ pub(super) struct Keeper<'k> {
     journal: &'k mut Journal,
     store: &'k StoreWriter,
     keep: &'k Keep<'k>,
-    accuracy_before: Option<Bits>,
+    before: Before,
     outlook: Outlook,
     last: Instant,
 }
@@ -303,11 +320,10 @@ impl<'k> Keeper<'k> {
         store: &'k StoreWriter,
         keep: &'k Keep<'k>,
         journal: &'k mut Journal,
-        accuracy_before: Option<f64>,
+        before: Before,
         outlook: Outlook,
     ) -> Self {
-        let accuracy_before = accuracy_before.map(Bits);
-        Keeper { journal, store, keep, accuracy_before, outlook, last: Instant::now() }
+        Keeper { journal, store, keep, before, outlook, last: Instant::now() }
     }
 }
 
@@ -342,8 +358,8 @@ impl Keeper<'_> {
         (adapter, before_events): (&Adapter, Option<&Adapter>),
     ) -> Result<()> {
         let base = self.store.current();
-        let (accuracy_before, outlook) = (self.accuracy_before, self.outlook);
-        let standing = Standing { base, accuracy_before, outlook, epoch, gate, announced: false };
+        let (before, outlook) = (self.before.clone(), self.outlook);
+        let standing = Standing { base, before, outlook, epoch, gate, announced: false };
         self.store.checkpoint(adapter, before_events, record, &standing)?;
         self.last = Instant::now();
         Ok(())

@@ -4,6 +4,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::bits;
+use crate::adapter::ClassMeans;
 
 /// Feature values that are kept at most, 1 MiB; of more photos two neighbours of every 2 n are taken.
 const MOST_VALUES: usize = 1 << 19;
@@ -63,35 +64,42 @@ impl LeftOut {
         self.classes.push(class);
     }
 
-    /// The class of a photo x is argmax over k of m_k x / |m_k|, where m_k is the mean of class k's features without x, as imprinting
-    /// has it. `None` where no class has two photos.
-    pub(super) fn accuracy(&self, classes: usize) -> Option<LeftOutAccuracy> {
-        let (mut sums, mut counts) = (vec![0.0f32; classes * self.width], vec![0u32; classes]);
+    /// Photos that are kept.
+    pub(super) fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Shows every photo that is kept to `visit`: its features, of unit length, and its class.
+    pub(super) fn each(&self, mut visit: impl FnMut(&[f32], usize)) {
         let mut x = vec![0.0f32; self.width];
-        let photos = || self.features.chunks_exact(self.width.max(1)).zip(&self.classes);
-        for (features, &class) in photos() {
+        for (features, &class) in self.features.chunks_exact(self.width.max(1)).zip(&self.classes) {
             x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
-            let sum = sums.get_mut(class * self.width..(class + 1) * self.width)?;
-            sum.iter_mut().zip(&x).for_each(|(sum, x)| *sum += x);
-            *counts.get_mut(class)? += 1;
+            visit(&x, class);
         }
-        let squares: Vec<f32> = sums.chunks_exact(self.width.max(1)).map(|sum| dot(sum, sum)).collect();
+    }
+
+    /// The class of a photo x is argmax over k of m_k x / |m_k|, where m_k is class k's mean without x, as imprinting has it; other
+    /// classes may be among `means`. `None` where no class has two photos.
+    pub(super) fn accuracy(&self, means: &ClassMeans) -> Option<LeftOutAccuracy> {
+        let squares: Vec<f32> = (0..means.classes()).map(|k| dot(means.sum(k).0, means.sum(k).0)).collect();
         let (mut right, mut judged) = (0, 0);
-        for (features, &class) in photos().filter(|(_, class)| counts[**class] > 1) {
-            x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
-            let itself = dot(&x, &x);
+        self.each(|x, class| {
+            if means.sum(class).1 < 2 {
+                return;
+            }
+            let itself = dot(x, x);
             let score = |k: usize| {
-                let sum = dot(&sums[k * self.width..(k + 1) * self.width], &x);
+                let sum = dot(means.sum(k).0, x);
                 // A sum has the direction of the mean. Without x its square is |s|^2 - 2 s x + |x|^2.
                 let (sum, square) =
                     if k == class { (sum - itself, squares[k] - 2.0 * sum + itself) } else { (sum, squares[k]) };
                 sum / square.max(f32::MIN_POSITIVE).sqrt()
             };
             let own = score(class);
-            let others = (0..classes).filter(|k| *k != class && counts[*k] > 0);
-            right += usize::from(others.into_iter().all(|k| score(k) < own));
+            let mut others = (0..means.classes()).filter(|k| *k != class && means.sum(*k).1 > 0);
+            right += usize::from(others.all(|k| score(k) < own));
             judged += 1;
-        }
+        });
         (judged > 0).then(|| LeftOutAccuracy { accuracy: right as f64 / judged as f64, photos: judged })
     }
 }
@@ -100,12 +108,19 @@ impl LeftOut {
 mod tests {
     use super::*;
 
+    fn judged<const N: usize>(photos: &[([f32; N], usize)], classes: usize) -> Option<LeftOutAccuracy> {
+        let (mut left_out, mut means) = (LeftOut::new(photos.len(), N), ClassMeans::unknown(classes, N));
+        for (x, class) in photos {
+            left_out.add(x, *class);
+            means.add(x, *class);
+        }
+        left_out.accuracy(&means)
+    }
+
     #[test]
     fn each_photo_is_judged_by_means_without_it() {
         // Two classes along two axes, and a photo of the first class that looks like the second.
         let photos = [([3.0, 0.1], 0), ([1.0, 0.0], 0), ([0.1, 1.0], 0), ([0.0, 2.0], 1), ([0.2, 1.0], 1)];
-        let mut left_out = LeftOut::new(photos.len(), 2);
-        photos.iter().for_each(|(x, class)| left_out.add(x, *class));
         // Naive: leave each out in turn and imprint the rest.
         let unit = |x: [f32; 2]| x.map(|v| v / x[0].hypot(x[1]));
         let mut right = 0;
@@ -118,28 +133,19 @@ mod tests {
             };
             right += usize::from(score(*class) > score(1 - class));
         }
-        assert_eq!((right, left_out.accuracy(2)), (4, Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 })));
+        assert_eq!((right, judged(&photos, 2)), (4, Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 })));
     }
 
     #[test]
     fn a_scattered_class_is_not_at_a_disadvantage_beside_a_dense_one() {
         // Angles in degrees. The mean of -50 and 50 points to 0 and has a length of 0.64; the others' lies 40 degrees away.
-        let photos: [(f32, usize); 5] = [(-50.0, 0), (0.0, 0), (50.0, 0), (40.0, 1), (40.0, 1)];
-        let mut left_out = LeftOut::new(photos.len(), 2);
-        photos.iter().for_each(|(angle, class)| {
-            let angle = angle.to_radians();
-            left_out.add(&[angle.cos(), angle.sin()], *class);
-        });
-        assert_eq!(left_out.accuracy(2), Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 }), "all but the one at 50");
+        let photos = [(-50.0f32, 0), (0.0, 0), (50.0, 0), (40.0, 1), (40.0, 1)];
+        let photos = photos.map(|(angle, class)| ([angle.to_radians().cos(), angle.to_radians().sin()], class));
+        assert_eq!(judged(&photos, 2), Some(LeftOutAccuracy { accuracy: 0.8, photos: 5 }), "all but the one at 50");
     }
 
     #[test]
     fn a_single_photo_of_a_class_is_not_left_out_but_may_be_taken_for_another_class() {
-        let judged = |photos: &[([f32; 2], usize)], classes| {
-            let mut left_out = LeftOut::new(photos.len(), 2);
-            photos.iter().for_each(|(x, class)| left_out.add(x, *class));
-            left_out.accuracy(classes)
-        };
         // The third photo lies nearer to the single one of the second class than to the first two.
         let photos = [([1.0, 0.0], 0), ([1.0, 0.1], 0), ([0.3, 1.0], 0), ([0.0, 1.0], 1)];
         assert_eq!(judged(&photos, 2), Some(LeftOutAccuracy { accuracy: 2.0 / 3.0, photos: 3 }));
@@ -150,15 +156,16 @@ mod tests {
     #[test]
     fn of_too_many_photos_neighbours_are_judged() {
         // 1000 photos of 1280 values, two of each class: one pair of three.
-        let mut left_out = LeftOut::new(1000, 1280);
+        let (mut left_out, mut means) = (LeftOut::new(1000, 1280), ClassMeans::unknown(500, 1280));
         let (mut x, mut capacity) = (vec![0.0; 1280], 0);
         for photo in 0..1000 {
             x.fill(0.0);
             x[photo / 2] = 1.0;
             left_out.add(&x, photo / 2);
+            means.add(&x, photo / 2);
             capacity = capacity.max(left_out.features.capacity());
         }
-        assert_eq!(left_out.accuracy(500), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
+        assert_eq!(left_out.accuracy(&means), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
         assert!(capacity <= MOST_VALUES + 2 * 1280);
     }
 

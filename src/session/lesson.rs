@@ -149,7 +149,8 @@ pub struct TrainReport {
     pub train_loss: Option<f32>,
     /// Accuracy after training; null without validation photos.
     pub val_accuracy: Option<f64>,
-    /// Accuracy of the imprinted head, before training.
+    /// Accuracy of what was there before, on photos held back: of the imprinted head; of a further lesson, of the store as it was, on
+    /// the photos of the classes that it knew.
     pub val_accuracy_before: Option<f64>,
     /// What the lesson was judged by; null where nothing was trained or there is nothing to judge by.
     pub trial: Option<Trial>,

@@ -1,5 +1,7 @@
 //! What happens on the device: photos are read, a lesson is trained, its result is kept in a store and used.
 
+mod added;
+mod begin;
 mod bench;
 mod bits;
 mod cache;
@@ -18,6 +20,7 @@ mod inspect;
 mod keep;
 mod left_out;
 mod lesson;
+mod look;
 mod memory;
 mod metrics;
 mod outlook;
@@ -38,8 +41,8 @@ mod trial;
 pub use bench::{BenchReport, bench};
 pub use cache::CachePlace;
 pub use confusion::{Confusion, Tally};
-pub use evaluate::{ClassScore, Confused, Evaluation, Mistake, evaluate};
 pub use dataset::{Dataset, Ignored, Quarantine, Quarantined, Sample, order};
+pub use evaluate::{ClassScore, Confused, Evaluation, Mistake, evaluate};
 pub use forecast::Forecast;
 pub use history::{History, history};
 pub use image::{Augment, load};
@@ -58,4 +61,4 @@ pub use simulate::{
 pub use store::{Record, Store, StoreWriter};
 pub use temporary::TemporaryFolder;
 pub use train::{train, train_into};
-pub use trial::{Trial, TrialPhotos};
+pub use trial::{AllClasses, Known, Trial, TrialPhotos};

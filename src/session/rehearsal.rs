@@ -207,12 +207,12 @@ impl Rehearsed<'_> {
         Ok(rehearsal)
     }
 
-    /// Pairs at their start, with this head. What was there is let go first: there is room for one adapter.
+    /// Pairs at their start, with this head. What was there is let go first, but for the class means: there is room for one adapter.
     fn start_anew(&self, runner: &mut Runner, head: HeadBuffers) -> Result<()> {
+        let [means, start_means] = runner.take_means();
         runner.restart(Adapter::start([], 0, SiteSettings::default(), 0, 0)?);
-        let mut adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
-        adapter.head = head;
-        runner.restart(adapter);
+        let adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
+        runner.restart(Adapter { head, means, start_means, ..adapter });
         Ok(())
     }
 }

@@ -11,16 +11,15 @@ use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
-use super::left_out::LeftOut;
 use super::lesson::{Observer, Progress};
 use super::outlook::Outlook;
 use super::rehearsal::Rehearsal;
 use super::source::{Micro, Photo, Source};
-use crate::adapter::{Adapter, Gradients, SiteSettings, Update};
+use crate::adapter::{Adapter, ClassMeans, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, IMPRINT_SCALE, Moment};
+use crate::core::{AdamW, Moment};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
@@ -136,9 +135,16 @@ impl Runner {
         self.adapter.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with another adapter of the same shapes; whatever depends on the photos alone is kept.
-    pub(super) fn restart(&mut self, adapter: Adapter) {
-        *self.adapter_mut() = adapter;
+    /// Goes on with another adapter of the same shapes; whatever depends on the photos alone is kept. The one before.
+    pub(super) fn restart(&mut self, adapter: Adapter) -> Adapter {
+        core::mem::replace(&mut self.adapter_mut(), adapter)
+    }
+
+    /// The class means, which stay behind with none.
+    pub(super) fn take_means(&mut self) -> [ClassMeans; 2] {
+        let mut adapter = self.adapter_mut();
+        let Adapter { means, start_means, .. } = &mut *adapter;
+        [means, start_means].map(core::mem::take)
     }
 
     pub(super) fn adapter_mut(&self) -> std::sync::RwLockWriteGuard<'_, Adapter> {
@@ -150,7 +156,7 @@ impl Runner {
     }
 
     /// Runs photos by ones and shows the feature vector of each, or `None` where it cannot be read, to `visit`, in order.
-    fn features(
+    pub(super) fn features(
         &mut self,
         photos: impl IntoIterator<Item = Photo>,
         observer: &mut Observer,
@@ -168,59 +174,12 @@ impl Runner {
         })
     }
 
-    /// Sets the head's rows of the classes from `known` on to the class means of the photos' features; the rows before stay. Photos
-    /// that cannot be read leave `data`.
-    ///
-    /// # Errors
-    /// Kind `Data` where a class that is to be imprinted is left without a readable photo; `Stopped` once `stop` is set.
-    pub(super) fn imprint(
-        &mut self,
-        data: &mut Dataset,
-        known: usize,
-        stop: &AtomicBool,
-        observer: &mut Observer,
-    ) -> Result<()> {
-        let mut head = self.adapter().head.clone();
-        let mut counts = vec![0; data.classes.len()];
-        let mut imprint = head.imprint(&mut counts)?;
-        let samples = core::mem::take(&mut data.samples);
-        let mut rest = samples.iter();
-        let kept = &mut data.samples;
-        let mut left_out = LeftOut::new(samples.len(), self.adapter().head.features());
-        let photos = samples.iter().map(|sample| photo(sample, None));
-        self.features(photos, observer, |row, observer| {
-            if let (Some(sample), Some(row)) = (rest.next(), row) {
-                // Rows and classes are those of this head.
-                let _ = imprint.add(row, sample.class);
-                left_out.add(row, sample.class);
-                kept.push(sample.clone());
-            }
-            observer(Progress::Advance);
-            go_on(stop)
-        })?;
-        imprint.finish(IMPRINT_SCALE);
-        self.outlook = Outlook { left_out: left_out.accuracy(data.classes.len()), rehearsal: None };
-        let missing = data.classes.iter().zip(&counts).skip(known).find(|(_, count)| **count == 0);
-        if let Some((name, _)) = missing {
-            let folder = data.root.join(name);
-            let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
-            let list = own.take(3).map(|q| format!("{} ({})", q.path, q.reason)).collect::<Vec<_>>().join("; ");
-            let message = format!("has no readable photo: {list}; add some, or remove the folder");
-            return Err(Error::new(ErrorKind::Data, folder.display(), message));
-        }
-        let mut adapter = self.adapter_mut();
-        adapter.head.take_rows(&head, known.min(data.classes.len())..data.classes.len());
-        adapter.head.level_rows(known);
-        drop(adapter);
-        Ok(())
-    }
-
     /// What the photos of the last imprinting have told.
     pub(super) fn outlook(&self) -> &Outlook {
         &self.outlook
     }
 
-    /// What they had told when the lesson began, before pairs had learned.
+    /// What the photos have told now; or what they had told when the lesson began, before pairs had learned.
     pub(super) fn restore_outlook(&mut self, outlook: Outlook) {
         self.outlook = outlook;
     }
@@ -436,7 +395,7 @@ fn set_aside(
 }
 
 /// A random cut is another photo each time, and is not kept.
-fn photo(sample: &Sample, augment: Option<Augment>) -> Photo {
+pub(super) fn photo(sample: &Sample, augment: Option<Augment>) -> Photo {
     let slot = sample.slot.filter(|_| augment.is_none());
     Photo { path: sample.path.clone(), label: sample.class as i64, augment, slot }
 }

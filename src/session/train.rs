@@ -4,26 +4,28 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
+use super::added::{add_classes, imprinted_only};
+use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
 use super::cache::{CachePlace, Slot};
 use super::clock::since_begin_ms;
-use super::dataset::{Dataset, order};
+use super::dataset::Dataset;
 use super::duplicates::refuse_shared_folder;
-use super::evaluate::{Evaluation, warn_of_ignored};
+use super::evaluate::{Recognized, warn_of_ignored};
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Keeper, NEVER, Opening};
 use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::peak_rss_bytes;
-use super::metrics::Journal;
 use super::plan::{Due, Plan, plan};
 use super::rehearsal::{Rehearsed, rehearsed_bytes, rehearsed_steps};
 use super::runner::{Means, Runner};
-use super::steps::{judge, run_steps};
-use super::store::{Record, Standing, StoreWriter};
-use super::trial::{Trial, TrialPhotos};
+use super::steps::run_steps;
+use super::store::{Record, StoreWriter};
+use super::trial::{Ended, Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
+use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
 
 /// [`train_into`] a new store on the disk.
@@ -77,19 +79,28 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
 
     observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
     announce(&opening, &runner, keep, &plan_now(&opening))?;
-    runner.imprint(&mut opening.data, opening.known, keep.stop, observer)?;
+    let counted = [opening.known, opening.knew];
+    let seen = runner.imprint(&mut opening.data, counted, keep.stop, observer)?;
     observer(Progress::End);
     // Photos that cannot be read have left, and with them the last ones of a class perhaps.
     opening.find_absent(keep);
     let plan = plan_now(&opening);
-    let start = begin_steps(&mut runner, &mut opening, lesson, keep, &plan, observer)?;
-    let Opening { data, validation, mut record, from, over, over_aside, resumes, .. } = opening;
-    let Begun { mut store, mut journal, accuracy_before, measured } = start;
+    let mut at_start = remember(&mut runner, bundle, &opening, &seen, keep.stop, observer)?;
+    let mut start = begin_steps(&mut runner, &mut opening, lesson, keep, (&plan, &seen), observer)?;
+    let adds = plan.steps == 0 && opening.adds_classes();
+    let added = adds.then(|| add_classes(&mut runner, opening.knew, &seen, at_start.as_mut())).flatten();
+    drop((seen, at_start));
+    if adds {
+        observer(Progress::Warning(&imprinted_only(&opening.absent, added.as_ref())));
+        check_imprinted(&mut runner, &opening.data, lesson, observer)?;
+    }
+    let Opening { data, validation, mut record, from, over, over_aside, resumes, knew, .. } = opening;
+    let Begun { mut store, mut journal, ref mut before, measured } = start;
     if validation.is_none() {
         runner.drop_prefix(data.samples.len());
     }
     let resumed_after = resumes.then_some(record.steps);
-    let mut keeper = Keeper::new(&store, keep, &mut journal, accuracy_before, *runner.outlook());
+    let mut keeper = Keeper::new(&store, keep, &mut journal, before.clone(), *runner.outlook());
     if keep.further && !resumes && plan.steps > 0 {
         keeper.begin(&record, &runner.adapter())?;
     }
@@ -107,16 +118,35 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
         return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
     }
+    let judged = plan.steps > 0 || adds;
     let after = match &validation {
         Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
         _ => measured,
     };
-    let tried = record.trial.filter(|trial| over && trial.on == TrialPhotos::HeldBack).map(|trial| trial.after);
-    let val_accuracy = tried.or(after.as_ref().map(|evaluation| evaluation.accuracy));
+    let held_back = record.trial.as_ref().filter(|trial| over && trial.on == TrialPhotos::HeldBack);
+    let val_accuracy = match held_back {
+        Some(trial) => Some(trial.all.map_or(trial.after, |all| all.after)),
+        None => after.as_ref().map(|evaluation| evaluation.accuracy),
+    };
+    let val_accuracy_before = held_back.map(|trial| trial.before).or(before.held_back_accuracy());
     let mut aside = None;
-    if plan.steps > 0 {
+    if judged {
         journal.evaluation(plan.steps, val_accuracy)?;
-        record.trial = Trial::of(accuracy_before, after.as_ref(), runner.outlook(), &ran.epoch);
+        let mut recognized = after.as_ref().map(Recognized::from);
+        if plan.steps > 0 {
+            let on_trained = close(&mut runner, &data, observer)?;
+            recognized = recognized.filter(|_| before.held_back).or(Some(on_trained));
+        }
+        if added.is_some() {
+            // All classes are imprinted, so that is what they are compared with.
+            before.imprinted = recognized.clone();
+        }
+        let (outlook, epoch) = (runner.outlook(), &ran.epoch);
+        let ended = Ended { before, after: recognized.as_ref(), outlook, epoch, classes: &data.classes, knew };
+        record.trial = Trial::of(&ended).filter(|_| !adds || before.held_back).or_else(|| {
+            let [was, is] = &added.as_ref()?.made_up;
+            Trial::of_known(TrialPhotos::MadeUp, was, is, &data.classes, None)
+        });
         aside = end(&mut store, &runner.adapter(), &record)?;
     } else if over {
         aside = over_aside;
@@ -134,12 +164,12 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         train_loss: ran.epoch.loss(),
         val_images: after.as_ref().map_or(0, |e| e.n),
         val_accuracy,
-        val_accuracy_before: accuracy_before,
-        trial: record.trial,
+        val_accuracy_before,
         aside,
         resumed_after,
         recompositions: record.events.len(),
         undone: record.undone(),
+        trial: record.trial,
         left_out_accuracy: runner.outlook().left_out.map(|left_out| left_out.accuracy),
         rehearsal: runner.outlook().rehearsal,
         seconds: begin.elapsed().as_secs_f64(),
@@ -157,94 +187,19 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     })
 }
 
-/// What is there when the first step, or the next, can be taken.
-struct Begun {
-    store: StoreWriter,
-    journal: Journal,
-    /// Accuracy before the lesson's first step.
-    accuracy_before: Option<f64>,
-    /// What was measured just now.
-    measured: Option<Evaluation>,
-}
-
-/// A further lesson with the settings of the one before is told from it by its checkpoint alone, so one is there from its first
-/// moment.
-fn announce(opening: &Opening, runner: &Runner, keep: &Keep, plan: &Plan) -> Result<()> {
-    match &opening.store {
-        Some(store) if keep.further && !opening.resumes && plan.steps > 0 => {
-            store.checkpoint(&runner.adapter(), None, &opening.record, &Standing::announced(store.current())).map(drop)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Measures accuracy where that was not done before the lesson was left, and keeps what was imprinted.
-fn begin_steps(
-    runner: &mut Runner,
-    opening: &mut Opening,
-    lesson: &Lesson,
-    keep: &Keep,
-    plan: &Plan,
-    observer: &mut Observer,
-) -> Result<Begun> {
-    let (data, record) = (&opening.data, &mut opening.record);
-    if !opening.absent.is_empty() {
-        observer(Progress::Warning(&imprinted_only(&opening.absent)));
-    }
-    if opening.over {
-        observer(Progress::Note("this lesson has already ended; nothing is done"));
-    } else if opening.resumes && record.steps > 0 {
-        observer(Progress::Note(&format!("going on after step {} of {}", record.steps, plan.steps)));
-    }
-    let is_under_way = opening.from.is_some();
-    // Pairs that have learned tell nothing of what imprinting alone does.
-    if is_under_way || opening.over {
-        runner.restore_outlook(opening.outlook);
-    }
-    let validation = opening.validation.as_ref().filter(|_| !is_under_way);
-    let measured = validation.map(|v| runner.evaluate(v, "before", 0, keep.stop, observer)).transpose()?;
-    let mut accuracy_before = measured.as_ref().map(|evaluation| evaluation.accuracy);
-    if opening.over || is_under_way {
-        accuracy_before = opening.accuracy_before;
-    }
-    let imprinted = opening.known < data.classes.len();
-    if imprinted {
-        let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
-        judge(runner, data, &first, None, 0, observer)?;
-    }
-    let store = match opening.store.take() {
-        None => StoreWriter::create(keep.medium.clone(), keep.store, keep.resume, &runner.adapter(), record)?,
-        Some(mut store) => {
-            if imprinted {
-                store.save(&runner.adapter(), record)?;
-            }
-            store
-        }
-    };
-    // The imprinted head is where `rollback` leads from a first lesson.
-    if record.parent == 0 {
-        record.parent = store.current();
-    }
-    let mut journal = Journal::open(&store)?;
-    if !opening.over {
-        journal.head(record)?;
-    }
-    if !opening.over && !is_under_way {
-        journal.evaluation(0, accuracy_before)?;
-    }
-    Ok(Begun { store, journal, accuracy_before, measured })
-}
-
-fn imprinted_only(absent: &[String]) -> String {
-    let absent = absent.join(", ");
-    format!(
-        "there are no photos of {absent}: new classes are imprinted, and no step is taken, which would unlearn those without photos"
-    )
+/// After the last step: the class means under the pairs as they have become, and which of the photos are recognized.
+fn close(runner: &mut Runner, data: &Dataset, observer: &mut Observer) -> Result<Recognized> {
+    observer(Progress::Begin { phase: "class means", total: 1 });
+    let (means, right) = runner.means(data, &NEVER, &mut |_| ())?;
+    runner.adapter_mut().means.replace(&means);
+    observer(Progress::Advance);
+    observer(Progress::End);
+    Ok(right)
 }
 
 /// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.
 fn end(store: &mut StoreWriter, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
-    if record.trial.is_some_and(|trial| trial.passed()) {
+    if record.trial.as_ref().is_some_and(Trial::passed) {
         return store.save(adapter, record).map(|()| None);
     }
     store.set_aside(adapter, record).map(Some)
@@ -263,7 +218,8 @@ fn runner(
     let (data, validation) = (&opening.data, opening.validation.as_ref());
     let trains = lesson.method.settings().trains_head;
     let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
-    let undo_bytes = if plan.due != Due::Never { generation_bytes } else { 0 };
+    // A further lesson looks at its photos with a second adapter, before its steps.
+    let undo_bytes = if plan.due != Due::Never || opening.has_learned_pairs { generation_bytes } else { 0 };
     let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
     let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
     let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
@@ -372,14 +328,19 @@ pub(super) fn datasets(lesson: &Lesson, further: bool) -> Result<(Dataset, Optio
 /// An adapter at its start, as the lesson's method wants it.
 pub(super) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) -> Result<Adapter> {
     let settings = lesson.method.settings();
-    let start = lesson.start.unwrap_or(settings.start);
+    let start = settings.trains_pairs.then_some(lesson.start.unwrap_or(settings.start));
+    start_adapter(bundle, start, classes)
+}
+
+/// An adapter with all pairs on such a start, or with none.
+pub(super) fn start_adapter(bundle: &Bundle, start: Option<Start>, classes: usize) -> Result<Adapter> {
     let mut seeds = Vec::new();
-    if settings.trains_pairs {
+    if start.is_some() {
         for (index, site) in bundle.sites.iter().enumerate() {
             seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index).clone()));
         }
     }
-    let site_settings = SiteSettings { start, ..SiteSettings::default() };
+    let site_settings = SiteSettings { start: start.unwrap_or_default(), ..SiteSettings::default() };
     Adapter::start(seeds, bundle.rank, site_settings, classes, bundle.feature_dim)
 }
 

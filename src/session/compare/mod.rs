@@ -7,7 +7,7 @@
 mod contenders;
 mod ledger;
 mod rates;
-mod stage;
+pub(super) mod stage;
 mod standings;
 mod statistics;
 

@@ -9,10 +9,10 @@ use super::{Record, Series, Store, StoreWriter, load, parse, put_record, refuse_
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::bits::Bits;
 use crate::session::gate::GateState;
 use crate::session::outlook::Outlook;
 use crate::session::steps::EpochMean;
+use crate::session::trial::Before;
 
 /// Where in its course a lesson stands, besides the adapter and the record. The order of the photos, and random cuts, follow from
 /// the seed and the number of steps.
@@ -20,8 +20,9 @@ use crate::session::steps::EpochMean;
 pub(in crate::session) struct Standing {
     /// The generation that was current when its steps began; with another one it is over.
     pub(in crate::session) base: u64,
-    /// Accuracy before the first step, where it is measured.
-    pub(in crate::session) accuracy_before: Option<Bits>,
+    /// What was there before the first step, as its photos have shown.
+    #[serde(default)]
+    pub(in crate::session) before: Before,
     /// What the photos had told when the lesson began.
     #[serde(flatten)]
     pub(in crate::session) outlook: Outlook,
@@ -39,7 +40,7 @@ impl Standing {
     pub(in crate::session) fn announced(base: u64) -> Self {
         let (epoch, gate) = (EpochMean::default(), GateState::default());
         let outlook = Outlook::default();
-        Standing { base, accuracy_before: None, outlook, epoch, gate, announced: true }
+        Standing { base, before: Before::default(), outlook, epoch, gate, announced: true }
     }
 }
 

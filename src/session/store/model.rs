@@ -23,6 +23,11 @@ pub(super) fn adapter(salt: u64) -> Result<Adapter> {
     let mut adapter = Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 3, 6)?;
     let values = adapter.head.values_mut();
     values.iter_mut().enumerate().for_each(|(at, value)| *value = (salt * 100) as f32 + at as f32);
+    for class in 0..3 {
+        let mut features = [1.0; 6];
+        features[class] += salt as f32;
+        adapter.means.add(&features, class);
+    }
     Ok(adapter)
 }
 

@@ -90,7 +90,7 @@ impl Settings {
         Ok(())
     }
 
-    pub(super) fn start(&self) -> Option<Start> {
+    pub(in crate::session) fn start(&self) -> Option<Start> {
         match self.start.as_str() {
             "aligned" => Some(Start::Aligned),
             "principal" => Some(Start::Principal),
@@ -157,8 +157,8 @@ pub struct Record {
     pub parent: u64,
     /// Steps taken.
     pub steps: u64,
-    /// What it was judged by, once it was over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What it was judged by, once it was over; null where nothing was, or could be, judged.
+    #[serde(default)]
     pub trial: Option<Trial>,
     /// Class names in the order of the head's rows.
     pub classes: Vec<String>,

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::adapter::{Adapter, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
+use crate::adapter::{Adapter, ClassMeans, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
 use crate::bundle::{Bundle, Container};
 use crate::core::{SiteShape, Start, Terms};
 use crate::error::Result;
@@ -18,7 +18,9 @@ pub(super) fn put<'a>(container: &mut Container<'a>, under: &str, adapter: &'a A
     for (name, plane) in [("head/values", values), ("head/first", first), ("head/second", second)] {
         container.insert_f32(&format!("{under}{name}"), &[plane.len()], plane)?;
     }
-    container.insert_u32(&format!("{under}head/age"), &[1], vec![*age])
+    container.insert_u32(&format!("{under}head/age"), &[1], vec![*age])?;
+    put_means(container, &format!("{under}means"), &adapter.means)?;
+    put_means(container, &format!("{under}start_means"), &adapter.start_means)
 }
 
 /// The adapter under names that begin with `under`, checked against `bundle` and the number of classes.
@@ -56,7 +58,57 @@ pub(super) fn take(
     head.first = container.f32(&format!("{under}head/first"), &[len])?;
     head.second = container.f32(&format!("{under}head/second"), &[len])?;
     head.age = container.u32(&format!("{under}head/age"), &[1])?[0];
+    for (name, means) in [("means", &mut adapter.means), ("start_means", &mut adapter.start_means)] {
+        take_means(container, &format!("{under}{name}"), means)?;
+    }
     Ok(adapter)
+}
+
+/// The three tensors of class means: sums (classes x features), counts and lengths (classes).
+const MEANS: [&str; 3] = ["sums", "counts", "lengths"];
+
+fn put_means<'m>(container: &mut Container<'m>, under: &str, means: &'m ClassMeans) -> Result<()> {
+    let [classes, features] = [means.classes(), means.features()];
+    let [sums, counts, lengths] = MEANS.map(|what| format!("{under}/{what}"));
+    container.insert_f32(&sums, &[classes, features], &means.sums)?;
+    container.insert_u32(&counts, &[classes], &means.counts)?;
+    container.insert_f32(&lengths, &[classes], &means.lengths)
+}
+
+/// Whether there are class means: generations that were written before there were any have none, and their classes stay unknown.
+///
+/// # Errors
+/// Kind `Store` where some are missing, have another shape, or cannot be what photos add up to.
+fn take_means(container: &Container, under: &str, means: &mut ClassMeans) -> Result<bool> {
+    let names = MEANS.map(|what| format!("{under}/{what}"));
+    if !names.iter().any(|name| container.names().any(|known| known == name)) {
+        return Ok(false);
+    }
+    let [classes, features] = [means.classes(), means.features()];
+    means.sums = container.f32(&names[0], &[classes, features])?;
+    means.counts = container.u32(&names[1], &[classes])?;
+    means.lengths = container.f32(&names[2], &[classes])?;
+    if means.can_be() { Ok(true) } else { Err(container.fault(format_args!("its {under} are no means of photos"))) }
+}
+
+/// Takes the class `row` out of the class means, where there are any.
+///
+/// # Errors
+/// Kind `Store` where a tensor has another shape.
+pub(super) fn forget_means(container: &mut Container, row: usize, [classes, features]: [usize; 2]) -> Result<()> {
+    for under in ["means", "start_means"] {
+        let mut means = ClassMeans::unknown(classes, features);
+        if !take_means(container, under, &mut means)? {
+            continue;
+        }
+        means.forget(row);
+        let [sums, counts, lengths] = MEANS.map(|what| format!("{under}/{what}"));
+        [&sums, &counts, &lengths].into_iter().for_each(|name| container.forget(name));
+        container.insert_f32(&sums, &[classes - 1, features], means.sums)?;
+        container.insert_u32(&counts, &[classes - 1], means.counts)?;
+        container.insert_f32(&lengths, &[classes - 1], means.lengths)?;
+    }
+    Ok(())
 }
 
 fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffers) -> Result<()> {

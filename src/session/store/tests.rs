@@ -193,6 +193,11 @@ fn a_class_that_is_forgotten_leaves_the_head_and_nothing_else_moves() {
     let rest = [&whole[..6], &whole[12..18], &[whole[18], whole[20]]].concat();
     assert_eq!(container.f32("head/values", &[14]).unwrap(), rest);
     assert_eq!(container.u64("head/shape", &[2]).unwrap(), [2, 6]);
+    let means = adapter(1).unwrap().means;
+    assert_eq!(container.f32("means/sums", &[2, 6]).unwrap(), [means.sum(0).0, means.sum(2).0].concat());
+    assert_eq!(container.u32("means/counts", &[2]).unwrap(), [1, 1]);
+    assert_eq!(container.f32("means/lengths", &[2]).unwrap(), [means.lengths[0], means.lengths[2]]);
+    assert_eq!(container.u32("start_means/counts", &[2]).unwrap(), [0, 0]);
     assert_eq!(container.f32("site/site/state", &[110]).unwrap(), adapter(1).unwrap().sites[0].state);
     for (class, words) in [("b", "knows no class b; it knows a, c"), ("a", ""), ("c", "knows no class but c")] {
         match change(&medium, Change::Forget(class)) {
@@ -214,6 +219,40 @@ fn a_class_of_a_head_that_lies_about_its_size_is_not_forgotten() {
         Series::Generation.write(&medium, Path::new(STORE), 2, &container).unwrap();
         let error = change(&medium, Change::Forget("b")).unwrap_err();
         assert!(error.kind() == ErrorKind::Store && error.to_string().contains("another size"), "{lie:?}: {error}");
+    }
+}
+
+#[test]
+fn class_means_that_no_photos_can_have_are_refused() {
+    type Lie = fn(&mut Container<'static>);
+    let lies: [Lie; 5] = [
+        |container| container.forget("means/counts"),
+        |container| {
+            container.forget("means/sums");
+            container.insert_f32("means/sums", &[3, 6], vec![0.5; 18]).unwrap();
+        },
+        |container| {
+            container.forget("means/sums");
+            container.insert_f32("means/sums", &[3, 5], vec![0.0; 15]).unwrap();
+        },
+        |container| {
+            container.forget("means/lengths");
+            container.insert_f32("means/lengths", &[3], vec![-1.0; 3]).unwrap();
+        },
+        |container| {
+            container.forget("start_means/lengths");
+            container.insert_f32("start_means/lengths", &[3], vec![1.0; 3]).unwrap();
+        },
+    ];
+    for (nth, lie) in lies.into_iter().enumerate() {
+        let medium = medium();
+        change(&medium, Change::Create).unwrap();
+        let mut container = open(&medium).unwrap().container().unwrap().clone();
+        lie(&mut container);
+        container.metadata.remove("content_sha256");
+        Series::Generation.write(&medium, Path::new(STORE), 2, &container).unwrap();
+        let error = change(&medium, Change::Forget("b")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Store && error.to_string().contains("means"), "{nth}: {error}");
     }
 }
 

@@ -183,7 +183,8 @@ impl StoreWriter {
         Error::new(ErrorKind::Usage, subject, format_args!("{what}; --to goes to any of {known}"))
     }
 
-    /// Makes a generation without one class: its row leaves the head. Pairs and other rows stay as they are.
+    /// Makes a generation without one class: its row leaves the head, and its means and what a trial tells of it leave. Pairs and other
+    /// rows stay as they are.
     ///
     /// # Errors
     /// `Usage` where there is no such class, or no other; `Diverged` where a value is not finite; `Io`: all is as it was; `Unsynced`: the
@@ -209,7 +210,9 @@ impl StoreWriter {
         }
         container.forget("head/shape");
         container.insert_u64("head/shape", &[2], vec![classes as u64 - 1, features as u64])?;
+        tensors::forget_means(&mut container, row, [classes, features])?;
         record.classes.remove(row);
+        record.trial.iter_mut().for_each(|trial| trial.known.retain(|known| known.class != class));
         record.parent = self.current;
         put_record(&mut container, &record)?;
         self.replace(container)
