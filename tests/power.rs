@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use srlora::ErrorKind;
 use srlora::bundle::Bundle;
+use srlora::core::Choice;
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
     CachePlace, Keep, Length, Lesson, Progress, Store, StoreWriter, TrainReport, Validation, train_into,
@@ -255,21 +256,27 @@ fn any_call_may_be_refused_and_what_was_kept_stays() {
     assert_eq!(unsynced, 9 * kinds.len(), "two generations and seven checkpoints");
 }
 
+/// A lesson that was stopped after the step `last`.
+fn stopped_after(place: &Place, last: u64) -> Simulated {
+    let (medium, stop) = (medium(), AtomicBool::new(false));
+    let keep = Keep { stop: &stop, every: Duration::MAX, ..place.keep(&medium, false) };
+    let observer = &mut |progress: Progress<'_>| {
+        if let Progress::Step { step, .. } = progress {
+            stop.store(step == last, Ordering::Relaxed);
+        }
+    };
+    let error = train_into(&place.bundle, &place.lesson, &keep, observer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Stopped);
+    assert!(error.to_string().contains(&format!("after step {last} of 7")), "{error}");
+    medium
+}
+
 #[test]
 fn a_lesson_that_is_asked_to_stop_stops_at_a_step_and_goes_on_to_the_same_bytes() {
     let place = Place::new(true);
     let (expected, _) = place.uninterrupted();
     for last in 1..=7 {
-        let (medium, stop) = (medium(), AtomicBool::new(false));
-        let keep = Keep { stop: &stop, every: Duration::MAX, ..place.keep(&medium, false) };
-        let observer = &mut |progress: Progress<'_>| {
-            if let Progress::Step { step, .. } = progress {
-                stop.store(step == last, Ordering::Relaxed);
-            }
-        };
-        let error = train_into(&place.bundle, &place.lesson, &keep, observer).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Stopped);
-        assert!(error.to_string().contains(&format!("after step {last} of 7")), "{error}");
+        let medium = stopped_after(&place, last);
         assert_eq!(take_up(&place, &medium), (Some(last), expected.clone()));
     }
 }
@@ -307,6 +314,29 @@ fn a_lesson_that_is_over_or_another_one_is_not_taken_up() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert!(error.to_string().contains("--seed: 0 then, 5 now; --lr: 0.003 then, 0.5 now"), "{error}");
     assert!(generations(&medium) == expected);
+}
+
+#[test]
+fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
+    let mut place = Place::new(false);
+    let lesson = place.lesson.clone();
+    let others = [
+        (Lesson { choice: Choice::Oldest, ..lesson.clone() }, "pairs fused: the least important then, the oldest now"),
+        (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
+    ];
+    for (other, difference) in others {
+        place.lesson = lesson.clone();
+        let left = stopped_after(&place, 3);
+        let kept = generations(&left);
+        place.lesson = other;
+        let refused = place.train(&left, true).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Mismatch, "{refused}");
+        assert!(refused.to_string().contains(difference), "{refused}");
+        assert!(generations(&left) == kept, "{difference}");
+        // What was asked for is kept with the lesson, which goes on to its own end.
+        let (whole, _) = place.uninterrupted();
+        assert_eq!(take_up(&place, &stopped_after(&place, 3)), (Some(3), whole));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleSite};
-use crate::core::Start;
+use crate::core::{Choice, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::duplicates::Hashed;
 use crate::session::lesson::{Event, Length, Lesson, Outcome};
@@ -34,6 +34,12 @@ pub struct Settings {
     pub interval: Option<u32>,
     /// Steps that a pair must have lived, where asked for.
     pub min_age: Option<u32>,
+    /// Which pairs are fused: the oldest, instead of the least important.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub fuses_oldest: bool,
+    /// Nothing is fused; events renew rates and moments only.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub renews_only: bool,
     /// What the prefix makes of a photo is kept, and so rounded.
     pub rounded: bool,
     /// Hash over the photos trained on, by class and name.
@@ -51,26 +57,50 @@ impl Settings {
 
     /// Those of a lesson, whatever its photos.
     pub(in crate::session) fn of(lesson: &Lesson) -> Self {
-        let (start, start_seed) = match lesson.start.unwrap_or(lesson.method.settings().start) {
+        // All are named, so that a new one has to be decided on. The first six change nothing in what a lesson ends in, or are told of
+        // by what they lead to.
+        let Lesson {
+            data: _,
+            validation: _,
+            threads: _,
+            cache: _,
+            cache_limit: _,
+            ram_limit: _,
+            method,
+            start,
+            length,
+            batch,
+            lr,
+            head_lr,
+            seed,
+            augment,
+            interval,
+            min_age,
+            choice,
+            renews_only,
+        } = *lesson;
+        let (start, start_seed) = match start.unwrap_or(method.settings().start) {
             Start::Aligned => ("aligned", 0),
             Start::Principal => ("principal", 0),
             Start::Random { seed } => ("random", seed),
         };
         Settings {
-            method: lesson.method.name().to_owned(),
+            method: method.name().to_owned(),
             start: start.to_owned(),
             start_seed,
-            seed: lesson.seed,
-            batch: lesson.batch,
-            length: match lesson.length {
+            seed,
+            batch,
+            length: match length {
                 Length::Epochs(epochs) => format!("--epochs {epochs}"),
                 Length::Steps(steps) => format!("--steps {steps}"),
             },
-            lr: lesson.lr,
-            head_lr: lesson.head_lr,
-            augment: lesson.augment,
-            interval: lesson.interval,
-            min_age: lesson.min_age,
+            lr,
+            head_lr,
+            augment,
+            interval,
+            min_age,
+            fuses_oldest: choice == Choice::Oldest,
+            renews_only,
             rounded: false,
             data_sha256: String::new(),
             val_sha256: None,
@@ -106,7 +136,7 @@ impl Settings {
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
     pub(in crate::session) fn differences(&self, other: &Settings) -> Vec<String> {
-        fn rows(settings: &Settings) -> [(&'static str, String); 11] {
+        fn rows(settings: &Settings) -> [(&'static str, String); 13] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("--method", settings.method.clone()),
@@ -119,6 +149,8 @@ impl Settings {
                 ("--augment", if settings.augment { "on" } else { "off" }.to_owned()),
                 ("--interval", asked(settings.interval)),
                 ("--min-age", asked(settings.min_age)),
+                ("pairs fused", if settings.fuses_oldest { "the oldest" } else { "the least important" }.to_owned()),
+                ("renewed", if settings.renews_only { "rates and moments only" } else { "pairs" }.to_owned()),
                 ("photos to measure on", settings.val_sha256.as_ref().map_or("none", |_| "others").to_owned()),
             ]
         }
