@@ -4,8 +4,8 @@
 //! changes the time of a lesson, not one bit of its result.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::autodiff::{Network, NetworkPlan};
@@ -51,14 +51,14 @@ impl Crew {
         match self {
             Crew::Alone(network) => act(network),
             // A thread that has died is told of by the next piece of work.
-            Crew::Many(workers) => workers.iter().for_each(|worker| drop(worker.send(Box::new(act)))),
+            Crew::Many(workers) => workers.iter_mut().for_each(|worker| drop(worker.send(Box::new(act)))),
         }
     }
 
     /// Does `work` to every item and shows what it gave to `visit`, in the order of the items.
     ///
     /// # Errors
-    /// What `visit` refuses; kind `Internal` where a thread has died.
+    /// What `visit` refuses; kind `Internal` where a thread has panicked, with its message.
     pub(super) fn each<T: Send + 'static, R: Send + 'static>(
         &mut self,
         items: impl IntoIterator<Item = T>,
@@ -70,11 +70,15 @@ impl Crew {
             Crew::Many(workers) => workers,
         };
         let work = Arc::new(work);
-        let mut waiting: VecDeque<Receiver<R>> = VecDeque::new();
-        let mut receive = |from: Receiver<R>| visit(from.recv().map_err(|_| died())?);
-        for (at, item) in items.into_iter().enumerate() {
-            if waiting.len() == AHEAD * workers.len() {
-                waiting.pop_front().map_or(Ok(()), &mut receive)?;
+        let count = workers.len();
+        let mut waiting: VecDeque<(usize, Receiver<R>)> = VecDeque::new();
+        let mut receive = |workers: &mut [Worker], (at, from): (usize, Receiver<R>)| match from.recv() {
+            Ok(result) => visit(result),
+            Err(_) => Err(workers[at].died()),
+        };
+        for (nth, item) in items.into_iter().enumerate() {
+            if waiting.len() == AHEAD * count {
+                waiting.pop_front().map_or(Ok(()), |next| receive(workers, next))?;
             }
             let (answer, result) = sync_channel(1);
             let work = work.clone();
@@ -82,10 +86,10 @@ impl Crew {
                 // Nobody listens any more where the result before was refused.
                 let _ = answer.send(work(network, item));
             });
-            workers[at % workers.len()].send(job)?;
-            waiting.push_back(result);
+            workers[nth % count].send(job)?;
+            waiting.push_back((nth % count, result));
         }
-        waiting.into_iter().try_for_each(receive)
+        waiting.into_iter().try_for_each(|next| receive(workers, next))
     }
 }
 
@@ -102,12 +106,85 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("srlora".into()).spawn(run);
         let thread = thread.map_err(|e| Error::new(ErrorKind::Internal, "--threads", e))?;
-        started.recv().map_err(|_| died())??;
-        Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
+        let mut worker = Worker { jobs: Some(jobs), thread: Some(thread) };
+        started.recv().map_err(|_| worker.died())??;
+        Ok(worker)
     }
 
-    fn send(&self, job: Job) -> Result<()> {
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(died)
+    fn send(&mut self, job: Job) -> Result<()> {
+        let sent = self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok());
+        sent.ok_or_else(|| self.died())
+    }
+
+    /// What there is to say of a thread that takes no more jobs, or does not answer: it has panicked.
+    fn died(&mut self) -> Error {
+        self.jobs = None;
+        let said = self.thread.take().and_then(|thread| thread.join().err());
+        let text = said.as_ref().and_then(|said| {
+            said.downcast_ref::<String>().map(String::as_str).or_else(|| said.downcast_ref::<&str>().copied())
+        });
+        let message = format!(
+            "a thread that runs photos has panicked ({}), a fault of this program; what was kept before is as it was",
+            text.unwrap_or("its message stands above")
+        );
+        Error::new(ErrorKind::Internal, "--threads", message)
+    }
+}
+
+/// Where the threads of a crew wait for each other; once one of them has panicked, nobody waits any more.
+pub(super) struct Meeting {
+    threads: usize,
+    attendance: Mutex<Attendance>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Attendance {
+    waiting: usize,
+    /// How many times all have met.
+    met: u64,
+    given_up: bool,
+}
+
+/// While it lives, the others may wait for this thread.
+pub(super) struct Attendant<'m>(&'m Meeting);
+
+impl Meeting {
+    pub(super) fn of(threads: usize) -> Self {
+        Meeting { threads, attendance: Mutex::default(), changed: Condvar::new() }
+    }
+
+    pub(super) fn attend(&self) -> Attendant<'_> {
+        Attendant(self)
+    }
+
+    fn attendance(&self) -> MutexGuard<'_, Attendance> {
+        self.attendance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attendant<'_> {
+    /// Waits until all threads do.
+    pub(super) fn wait(&self) {
+        let mut attendance = self.0.attendance();
+        attendance.waiting += 1;
+        if attendance.waiting == self.0.threads {
+            (attendance.waiting, attendance.met) = (0, attendance.met + 1);
+            self.0.changed.notify_all();
+            return;
+        }
+        let met = attendance.met;
+        let still = |attendance: &mut Attendance| attendance.met == met && !attendance.given_up;
+        drop(self.0.changed.wait_while(attendance, still).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Attendant<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.attendance().given_up = true;
+            self.0.changed.notify_all();
+        }
     }
 }
 
@@ -117,8 +194,4 @@ impl Drop for Worker {
         // A thread that panicked has said so.
         let _ = self.thread.take().map(JoinHandle::join);
     }
-}
-
-fn died() -> Error {
-    Error::new(ErrorKind::Internal, "--threads", "a thread of the network has died")
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::cache::{Cache, CachePlace};
-use super::crew::Crew;
+use super::crew::{Crew, Meeting};
 use super::dataset::{Dataset, Quarantine, Quarantined, Sample};
 use super::evaluate::Evaluation;
 use super::forecast::timed;
@@ -320,14 +320,23 @@ impl Runner {
 
     /// Decodes `photo` and runs an empty micro-batch through the network, `rounds` times on every thread; the time of one image,
     /// decoding not included, in the last round.
+    ///
+    /// # Errors
+    /// Kind `Internal` where a run fails or a thread panics.
     pub(super) fn trial(&mut self, train: bool, rounds: usize, photo: Option<Arc<Path>>) -> Result<Trial> {
-        let (source, mut last) = (self.source.clone(), Ok(Trial::default()));
+        let source = self.source.clone();
+        // One that cannot be read is set aside when its turn comes.
+        self.try_out(train, rounds, move || drop(photo.as_ref().map(|photo| load(photo, &source.preprocess, None))))
+    }
+
+    fn try_out(&mut self, train: bool, rounds: usize, decode: impl Fn() + Send + Sync + 'static) -> Result<Trial> {
+        let mut last = Ok(Trial::default());
         // Side by side, so that all threads take most at the same time, as they will some time in a lesson.
-        let together = Barrier::new(self.crew.threads());
+        let meeting = Meeting::of(self.crew.threads());
         let work = move |network: &mut Network, ()| -> Result<Trial> {
+            let together = meeting.attend();
             together.wait();
-            // One that cannot be read is set aside when its turn comes.
-            drop(photo.as_ref().map(|photo| load(photo, &source.preprocess, None)));
+            decode();
             let images = vec![0.0; network.batch() * network.image_len()];
             together.wait();
             let before = timed(|| network.prefix(&images))
@@ -403,4 +412,36 @@ pub(super) fn photo(sample: &Sample, augment: Option<Augment>) -> Photo {
 /// The random cut of one photo, where (seed, epoch) ask for one.
 fn cut(augment: Option<(u64, u64)>, index: usize) -> Option<Augment> {
     augment.map(|(seed, epoch)| Augment { seed, epoch, index: index as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_while_the_others_wait_for_it_ends_the_trial_with_what_it_said() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
+        let bundle = Bundle::open(&bundle).unwrap();
+        let adapter = Adapter::start([], 2, SiteSettings::default(), 2, bundle.feature_dim).unwrap();
+        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+        let plan = Runner::plan(&bundle, &adapter, Some(Activations::Kept)).unwrap();
+        for call in [0, 1, 4, 8] {
+            let means = Means { threads: 3, ..Means::plain() };
+            let mut runner = Runner::start(&plan, adapter.clone(), &bundle, &means).unwrap();
+            let calls = std::sync::atomic::AtomicUsize::new(0);
+            let panics = move || assert_ne!(calls.fetch_add(1, Ordering::Relaxed), call, "the decoder has had enough");
+            // A trial that hangs fails the test instead of hanging it.
+            let (tell, told) = channel();
+            std::thread::spawn(move || tell.send(runner.try_out(true, 3, panics).map(drop).map_err(|e| e.to_string())));
+            let told = told.recv_timeout(Duration::from_secs(60)).expect("the trial never ends");
+            let said = told.unwrap_err();
+            assert!(
+                said.contains("has panicked") && said.contains("the decoder has had enough"),
+                "call {call}: {said}"
+            );
+        }
+    }
 }
