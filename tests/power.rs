@@ -316,6 +316,50 @@ fn a_lesson_that_is_over_or_another_one_is_not_taken_up() {
     assert!(generations(&medium) == expected);
 }
 
+/// Cuts the cache of this process short, a file without a name in `folder`.
+#[cfg(target_os = "linux")]
+fn truncate_cache(folder: &Path) {
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_cache = |link: PathBuf| link.starts_with(folder) && link.to_string_lossy().ends_with("(deleted)");
+    let caches: Vec<_> = open.filter(|open| fs::read_link(open).is_ok_and(is_cache)).collect();
+    assert_eq!(caches.len(), 1, "one file without a name");
+    fs::File::options().write(true).open(&caches[0]).unwrap().set_len(1).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cache_that_cannot_be_read_any_more_is_made_again_or_named_and_the_lesson_goes_on_to_the_same_bytes() {
+    for (validation, end) in [(true, "aside-000002"), (false, "generation-000002")] {
+        let mut place = Place::new(validation);
+        place.lesson.cache = CachePlace::Disk;
+        let folder = TempDir::new().unwrap();
+        let [whole, store] = ["whole", "store"].map(|name| folder.path().join(name));
+        let keep = |store| Keep { every: Duration::ZERO, ..Keep::new(store) };
+        let bytes = |store: &Path| fs::read(store.join(end).with_extension("safetensors")).unwrap();
+        train_into(&place.bundle, &place.lesson, &keep(&whole), &mut |_| ()).unwrap();
+        let observer = &mut |progress: Progress<'_>| {
+            if let Progress::Step { step: 3, .. } = progress {
+                truncate_cache(folder.path());
+            }
+        };
+        let ended = train_into(&place.bundle, &place.lesson, &keep(&store), observer);
+        if !validation {
+            // Nothing but the photos trained on was to come, so the prefix had been let go.
+            let error = ended.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+            for word in ["--cache", folder.path().to_str().unwrap(), "--resume"] {
+                assert!(error.to_string().contains(word), "{error}");
+            }
+            let keep = Keep { resume: true, ..keep(&store) };
+            let report = train_into(&place.bundle, &place.lesson, &keep, &mut |_| ()).unwrap();
+            assert_eq!(report.resumed_after, Some(3));
+        } else {
+            ended.unwrap();
+        }
+        assert!(bytes(&store) == bytes(&whole), "{end}");
+    }
+}
+
 #[test]
 fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
     let mut place = Place::new(false);

@@ -365,6 +365,12 @@ impl Network {
         run().map_err(|e| failed(&self.plan.subject, &e))
     }
 
+    /// Whether the frozen part can still be run.
+    #[must_use]
+    pub fn keeps_prefix(&self) -> bool {
+        self.prefix.is_some()
+    }
+
     /// Lets go of the prefix: from here on only boundaries at hand can be run.
     pub fn drop_prefix(&mut self) {
         (self.prefix, self.plan.prefix) = (None, None);

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -14,7 +14,7 @@ use bytemuck::Pod;
 use serde::Serialize;
 
 use crate::adapter::scratch::Scratch;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Where the prefix's outputs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,7 +45,7 @@ pub(super) struct Cache<T> {
 
 enum Slots<T> {
     Ram(Vec<OnceLock<Box<[T]>>>),
-    Disk { file: Mutex<File>, filled: Vec<AtomicBool> },
+    Disk { file: Mutex<File>, folder: PathBuf, filled: Vec<AtomicBool> },
 }
 
 impl<T: Pod> Cache<T> {
@@ -59,7 +59,8 @@ impl<T: Pod> Cache<T> {
             CachePlace::Ram => Slots::Ram((0..photos).map(|_| OnceLock::new()).collect()),
             CachePlace::Disk => {
                 let file = tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
-                Slots::Disk { file: Mutex::new(file), filled: (0..photos).map(|_| AtomicBool::new(false)).collect() }
+                let filled = (0..photos).map(|_| AtomicBool::new(false)).collect();
+                Slots::Disk { file: Mutex::new(file), folder: folder.to_path_buf(), filled }
             }
         };
         Ok(Some(Cache { len, slots }))
@@ -79,15 +80,20 @@ impl<T: Pod> Cache<T> {
     }
 
     /// Lets `act` see what is kept for a photo; `None` where nothing is.
-    pub(super) fn read<R>(&self, photo: usize, act: impl FnOnce(&[T]) -> R) -> Option<R> {
+    ///
+    /// # Errors
+    /// Kind `Io` where what was kept cannot be read any more.
+    pub(super) fn read<R>(&self, photo: usize, act: impl FnOnce(&[T]) -> R) -> Result<Option<R>> {
         match &self.slots {
-            Slots::Ram(slots) => Some(act(slots.get(photo)?.get()?)),
-            Slots::Disk { file, filled } => {
-                filled.get(photo)?.load(Ordering::Acquire).then_some(())?;
+            Slots::Ram(slots) => Ok(slots.get(photo).and_then(OnceLock::get).map(|values| act(values))),
+            Slots::Disk { file, folder, filled } => {
+                if !filled.get(photo).is_some_and(|filled| filled.load(Ordering::Acquire)) {
+                    return Ok(None);
+                }
                 let mut buffer = self.buffer();
                 let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
-                self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(values))).ok()?;
-                Some(act(values))
+                let read = self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(values)));
+                read.map(|()| Some(act(values))).map_err(|e| not_read(folder, e))
             }
         }
     }
@@ -108,7 +114,7 @@ impl<T: Pod> Cache<T> {
         fill(values)?;
         match &self.slots {
             Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
-            Slots::Disk { file, filled } => {
+            Slots::Disk { file, filled, .. } => {
                 if let Some(filled) = filled.get(photo) {
                     let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(values)));
                     filled.store(written.is_ok(), Ordering::Release);
@@ -143,6 +149,15 @@ impl<T: Pod> Cache<T> {
     }
 }
 
+fn not_read(folder: &Path, error: std::io::Error) -> Error {
+    let message = format!(
+        "what was kept of a photo in {} cannot be read any more ({error}); what has been learned is safe up to the last checkpoint: \
+         see to the medium and go on with --resume, if need be with --cache ram",
+        if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
+    );
+    Error::new(ErrorKind::Io, "--cache", message).because(error)
+}
+
 #[cfg(test)]
 mod tests {
     use half::f16;
@@ -156,13 +171,13 @@ mod tests {
         for place in [CachePlace::Disk, CachePlace::Ram] {
             let cache = Cache::new(place, folder.path(), 3, values.len()).unwrap().unwrap();
             for photo in [2, 0, 1] {
-                assert!(cache.read(photo, |_| ()).is_none() && !cache.is_full());
+                assert!(cache.read(photo, |_| ()).unwrap().is_none() && !cache.is_full());
                 let fill = |to: &mut [f16]| {
                     to.copy_from_slice(&values);
                     Ok(())
                 };
                 assert_eq!(cache.write(photo, fill, |v| Ok(v.to_vec())).unwrap(), values);
-                assert_eq!(cache.read(photo, <[f16]>::to_vec).unwrap(), values);
+                assert_eq!(cache.read(photo, <[f16]>::to_vec).unwrap().unwrap(), values);
             }
             assert!(cache.is_full());
             let ones = |to: &mut [f16]| {
@@ -170,7 +185,7 @@ mod tests {
                 Ok(())
             };
             let no_room = cache.write(3, ones, |v| Ok(v[0])).unwrap();
-            assert!(no_room == f16::ONE && cache.read(3, |_| ()).is_none());
+            assert!(no_room == f16::ONE && cache.read(3, |_| ()).unwrap().is_none());
         }
         let exact = [0.1f32, -1e-9, 3e38];
         let cache = Cache::new(CachePlace::Disk, folder.path(), 1, 3).unwrap().unwrap();
@@ -179,7 +194,7 @@ mod tests {
             Ok(())
         };
         cache.write(0, fill, |_| Ok(())).unwrap();
-        assert_eq!((cache.read(0, <[f32]>::to_vec).unwrap(), cache.size(1)), (exact.to_vec(), 12));
+        assert_eq!((cache.read(0, <[f32]>::to_vec).unwrap().unwrap(), cache.size(1)), (exact.to_vec(), 12));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         assert!(Cache::<f16>::new(CachePlace::Off, folder.path(), 3, 4).unwrap().is_none());
     }

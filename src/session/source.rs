@@ -71,7 +71,7 @@ impl Source {
     /// The features of every photo, row by row.
     ///
     /// # Errors
-    /// Kind `Internal` where a run fails.
+    /// Kind `Internal` where a run fails; `Io` where a cache that the prefix has been let go for cannot be read.
     pub(super) fn features(&self, network: &mut Network, micro: Micro<Vec<f32>>) -> Result<Micro<Vec<f32>>> {
         self.run(network, micro, |network, boundary, _, output| {
             *output = network.forward(boundary)?;
@@ -82,7 +82,7 @@ impl Source {
     /// Loss and gradients of the photos.
     ///
     /// # Errors
-    /// Kind `Internal` where a run fails.
+    /// As [`Source::features`].
     pub(super) fn step(&self, network: &mut Network, micro: Micro<StepOutput>) -> Result<Micro<StepOutput>> {
         self.run(network, micro, Network::step_into)
     }
@@ -98,7 +98,12 @@ impl Source {
         act: impl FnOnce(&mut Network, &Boundary, &[i64], &mut T) -> Result<()>,
     ) -> Result<Micro<T>> {
         let begin = Instant::now();
-        if let Some(boundary) = self.remembered(network, &micro.photos)? {
+        // Where the prefix can still run, what cannot be read is made again.
+        let remembered = match self.remembered(network, &micro.photos) {
+            Err(_) if network.keeps_prefix() => None,
+            remembered => remembered?,
+        };
+        if let Some(boundary) = remembered {
             micro.labels.extend(micro.photos.iter().map(|photo| photo.label));
             act(network, &boundary, &micro.labels, &mut micro.output)?;
             micro.ms = begin.elapsed().as_secs_f64() * 1e3;
@@ -121,7 +126,7 @@ impl Source {
     fn remembered(&self, network: &Network, photos: &[Photo]) -> Result<Option<Boundary>> {
         fn read<T: Stored>(cache: Option<&Cache<T>>, slot: usize, network: &Network) -> Result<Option<Boundary>> {
             let Some(cache) = cache else { return Ok(None) };
-            cache.read(slot, |values| network.plan().boundary(values)).transpose()
+            cache.read(slot, |values| network.plan().boundary(values))?.transpose()
         }
         match photos {
             [Photo { slot: Some(Slot::Rounded(slot)), .. }] => read(self.rounded.as_ref(), *slot, network),
