@@ -128,6 +128,19 @@ fn rehearsed(rehearsal: Rehearsal) -> String {
     )
 }
 
+/// That pairs rested, where a rehearsal does not say so.
+fn rested(report: &TrainReport) -> Option<String> {
+    let rested = report.rested_steps.filter(|steps| *steps > 0 && report.rehearsal.is_none())?;
+    let why = match report.left_out_accuracy {
+        Some(_) => "imprinting alone gets about nine of ten photos right, and",
+        None => "no class has two photos to tell what they bring, and",
+    };
+    Some(format!(
+        "pairs rested in {rested} of {} steps: {why} with so low a loss they could only have learned the photos by heart\n",
+        report.steps
+    ))
+}
+
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     let store = shown(store(args));
     let mut text = format!(
@@ -162,7 +175,12 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
         text += &format!("imprinting gets {} of the training photos right when they are left out\n", percent(accuracy));
     }
     text += &report.rehearsal.map_or_else(String::new, rehearsed);
-    text += &format!("trained {} numbers; {}", report.trainable_params, count(report.recompositions, "recomposition"));
+    text += &rested(report).unwrap_or_default();
+    text += &match report.train_loss {
+        Some(_) => format!("trained {} numbers; ", report.trainable_params),
+        None => "no step was taken, so nothing was trained; ".to_owned(),
+    };
+    text += &count(report.recompositions, "recomposition");
     text += &if report.undone > 0 { format!(", {} taken back\n", report.undone) } else { "\n".to_owned() };
     text += &format!("{:.1} s", report.seconds);
     if let Some(ms) = report.step_ms_median {

@@ -46,9 +46,13 @@ pub struct Forecast {
     pub cache_bytes: u64,
     /// Bytes written to the medium: generations, and the cache if it lies there.
     pub write_bytes: u64,
+    /// Steps of the lesson.
+    pub steps: u64,
+    /// Steps before them at most, to rehearse the lesson where photos are few; an easy task is not rehearsed.
+    pub rehearsed_steps: u64,
     /// Time of one step, in milliseconds.
     pub step_ms: f64,
-    /// Time of the whole lesson, decoding not included.
+    /// Time of the whole lesson with its rehearsal, decoding not included.
     pub seconds: f64,
 }
 
@@ -162,6 +166,8 @@ impl Work {
             cache: choice.cache,
             cache_bytes: self.cache_bytes(choice),
             write_bytes: generations * self.generation_bytes + on_disk,
+            steps: self.steps,
+            rehearsed_steps: self.rehearsed,
             step_ms,
             seconds: (passes_ms + (self.steps + self.rehearsed) as f64 * step_ms) / 1e3,
         })

@@ -44,6 +44,8 @@ pub(super) struct Gate {
     on_trial: Option<OnTrial>,
     /// Events have hurt: there will be no other.
     shut: bool,
+    /// Steps in which pairs rested.
+    rested: u64,
 }
 
 /// Events that are yet to be judged.
@@ -86,6 +88,13 @@ pub(super) struct GateState {
     /// Of the events on trial: the losses before them, and the first of their entries.
     trial: Option<(Sample, usize)>,
     shut: bool,
+    /// Steps in which pairs rested.
+    #[serde(default, skip_serializing_if = "is_none")]
+    rested: u64,
+}
+
+fn is_none(steps: &u64) -> bool {
+    *steps == 0
 }
 
 impl GateState {
@@ -131,7 +140,19 @@ impl Gate {
         let learned = LEARNED_SHARE * (classes as f64).ln();
         let (plan, schedules) = (*plan, plan.schedules());
         let [shown, recent] = [Sample::default(); 2];
-        Gate { plan, schedules, easy, idle, learned, smoothed: None, shown, recent, on_trial: None, shut: false }
+        Gate {
+            plan,
+            schedules,
+            easy,
+            idle,
+            learned,
+            smoothed: None,
+            shown,
+            recent,
+            on_trial: None,
+            shut: false,
+            rested: 0,
+        }
     }
 
     /// What it has seen, and everything as it was before the events on trial.
@@ -143,6 +164,7 @@ impl Gate {
             recent: self.recent,
             trial: trial.map(|trial| (trial.before, trial.first)),
             shut: self.shut,
+            rested: self.rested,
         };
         (state, trial.map(|trial| &trial.adapter))
     }
@@ -150,7 +172,7 @@ impl Gate {
     /// Goes on from what another one has seen.
     pub(super) fn restore(&mut self, state: GateState, before_events: Option<Adapter>) {
         self.smoothed = state.smoothed.map(|Bits(smoothed)| smoothed);
-        (self.shown, self.recent, self.shut) = (state.shown, state.recent, state.shut);
+        (self.shown, self.recent, self.shut, self.rested) = (state.shown, state.recent, state.shut, state.rested);
         let trial = state.trial.zip(before_events);
         self.on_trial = trial.map(|((before, first), adapter)| OnTrial { before, adapter, first });
     }
@@ -161,12 +183,18 @@ impl Gate {
         self.smoothed = Some(self.smoothed.map_or(loss, |smoothed| smoothed + SMOOTHING * (loss - smoothed)));
         self.shown.add(loss);
         let [pairs, head] = self.schedules;
+        self.rested += u64::from(self.rests());
         let pairs = if self.rests() { Schedule::linear(0.0, 0, self.plan.steps) } else { pairs };
         (pairs.at(step), head.rate(step))
     }
 
     fn is_below(&self, loss: f64) -> bool {
         self.smoothed.is_some_and(|smoothed| smoothed < loss)
+    }
+
+    /// Steps so far in which pairs rested.
+    pub(super) fn rested(&self) -> u64 {
+        self.rested
     }
 
     fn rests(&self) -> bool {
@@ -371,9 +399,14 @@ mod tests {
             // Smoothed: 1, 0.8, 0.64, ..., 0.8^10 = 0.107, 0.8^11 = 0.086; then 0.2 * 2 + 0.8 * 0.086 = 0.47.
             let losses = [1.0].into_iter().chain([0.0; 11]).chain([2.0]);
             let rates = losses.enumerate().map(|(step, loss)| (step, gate.rates(step as u64, loss)));
-            rates.map(|(step, (pairs, head))| [pairs.rate(step as u32 + 1), head]).collect::<Vec<_>>()
+            let rates = rates.map(|(step, (pairs, head))| [pairs.rate(step as u32 + 1), head]).collect::<Vec<_>>();
+            // What has been counted goes with what the gate has seen.
+            let mut later = Gate::new(&plan(ASKED), 100, &outlook(left_out));
+            later.restore(gate.state().0, None);
+            (rates, later.rested())
         };
-        let (easy, hard) = (rates(0.95), rates(0.6));
+        let ((easy, rested), (hard, none)) = (rates(0.95), rates(0.6));
+        assert_eq!((rested, none), (1, 0));
         let resting: Vec<usize> = (0..13).filter(|&step| easy[step][0] == 0.0).collect();
         assert_eq!(resting, [11]);
         assert!((0..13).all(|step| hard[step][0] > 0.0 && hard[step][1] == easy[step][1]));

@@ -73,6 +73,9 @@ pub struct Lesson {
 }
 
 impl Lesson {
+    /// How long a lesson takes where nothing else is asked for.
+    pub const DEFAULT_LENGTH: Length = Length::Epochs(15);
+
     /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
@@ -81,7 +84,7 @@ impl Lesson {
             validation: Validation::None,
             method: Method::Srlora,
             start: None,
-            length: Length::Epochs(15),
+            length: Lesson::DEFAULT_LENGTH,
             batch: 16,
             lr: 3e-3,
             head_lr: 1e-3,
@@ -163,6 +166,9 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
+    /// Steps in which pairs rested and the head learned alone: as the photos could only have been learned by heart, or as a rehearsal
+    /// has not shown that pairs help; null where no pair is trained or no step was taken.
+    pub rested_steps: Option<u64>,
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
     /// a part); null where there is none.
     pub left_out_accuracy: Option<f64>,

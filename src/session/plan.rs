@@ -9,6 +9,9 @@ const WARMUP_STEPS: u64 = 10;
 /// Share of the run after which all pairs are recomposed, once: late enough to have learned, early enough to learn again
 /// (`docs/RESULTS.md`: what lies between a third and seven tenths does as well).
 const RECOMPOSED_AT: f64 = 0.6;
+/// The fewest steps before it and after it. Before, a pair's rate has not been at its peak, and nothing is worth keeping; a pair that
+/// starts with fewer steps to go does not come to that peak itself, and all that it does is lose what was there.
+const LEAST_STEPS: u64 = WARMUP_STEPS;
 /// Share of the run that an event is judged by.
 const JUDGED_SHARE: f64 = 1.0 / 12.0;
 /// Where an interval is asked for: share of a site's pairs that one event fuses, the paper's gamma.
@@ -60,6 +63,11 @@ fn fused(rank: usize) -> usize {
     ((rank as f64 * FUSED_SHARE) as usize).max(1)
 }
 
+/// Whether pairs can learn before and after an event that follows the step `at`, counted from 1.
+fn is_long_enough(steps: u64, at: u64) -> bool {
+    at.min(steps.saturating_sub(at)) >= LEAST_STEPS
+}
+
 /// Plans a lesson on `images` photos. By default all pairs for which the reserve has directions are recomposed once. Where an interval
 /// is asked for, an event fuses half of them, and a pair has lived long enough an interval and a step after it was started.
 pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
@@ -72,7 +80,7 @@ pub(super) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
     let share = |share: f64| (steps as f64 * share) as u64;
     let due = match lesson.interval.map(u64::from) {
         Some(interval @ 1..) if recomposes => Due::Every { interval, last: share(LAST_RECOMPOSITION) },
-        None if recomposes => Due::Once(share(RECOMPOSED_AT)),
+        None if recomposes && is_long_enough(steps, share(RECOMPOSED_AT)) => Due::Once(share(RECOMPOSED_AT)),
         _ => Due::Never,
     };
     let (pairs, min_age, judged_by) = match due {
@@ -133,5 +141,25 @@ impl Plan {
     pub(super) fn notes_importance(&self, step: u64) -> bool {
         let every = (self.steps / NOTES).max(1);
         self.recomposes && (step + 1).is_multiple_of(every)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_recomposed_in_a_lesson_too_short_to_learn_again() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
+        let bundle = Bundle::open(&bundle).unwrap();
+        let due = |steps, interval| {
+            plan(&bundle, &Lesson { length: Length::Steps(steps), interval, ..Lesson::new("photos".into()) }, 80).due
+        };
+        assert_eq!([1, 2, 12, 24].map(|steps| due(steps, None)), [Due::Never; 4]);
+        // 15 steps before it, 10 after it: as many as a rate takes to rise.
+        assert_eq!([due(25, None), due(75, None)], [Due::Once(15), Due::Once(45)]);
+        assert_eq!(due(2, Some(1)), Due::Every { interval: 1, last: 1 }, "what is asked for is done");
     }
 }

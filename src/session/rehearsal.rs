@@ -100,22 +100,25 @@ pub(super) fn rehearsed_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) 
 
 /// In how many parts the photos are left out.
 fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
-    let is_default = matches!(plan(bundle, lesson, data.samples.len()).due, Due::Once(_));
+    let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
     let is_small = data.samples.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
     let most = counts(data).into_iter().max().unwrap_or(0);
     if is_default && is_small && (2..=FEW).contains(&most) { most } else { 0 }
 }
 
-/// The lesson on a part of the photos: as many passes over them, and no events.
+/// The lesson on a part of the photos: as many passes over them, but no more than a lesson of the default length has, and no events.
+/// A longer lesson would otherwise be rehearsed for several times its own length.
 fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -> Plan {
-    let plan = Plan { due: Due::Never, ..plan(bundle, lesson, part.len()) };
-    match lesson.length {
-        Length::Epochs(_) => plan,
+    let whole = Plan { due: Due::Never, ..plan(bundle, lesson, part.len()) };
+    let steps = match lesson.length {
+        Length::Epochs(_) => whole.steps,
         Length::Steps(steps) => {
             let share = part.len() as f64 / data.samples.len() as f64;
-            plan.cut_to((f64::from(steps) * share).ceil() as u64)
+            (f64::from(steps) * share).ceil() as u64
         }
-    }
+    };
+    let default = Lesson { length: Lesson::DEFAULT_LENGTH, ..lesson.clone() };
+    whole.cut_to(steps.min(plan(bundle, &default, part.len()).steps))
 }
 
 fn counts(data: &Dataset) -> Vec<usize> {
@@ -347,6 +350,22 @@ mod tests {
 
     use super::*;
     use crate::session::dataset::Sample;
+
+    #[test]
+    fn a_rehearsal_is_no_longer_than_one_of_the_default_length() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
+        let bundle = Bundle::open(&bundle).unwrap();
+        // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
+        let samples = (0..25).map(|nth| Sample { path: Path::new("photo").into(), class: nth / 5, slot: None });
+        let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
+        let data = Dataset { root: "photos".into(), classes, samples: samples.collect() };
+        let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos".into()) }, &data);
+        let default = steps(Lesson::DEFAULT_LENGTH);
+        assert_eq!(default, 5 * 15 * 2);
+        assert_eq!([Length::Steps(300), Length::Epochs(150)].map(steps), [default; 2]);
+        // Shorter ones: four fifths of 10 steps, and 3 epochs.
+        assert_eq!([Length::Steps(10), Length::Epochs(3)].map(steps), [5 * 8, 5 * 3 * 2]);
+    }
 
     #[test]
     fn every_photo_is_left_out_once_but_single_ones_and_what_cannot_have_been_counted_is_not_believed() {

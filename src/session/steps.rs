@@ -24,6 +24,8 @@ pub(super) struct Ran {
     /// Of the last epoch.
     pub(super) epoch: EpochMean,
     pub(super) step_ms: Vec<f64>,
+    /// Steps in which pairs rested, those before the lesson was taken up included.
+    pub(super) rested: u64,
     /// A witness asked to stop before all steps were taken.
     pub(super) stopped: bool,
 }
@@ -105,6 +107,7 @@ pub(super) fn run_steps(
         }
     }
     observer(Progress::End);
+    ran.rested = gate.rested();
     course.go_to(plan.steps - 1);
     judge(runner, data, course.batch(), course.augment(), plan.steps, observer)?;
     Ok(ran)

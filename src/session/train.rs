@@ -170,6 +170,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         recompositions: record.events.len(),
         undone: record.undone(),
         trial: record.trial,
+        rested_steps: (plan.steps > 0 && !record.sites.is_empty()).then_some(ran.rested),
         left_out_accuracy: runner.outlook().left_out.map(|left_out| left_out.accuracy),
         rehearsal: runner.outlook().rehearsal,
         seconds: begin.elapsed().as_secs_f64(),
