@@ -87,12 +87,19 @@ impl<T: Pod> Cache<T> {
         match &self.slots {
             Slots::Ram(slots) => Ok(slots.get(photo).and_then(OnceLock::get).map(|values| act(values))),
             Slots::Disk { file, folder, filled } => {
+                let mut buffer = self.buffer();
+                let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 if !filled.get(photo).is_some_and(|filled| filled.load(Ordering::Acquire)) {
                     return Ok(None);
                 }
-                let mut buffer = self.buffer();
-                let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
-                let read = self.at(file, photo, |file| file.read_exact(bytemuck::cast_slice_mut(values)));
+                let read =
+                    self.go_to(&mut file, photo).and_then(|file| file.read_exact(bytemuck::cast_slice_mut(values)));
+                // Where one is gone, the others cannot be relied on.
+                if read.is_err() {
+                    filled.iter().for_each(|filled| filled.store(false, Ordering::Release));
+                }
+                drop(file);
                 read.map(|()| Some(act(values))).map_err(|e| not_read(folder, e))
             }
         }
@@ -116,7 +123,9 @@ impl<T: Pod> Cache<T> {
             Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
             Slots::Disk { file, filled, .. } => {
                 if let Some(filled) = filled.get(photo) {
-                    let written = self.at(file, photo, |file| file.write_all(bytemuck::cast_slice(values)));
+                    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                    let written =
+                        self.go_to(&mut file, photo).and_then(|file| file.write_all(bytemuck::cast_slice(values)));
                     filled.store(written.is_ok(), Ordering::Release);
                 }
             }
@@ -137,15 +146,8 @@ impl<T: Pod> Cache<T> {
         Scratch::of((self.len * size_of::<T>()).div_ceil(size_of::<f32>()))
     }
 
-    fn at(
-        &self,
-        file: &Mutex<File>,
-        photo: usize,
-        act: impl FnOnce(&mut File) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.size(photo)))?;
-        act(&mut file)
+    fn go_to<'f>(&self, file: &'f mut File, photo: usize) -> std::io::Result<&'f mut File> {
+        file.seek(SeekFrom::Start(self.size(photo))).map(|_| file)
     }
 }
 
