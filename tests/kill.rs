@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +46,12 @@ fn generations(store: &Path) -> BTreeMap<OsString, Vec<u8>> {
     let kept =
         entries.filter(|entry| ![".srlora-lock", "metrics.jsonl"].map(OsString::from).contains(&entry.file_name()));
     kept.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// The step that a lesson under way would go on after.
+fn checkpoint(store: &Path) -> Option<u64> {
+    let names = fs::read_dir(store).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_prefix("checkpoint-")?.strip_suffix(".safetensors")?.parse().ok()).max()
 }
 
 fn wait_with_stderr(child: Child) -> (Option<i32>, String) {
@@ -237,8 +244,46 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_disk_that_is_full_or_read_only_stops_a_lesson_with_a_clear_error_and_what_was_kept_stays() {
+fn a_disk_too_small_for_a_lesson_is_left_as_it_is_and_one_too_small_for_its_cache_ends_in_the_same_bytes() {
     let Some(small) = Small::mount(4096) else {
+        eprintln!("\n!! NOT CHECKED on a small disk: this process may not mount one\n");
+        return;
+    };
+    let place = TempDir::new().unwrap();
+    let whole = place.path().join("whole");
+    finish(&whole);
+    let store = small.place.path().join("store");
+    let mut refused = 0;
+    // From too little for anything to enough for what is kept.
+    for kib in (4..8192).step_by(24) {
+        small.remount(&format!("size={kib}k"));
+        let output = lesson(&store).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() {
+            assert!(said.contains("the cache keeps"), "{kib} KiB: {said}");
+            println!("{refused} sizes of a disk are too small for the lesson; at {kib} KiB: {said}");
+            break;
+        }
+        refused += 1;
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("make room there") || said.contains("takes no new files"), "{kib} KiB: {said}");
+        assert!(!store.exists(), "{kib} KiB: it was begun");
+    }
+    assert!(refused > 2, "the disk was never too small");
+    assert_eq!(generations(&store), generations(&whole));
+}
+
+/// Fills a disk, as something else may, to the last byte.
+fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("filler");
+    let mut file = fs::File::create(&path).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    path
+}
+
+#[test]
+fn a_disk_that_gets_full_or_read_only_stops_a_lesson_with_a_clear_error_and_what_was_kept_stays() {
+    let Some(small) = Small::mount(8192) else {
         eprintln!("\n!! NOT CHECKED on a full disk: this process may not mount one\n");
         return;
     };
@@ -246,27 +291,38 @@ fn a_disk_that_is_full_or_read_only_stops_a_lesson_with_a_clear_error_and_what_w
     let whole = place.path().join("whole");
     finish(&whole);
     let expected = generations(&whole);
-    let store = small.place.path().join("store");
-    let size = |files: &BTreeMap<OsString, Vec<u8>>| files.values().map(Vec::len).sum::<usize>() as u64;
-    let mut refused = 0;
-    // From too little for anything to enough for all.
-    for kib in (4..=size(&expected).div_ceil(1024) * 3).step_by(24) {
-        small.remount(&format!("size={kib}k"));
-        let before = if store.exists() { generations(&store) } else { BTreeMap::new() };
+    let mut stopped = 0;
+    // Once the head is imprinted, and after ever more steps.
+    for step in [None, Some(1), Some(9), Some(17), Some(33), Some(50)] {
+        let store = small.place.path().join(format!("store-{}", step.unwrap_or(0)));
+        let mut child = lesson(&store).args(["--cache", "ram"]).spawn().unwrap();
+        let is_there = || match step {
+            None => store.join("generation-000001.safetensors").exists(),
+            Some(step) => checkpoint(&store) >= Some(step),
+        };
+        while !is_there() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let signal = |name: &str| Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        signal("-STOP");
+        let filler = fill(small.place.path());
+        let first = fs::read(store.join("generation-000001.safetensors")).unwrap();
+        signal("-CONT");
+        let (code, said) = wait_with_stderr(child);
+        fs::remove_file(filler).unwrap();
+        if code == Some(1) {
+            stopped += 1;
+            assert!(said.contains("make room there"), "after step {step:?}: {said}");
+            assert!(fs::read(store.join("generation-000001.safetensors")).unwrap() == first, "{step:?}");
+        } else {
+            assert_eq!(code, Some(0), "it had ended: {said}");
+        }
         let output = lesson(&store).args(["--cache", "ram"]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        if output.status.success() {
-            break;
-        }
-        refused += 1;
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("make room there") || said.contains("takes no new files"), "{kib} KiB: {said}");
-        for (name, bytes) in before.iter().filter(|(name, _)| name.to_string_lossy().starts_with("generation")) {
-            assert!(fs::read(store.join(name)).unwrap() == *bytes, "{kib} KiB: {name:?} has changed");
-        }
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(generations(&store), expected);
     }
-    assert!(refused > 2, "the disk was never full");
-    assert_eq!(generations(&store), expected);
+    assert!(stopped > 2, "the disk was never full in time");
+    let store = small.place.path().join("store-0");
     small.remount("ro");
     for args in [["rollback", store.to_str().unwrap()].as_slice(), &["forget", store.to_str().unwrap(), "3"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_srlora")).args(args).output().unwrap();
@@ -275,5 +331,5 @@ fn a_disk_that_is_full_or_read_only_stops_a_lesson_with_a_clear_error_and_what_w
     }
     let seen = Command::new(env!("CARGO_BIN_EXE_srlora")).args(["inspect"]).arg(&store).output().unwrap();
     assert!(seen.status.success(), "a reader needs to write nothing");
-    println!("{refused} sizes of a disk too small for the lesson, and a read-only one: what was kept stays");
+    println!("a disk that got full in {stopped} lessons, and a read-only one: what was kept stays");
 }

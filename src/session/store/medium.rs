@@ -43,6 +43,10 @@ pub trait Medium: Debug + Send + Sync {
     fn check_new(&self, _folder: &Path) -> Result<()> {
         Ok(())
     }
+    /// Bytes that are free for a folder, which need not be there yet; `None` where nobody knows.
+    fn free_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
+    }
     /// Keeps other writers out of a folder until what is returned is dropped; `None` where there is one.
     fn lock(&self, folder: &Path) -> io::Result<Option<Lock>>;
 }
@@ -67,6 +71,23 @@ impl Sink for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+/// The folder that `path` lies in.
+pub(in crate::session) fn beside(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Some file systems do not count: they have no blocks at all.
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let about = rustix::fs::statvfs(folder).ok().filter(|about| about.f_blocks > 0)?;
+    about.f_bavail.checked_mul(about.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
 }
 
 /// A link leads elsewhere, and a pipe may wait for ever.
@@ -127,6 +148,10 @@ impl Medium for Disk {
 
     fn check_new(&self, folder: &Path) -> Result<()> {
         check_output(folder)
+    }
+
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        free_bytes(folder).or_else(|| free_bytes(beside(folder)))
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Option<Lock>> {

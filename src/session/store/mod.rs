@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub(super) use checkpoint::{Standing, UnderWay};
 pub use medium::{Disk, Lock, Medium, Sink};
-pub(super) use medium::{hold, refuse_irregular};
+pub(super) use medium::{beside, hold, refuse_irregular};
 #[doc(hidden)]
 pub use model::operations;
 pub use record::{Record, Settings};

@@ -70,6 +70,7 @@ struct State {
     fault: Option<Fault>,
     /// Folders that a writer holds.
     locked: BTreeSet<PathBuf>,
+    free: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +199,11 @@ impl Simulated {
     /// Refuses the sync of a folder number `sync`, counted from 1 from now on.
     pub fn refuse_folder_sync(&self, sync: u64) {
         self.state().fault = Some(Fault::Unsynced { after: sync.saturating_sub(1) });
+    }
+
+    /// Has so many bytes free, as far as it tells.
+    pub fn tell_free(&self, bytes: u64) {
+        self.state().free = Some(bytes);
     }
 
     /// Calls so far, and those among them that changed something.
@@ -376,6 +382,10 @@ impl Medium for Simulated {
         synced.iter().for_each(|change| change.apply(&mut state.durable));
         state.pending = rest;
         Ok(())
+    }
+
+    fn free_bytes(&self, _: &Path) -> Option<u64> {
+        self.state().free
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Option<Lock>> {
