@@ -240,6 +240,35 @@ fn a_memory_limit_chooses_threads_and_cache_or_refuses_before_anything_is_writte
 }
 
 #[test]
+fn the_advice_for_too_little_memory_fits_the_bundle() {
+    let place = Place::new();
+    let (data, store) = (place.photos("photos"), place.path("store"));
+    for (precision, advised) in [("keep", true), ("int8", false)] {
+        let bundle = place.path(precision);
+        let how = ["--sites", "all", "--rank", "2", "--fit", "stretch", "--precision", precision, "--json"];
+        json(&[&["pack", &model("good"), "-o", &bundle][..], &how].concat());
+        let said = refused(&["train", &bundle, "--data", &data, "-o", &store, "--ram-limit", "1MiB"], 1);
+        assert!(said.contains("in int8") == advised && said.contains("with fewer --sites"), "{precision}: {said}");
+    }
+}
+
+#[test]
+fn a_lesson_says_that_pairs_rested_and_why_and_that_nothing_was_trained_where_no_step_was_taken() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    let train = ["train", &bundle, "--data", &data];
+    let told = |more: &[&str]| String::from_utf8(srlora(&[&train, more].concat()).stdout).unwrap();
+    let easy = told(&["-o", &store, "--steps", "60", "--head-lr", "0.05"]);
+    assert!(easy.contains("pairs rested in ") && easy.contains(" of 60 steps: imprinting alone"), "{easy}");
+    assert!(easy.contains("trained ") && !easy.contains("nothing was trained"), "{easy}");
+    let again = told(&["-o", &store, "--steps", "60", "--head-lr", "0.05", "--resume"]);
+    let imprinted = told(&["-o", &place.path("imprinted"), "--method", "imprint"]);
+    for said in [again, imprinted] {
+        assert!(said.contains("nothing was trained") && !said.contains("pairs rested"), "{said}");
+    }
+}
+
+#[test]
 fn models_that_cannot_be_packed_are_refused_with_the_reason() {
     let place = Place::new();
     let out = place.path("x.bundle");

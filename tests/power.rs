@@ -402,3 +402,57 @@ fn any_flipped_byte_of_a_store_leaves_a_generation_or_a_clear_refusal() {
     }
     println!("{flips} flips of {newest:?}: the generation before is used each time");
 }
+
+#[test]
+fn a_medium_without_room_for_a_lesson_is_left_as_it_is() {
+    let mut place = Place::new(false);
+    let (whole, _) = place.uninterrupted();
+    let kept: u64 = whole.values().map(|bytes| bytes.len() as u64).sum();
+    let medium = medium();
+    medium.tell_free(kept / 2);
+    let error = place.train(&medium, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains("make room there") && error.to_string().contains(STORE), "{error}");
+    assert!(medium.files().is_empty() && medium.counts().1 == 0, "something was written");
+    medium.tell_free(16 << 20);
+    assert_eq!(take_up(&place, &medium), (None, whole));
+    // Nothing more is to be kept of one that has ended.
+    medium.tell_free(0);
+    assert_eq!(place.train(&medium, true).unwrap().resumed_after, Some(7));
+    place.lesson.seed = 1;
+    assert_eq!(place.train(&medium, true).unwrap_err().kind(), ErrorKind::Mismatch);
+}
+
+/// The present resident size.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    1024 * line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_process_did_before_a_lesson_counts_neither_as_its_memory_nor_as_its_time() {
+    const BLOCK: usize = 300 << 20;
+    let mut place = Place::new(false);
+    place.train(&medium(), false).unwrap();
+    let block = vec![1u8; BLOCK];
+    let with_block = resident_bytes();
+    drop(std::hint::black_box(block));
+    let without = resident_bytes();
+    assert!(without + (BLOCK as u64) / 2 < with_block, "the block was there, and is given back");
+    std::thread::sleep(Duration::from_millis(300));
+    place.lesson.ram_limit = Some(without + (100 << 20));
+    let report = place.train(&medium(), false).unwrap();
+    assert!(report.planned_peak_bytes.unwrap() <= place.lesson.ram_limit.unwrap());
+    assert!(report.peak_rss_bytes.unwrap() >= with_block, "the process's peak is what it was");
+    assert!(report.startup_ms <= 1e3 * report.seconds, "{} ms of {} s", report.startup_ms, report.seconds);
+    if let Some(peak) = report.lesson_peak_bytes.filter(|peak| *peak < with_block) {
+        assert!(peak <= place.lesson.ram_limit.unwrap());
+    }
+    // What is there still counts.
+    let block = std::hint::black_box(vec![1u8; BLOCK]);
+    assert_eq!(place.train(&medium(), false).unwrap_err().kind(), ErrorKind::Memory);
+    drop(block);
+}

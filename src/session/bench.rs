@@ -6,7 +6,7 @@ use std::time::Instant;
 use half::f16;
 use serde::Serialize;
 
-use super::clock::since_begin_ms;
+use super::clock::startup_ms;
 use super::crew::Crew;
 use super::lesson::Lesson;
 use super::memory::peak_rss_bytes;
@@ -63,7 +63,7 @@ pub fn bench(
     threads: usize,
     profiled: bool,
 ) -> Result<BenchReport> {
-    let opened_ms = since_begin_ms();
+    let opened_ms = startup_ms(Instant::now());
     let [forward_ms, adapted_forward_ms] = forwards(bundle, store)?;
     let begin = Instant::now();
     let adapter = learned(bundle, store)?;

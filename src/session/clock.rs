@@ -1,27 +1,31 @@
 //! How long ago the process began, and how much of that its processors worked for it.
 
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-static BEGIN: OnceLock<Instant> = OnceLock::new();
+/// When the process began, where that was noted and nobody has asked yet.
+static BEGIN: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Notes the beginning; the first call counts.
-pub(crate) fn begin() -> Instant {
-    *BEGIN.get_or_init(Instant::now)
+/// Notes the beginning of the process.
+pub(crate) fn begin() {
+    *BEGIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
 }
 
-/// Milliseconds since then.
-pub(super) fn since_begin_ms() -> f64 {
-    begin().elapsed().as_secs_f64() * 1e3
+/// Milliseconds that getting ready has taken: since the process began for the first who asks, where that was noted; for all others
+/// since they began themselves.
+pub(super) fn startup_ms(own_begin: Instant) -> f64 {
+    let noted = BEGIN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    noted.unwrap_or(own_begin).elapsed().as_secs_f64() * 1e3
 }
 
 /// Linux counts a process's time in hundredths of a second, on every architecture.
 const TICK_MS: f64 = 10.0;
 
-/// Milliseconds of processor time that the process has taken, all threads together; milliseconds since its beginning where the
+/// Milliseconds of processor time that the process has taken, all threads together; milliseconds since the first call where the
 /// system does not say.
 pub(super) fn processor_ms() -> f64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
     let ticks = || -> Option<u64> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         // The process's name may hold anything; what follows it does not.
@@ -29,5 +33,6 @@ pub(super) fn processor_ms() -> f64 {
         let [user, system] = [fields.next()?, fields.next()?].map(|field| field.parse::<u64>().ok());
         Some(user? + system?)
     };
-    ticks().map_or_else(since_begin_ms, |ticks| ticks as f64 * TICK_MS)
+    let elapsed_ms = || FIRST.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3;
+    ticks().map_or_else(elapsed_ms, |ticks| ticks as f64 * TICK_MS)
 }

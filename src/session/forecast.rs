@@ -1,8 +1,8 @@
 //! What a lesson will take, said before it starts: memory, cache, writes to the medium, time.
 //!
 //! What is loaded is measured, what decoding and a run of the network add is tried out on every thread, with the largest photo
-//! and an empty image, and the rest is counted. Before the trial, sizes are counted from above, so that a limit is not passed by
-//! trying.
+//! and an empty image, while as much memory is taken as a lesson keeps. Where there is a limit, what the trial may take is counted from
+//! above and taken block by block before it, so that the limit is not passed by trying.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::cache::CachePlace;
 use super::image::footprint;
-use super::memory::{peak_rss_bytes, rss_bytes};
+use super::memory::{Claim, Watch, rss_bytes};
 use super::runner::Trial;
 use crate::autodiff::Activations;
 use crate::bundle::Preprocess;
@@ -28,8 +28,8 @@ const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added, on one thread; on several, which reach their peaks
 /// together only by chance; and on more than there are cores, where the trial's threads take turns.
 const SLACK: [f64; 3] = [0.05, 0.2, 0.3];
-/// Everything too small to count.
-const SMALL_BYTES: u64 = 1 << 20;
+/// Everything too small to count, and pages of the program's file that only a lesson reads.
+pub(super) const SMALL_BYTES: u64 = 3 << 19;
 
 /// What a lesson will take.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -114,16 +114,19 @@ impl Choice {
 }
 
 impl Work {
-    /// The largest resident size from above, before anything has been tried, where a run has so many bytes of activations at a
-    /// time; `None` where the present one is not known.
-    pub(super) fn ceiling(&self, choice: Choice, activation_bytes: u64) -> Option<u64> {
-        let per_thread = activation_bytes + SCRATCH_BYTES + self.photo_bytes;
-        let sum = rss_bytes()? + choice.threads as u64 * per_thread + self.kept(choice) + SMALL_BYTES;
-        Some(sum.max(peak_rss_bytes()?))
+    /// Bytes that a thread takes for a photo, from above, where a run has so many bytes of activations at a time. A photo is decoded
+    /// before it is run.
+    pub(super) fn per_thread(&self, activation_bytes: u64) -> u64 {
+        (activation_bytes + SCRATCH_BYTES).max(self.photo_bytes)
     }
 
-    /// What lives from the first step to the last, besides what is loaded.
-    fn kept(&self, choice: Choice) -> u64 {
+    /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
+    fn ceiling(&self, choice: Choice, activation_bytes: u64) -> Option<u64> {
+        Some(rss_bytes()? + choice.threads as u64 * self.per_thread(activation_bytes) + self.kept(choice) + SMALL_BYTES)
+    }
+
+    /// Bytes of what lives from the first step to the last, besides what is loaded.
+    pub(super) fn kept(&self, choice: Choice) -> u64 {
         let cache = if choice.cache == CachePlace::Ram { self.cache_bytes(choice) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if choice.threads > 1 { 1 + 2 * choice.threads as u64 } else { 2 };
@@ -134,19 +137,28 @@ impl Work {
         if choice.cache == CachePlace::Off { 0 } else { self.cached as u64 * self.boundary_bytes }
     }
 
-    /// The forecast from what a trial on `choice.threads` threads showed.
+    /// The forecast from what a trial on `choice.threads` threads showed in `memory`, while what a lesson keeps was taken as well; or
+    /// where an earlier peak hides that, from what is counted.
     ///
     /// # Errors
     /// Those of the trial.
-    pub(super) fn forecast(&self, choice: Choice, mut trial: impl FnMut(usize) -> Result<Trial>) -> Result<Forecast> {
-        let before = rss_bytes();
+    pub(super) fn forecast(
+        &self,
+        choice: Choice,
+        (memory, activation_bytes): (&Watch, u64),
+        mut trial: impl FnMut(usize) -> Result<Trial>,
+    ) -> Result<Forecast> {
+        let (before, ceiling) = (rss_bytes(), self.ceiling(choice, activation_bytes));
+        let kept = Claim::take(self.kept(choice), u64::MAX, 1);
+        let present = rss_bytes();
         let tried = trial(TRIALS)?;
-        let peak = before.zip(peak_rss_bytes()).map(|(before, peak)| {
+        let peak = before.zip(present).zip(memory.peak()).map(|((before, present), peak)| {
             // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
-            let peak = peak.max(before + choice.threads as u64 * self.photo_bytes);
-            let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
-            peak + added + SMALL_BYTES + (choice.slack() * (of_runs + added) as f64) as u64
+            let peak = peak.max(present + choice.threads as u64 * self.photo_bytes);
+            peak + SMALL_BYTES + (choice.slack() * peak.saturating_sub(before) as f64) as u64
         });
+        drop(kept);
+        let peak = peak.or(ceiling);
         let cached = if self.cache_bytes(choice) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };
         let step_ms = self.batch as f64 / choice.threads as f64 * (suffix_ms + (1.0 - cached) * tried.prefix_ms);
@@ -184,14 +196,16 @@ pub(super) fn largest_photo<'p>(
 }
 
 /// # Errors
-/// Kind `Memory`: no choice fits `limit`; `smallest` is what the smallest would take, with the photo that takes most.
-pub(super) fn does_not_fit(limit: u64, smallest: u64, photo: Option<(u64, &Path)>) -> Error {
+/// Kind `Memory`: no choice fits `limit`; `smallest` is what the smallest would take, with weights of `precision` and the photo that
+/// takes most.
+pub(super) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Option<(u64, &Path)>) -> Error {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
         "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes up \
-         to {:.1} MiB; raise the limit, or pack the bundle in int8 or with fewer --sites{}",
+         to {:.1} MiB; raise the limit, or pack the bundle {}with fewer --sites{}",
         mib(limit),
         mib(smallest),
+        if precision == "int8" { "" } else { "in int8 or " },
         photo.filter(|(bytes, _)| *bytes > smallest / 4).map_or_else(String::new, |(bytes, path)| {
             format!("; of it {:.1} MiB are for {}, which a smaller copy would save", mib(bytes), path.display())
         })

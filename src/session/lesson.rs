@@ -68,7 +68,8 @@ pub struct Lesson {
     pub cache: CachePlace,
     /// Bytes that they may take; photos that find no place run the prefix every time.
     pub cache_limit: Option<u64>,
-    /// The largest resident size that the run may reach, in bytes: cache, kept activations and threads are given up to fit.
+    /// The largest resident size that the process may reach during the run, in bytes: cache, kept activations and threads are given up
+    /// to fit. What the process has when the lesson begins counts, what it has given back does not.
     pub ram_limit: Option<u64>,
 }
 
@@ -177,7 +178,8 @@ pub struct TrainReport {
     pub rehearsal: Option<Rehearsal>,
     /// From the first file read to the last written.
     pub seconds: f64,
-    /// From the start of the process until the first photo could be run: reading, planning, and trying the plan out.
+    /// Until the first photo could be run: reading, planning, and trying the plan out. From the start of the process for the first
+    /// lesson of the program, from the lesson's own for any other.
     pub startup_ms: f64,
     /// Median time of one batch: prefix, forward, backward, optimizer; no image decoding.
     pub step_ms_median: Option<f64>,
@@ -185,8 +187,10 @@ pub struct TrainReport {
     pub threads: usize,
     /// Bytes of the cache of the prefix's outputs; 0 where there is none.
     pub cache_bytes: u64,
-    /// The process's largest resident size (VmHWM).
+    /// The process's largest resident size (VmHWM), whatever it did before the lesson.
     pub peak_rss_bytes: Option<u64>,
+    /// The largest resident size during the lesson; null where the system does not tell, or where an earlier, larger one hides it.
+    pub lesson_peak_bytes: Option<u64>,
     /// The planned largest resident size; null where the system does not tell the present one.
     pub planned_peak_bytes: Option<u64>,
     /// The whole plan.

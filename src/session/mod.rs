@@ -28,6 +28,7 @@ mod plan;
 mod predict;
 mod profile;
 mod rehearsal;
+mod room;
 mod runner;
 mod scores;
 mod simulate;

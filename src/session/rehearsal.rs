@@ -358,7 +358,7 @@ mod tests {
         // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
         let samples = (0..25).map(|nth| Sample { path: Path::new("photo").into(), class: nth / 5, slot: None });
         let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
-        let data = Dataset { root: "photos".into(), classes, samples: samples.collect() };
+        let data = Dataset { root: "photos".into(), classes, samples: samples.collect(), ignored: Vec::new() };
         let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos".into()) }, &data);
         let default = steps(Lesson::DEFAULT_LENGTH);
         assert_eq!(default, 5 * 15 * 2);

@@ -12,6 +12,7 @@ use super::evaluate::Evaluation;
 use super::forecast::timed;
 use super::image::{Augment, load};
 use super::lesson::{Observer, Progress};
+use super::memory::{Claim, rss_bytes};
 use super::outlook::Outlook;
 use super::rehearsal::Rehearsal;
 use super::source::{Micro, Photo, Source};
@@ -358,6 +359,30 @@ impl Runner {
         let last = last?;
         let each = 1.0 / self.micro as f64;
         Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
+    }
+
+    /// The resident size where every thread takes so many bytes more at the same time, as far as that is known. They do, as long as it
+    /// stays below `limit`; the rest is added.
+    ///
+    /// # Errors
+    /// Kind `Internal` where a thread panics.
+    pub(super) fn claim(&mut self, bytes: u64, limit: u64) -> Result<u64> {
+        let threads = self.crew.threads();
+        let meeting = Meeting::of(threads);
+        let work = move |_: &mut Network, ()| {
+            let together = meeting.attend();
+            let claim = Claim::take(bytes, limit, threads);
+            together.wait();
+            let present = rss_bytes().unwrap_or(0);
+            together.wait();
+            (present, claim.missing())
+        };
+        let (mut reached, mut missing) = (0, 0);
+        self.crew.each(std::iter::repeat_n((), threads), work, |(present, own)| {
+            (reached, missing) = (present.max(reached), missing + own);
+            Ok(())
+        })?;
+        Ok(reached + missing)
     }
 
     /// Bytes that `photos` photos trained on take in the cache.

@@ -1,29 +1,26 @@
 //! One lesson: imprint the head, train pairs and head, recompose on the way, keep the result as a generation.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use super::added::{add_classes, imprinted_only};
 use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
 use super::cache::{CachePlace, Slot};
-use super::clock::since_begin_ms;
+use super::clock::startup_ms;
 use super::dataset::Dataset;
 use super::duplicates::refuse_shared_folder;
 use super::evaluate::{Recognized, warn_of_ignored};
-use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Keeper, NEVER, Opening};
 use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
-use super::memory::peak_rss_bytes;
-use super::plan::{Due, Plan, plan};
-use super::rehearsal::{Rehearsed, rehearsed_bytes, rehearsed_steps};
-use super::runner::{Means, Runner};
+use super::memory::{Watch, peak_rss_bytes};
+use super::plan::plan;
+use super::rehearsal::Rehearsed;
+use super::room::{Applicant, Found};
+use super::runner::Runner;
 use super::steps::run_steps;
-use super::store::{Record, StoreWriter};
+use super::store::{Record, StoreWriter, beside};
 use super::trial::{Ended, Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
-use crate::autodiff::Activations;
-use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::Start;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,7 +46,7 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
 /// holds something else; `Busy` where another process writes it; `Stopped` where `keep.stop` was set; `Diverged` where the loss or
 /// a trained value stops being a number, with the step: the store then keeps the generation before.
 pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut Observer) -> Result<TrainReport> {
-    let begin = Instant::now();
+    let (begin, memory) = (Instant::now(), Watch::begin());
     refuse_among_photos(keep.store, lesson)?;
     let (data, validation) = datasets(lesson, keep.further)?;
     let ignored = warn_of_ignored(&data, validation.as_ref(), observer);
@@ -61,7 +58,10 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     };
     let adapter = opening.take_adapter()?;
     let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
-    let (mut runner, forecast) = runner(bundle, adapter, lesson, &plan_now(&opening), &opening, rehearses, keep.store)?;
+    let plan = plan_now(&opening);
+    let applicant = Applicant { bundle, lesson, plan: &plan, opening: &opening, rehearses, keep, memory: &memory };
+    let Found { mut runner, forecast, warning } = applicant.find(adapter)?;
+    opening.warnings.extend(warning);
     let rounded = forecast.cache != CachePlace::Off;
     if opening.resumes && !opening.over && opening.record.lesson.rounded != rounded {
         let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
@@ -73,7 +73,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     if !opening.over {
         opening.record.lesson.rounded = rounded;
     }
-    let startup_ms = since_begin_ms();
+    let startup_ms = startup_ms(begin);
     opening.warnings.iter().for_each(|warning| observer(Progress::Warning(warning)));
     observer(Progress::Planned(&forecast));
 
@@ -179,6 +179,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         threads: forecast.threads,
         cache_bytes: runner.cache_bytes(data.samples.len()),
         peak_rss_bytes: peak_rss_bytes(),
+        lesson_peak_bytes: memory.peak(),
         planned_peak_bytes: forecast.peak_rss_bytes,
         planned: forecast,
         generation: store.current(),
@@ -206,86 +207,9 @@ fn end(store: &mut StoreWriter, adapter: &Adapter, record: &Record) -> Result<Op
     store.set_aside(adapter, record).map(Some)
 }
 
-/// The network on as many threads, and with such a cache, as the lesson asks for and its memory allows; and what that takes.
-fn runner(
-    bundle: &Bundle,
-    adapter: Adapter,
-    lesson: &Lesson,
-    plan: &Plan,
-    opening: &Opening,
-    rehearses: bool,
-    output: &Path,
-) -> Result<(Runner, Forecast)> {
-    let (data, validation) = (&opening.data, opening.validation.as_ref());
-    let trains = lesson.method.settings().trains_head;
-    let (gradient_bytes, generation_bytes) = (4 * adapter.trainable() as u64, adapter.bytes() as u64);
-    // A further lesson looks at its photos with a second adapter, before its steps.
-    let undo_bytes = if plan.due != Due::Never || opening.has_learned_pairs { generation_bytes } else { 0 };
-    let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
-    let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
-    let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
-    let photos = data.samples.iter().chain(validation.iter().flat_map(|v| &v.samples));
-    let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path), &bundle.preprocess).unzip();
-    let boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
-    let cached = room(lesson, boundary_bytes).min(data.samples.len());
-    let rehearsed = if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 };
-    // Events come after a rehearsal.
-    let undo_bytes = if rehearses { undo_bytes.max(rehearsed_bytes(bundle, lesson, data)) } else { undo_bytes };
-    let work = Work {
-        boundary_bytes,
-        gradient_bytes,
-        generation_bytes,
-        undo_bytes,
-        photo_bytes: photo_bytes.unwrap_or(0),
-        photos: data.samples.len(),
-        cached,
-        measured: validation.map_or(0, |v| v.samples.len()),
-        steps: if trains { plan.steps } else { 0 },
-        rehearsed,
-        batch: lesson.batch,
-        trains,
-    };
-    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let cache = if trains && !lesson.augment && cached > 0 { lesson.cache } else { CachePlace::Off };
-    let limit = lesson.ram_limit.unwrap_or(u64::MAX);
-    if lesson.ram_limit.is_some() && peak_rss_bytes().is_none() {
-        let message = "this system does not tell how much memory a process takes, so no limit can be kept";
-        return Err(Error::new(ErrorKind::Memory, "--ram-limit", message));
-    }
-    let mut smallest = 0;
-    let first = Choice { threads: lesson.threads, activations: Activations::Kept, cache };
-    for choice in first.and_smaller() {
-        if network.0 != choice.activations {
-            // The other plan is let go first.
-            drop(network);
-            network = (choice.activations, plan_with(choice.activations)?);
-        }
-        let network = &network.1;
-        smallest = work.ceiling(choice, network.activation_bytes()? as u64).unwrap_or(0);
-        if smallest > limit {
-            continue;
-        }
-        let means = Means { threads: choice.threads, cache: choice.cache, folder, photos: cached, measured: 0 };
-        let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
-        let forecast = work.forecast(choice, |rounds| runner.trial(trains, rounds, largest.clone()))?;
-        smallest = forecast.peak_rss_bytes.unwrap_or(0);
-        if smallest <= limit {
-            return Ok((runner, forecast));
-        }
-    }
-    Err(does_not_fit(limit, smallest, photo_bytes.zip(largest.as_deref())))
-}
-
-/// Photos that find room in the cache, `bytes` each.
-fn room(lesson: &Lesson, bytes: u64) -> usize {
-    let photos = lesson.cache_limit.and_then(|limit| limit.checked_div(bytes));
-    photos.map_or(usize::MAX, |photos| usize::try_from(photos).unwrap_or(usize::MAX))
-}
-
 /// A store among the photos would be taken for one of their classes.
 pub(super) fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
-    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let Ok(folder) = beside(output).canonicalize() else { return Ok(()) };
     let validation = match &lesson.validation {
         Validation::Folder(photos) => Some(("--val", photos)),
         _ => None,

@@ -2,14 +2,15 @@
 """What `train` says it will take against what it takes, and whether a limit holds.
 
     python tests/bench/memory.py target/release/srlora --data DIR MODEL.onnx... [--pack "..."] [--batches 4 16 48]
-           [--threads 1 2] [--limits 64 48 40 32]
+           [--threads 1 2] [--flags "" "--method head" "--cache ram --augment on"] [--limits 64 48 40 32]
 
-For every model, batch and number of threads: planned and measured peak (VmHWM). A plan below the measurement is marked. Limits
+For every model, batch, number of threads and set of flags: planned and measured peak (VmHWM). A plan below the measurement, or more
+than a tenth above it, is marked. Limits
 are in MiB, for the first model: each run gets `--ram-limit` and is watched from outside, in a cgroup with that much memory where
 one can be made (no swap, so a process that takes more is killed), else by reading VmHWM. The model's bundle is made with
 `pack --sites last:12` (or all, where there are fewer) and the options of --pack.
 """
-import argparse, json, os, subprocess, sys, tempfile, time
+import argparse, itertools, json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 
 # Where groups lie, and what sets their limits: version 2, and 1.
@@ -73,22 +74,24 @@ def main():
     parser.add_argument("srlora"), parser.add_argument("models", nargs="+", type=Path), parser.add_argument("--data", required=True)
     parser.add_argument("--pack", default=""), parser.add_argument("--batches", type=int, nargs="+", default=[4, 16, 48])
     parser.add_argument("--threads", type=int, nargs="+", default=[1]), parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--flags", nargs="+", default=["--val-split 0.8"])
     parser.add_argument("--limits", type=int, nargs="*", default=[64, 48, 40, 32])
     a = parser.parse_args()
     mib = lambda size: size / 2**20
     with tempfile.TemporaryDirectory() as folder:
         for at, model in enumerate(a.models):
             pack(a.srlora, model, f"{folder}/{at}.bundle", a.pack.split())
-            for batch in a.batches:
-                for threads in a.threads:
-                    store = tempfile.mkdtemp(dir=folder) + "/store"
-                    done = run(a.srlora, "train", f"{folder}/{at}.bundle", "--data", a.data, "-o", store, "--val-split", 0.8,
-                               "--steps", a.steps, "--batch", batch, "--threads", threads, "--json")
-                    found = json.loads(done.stdout)
-                    planned, measured = found["planned_peak_bytes"], found["peak_rss_bytes"]
-                    mark = "  BELOW" if planned < measured else "  ABOVE 10 %" if planned > 1.1 * measured else ""
-                    print(f"{model.stem:44} batch {batch:3} threads {threads}: planned {mib(planned):6.1f} MiB, measured "
-                          f"{mib(measured):6.1f} MiB, ratio {planned / measured:.3f}{mark}", flush=True)
+            for batch, threads, flags in itertools.product(a.batches, a.threads, a.flags):
+                store = tempfile.mkdtemp(dir=folder) + "/store"
+                done = run(a.srlora, "train", f"{folder}/{at}.bundle", "--data", a.data, "-o", store, "--steps", a.steps,
+                           "--batch", batch, "--threads", threads, "--json", *flags.split())
+                if done.returncode:
+                    sys.exit(f"{flags}: {done.stderr}")
+                found = json.loads(done.stdout)
+                planned, measured = found["planned_peak_bytes"], found["peak_rss_bytes"]
+                mark = "  BELOW" if planned < measured else "  ABOVE 10 %" if planned > 1.1 * measured else ""
+                print(f"{model.stem:44} batch {batch:3} threads {threads} {flags:40}: planned {mib(planned):6.1f} MiB, measured "
+                      f"{mib(measured):6.1f} MiB, ratio {planned / measured:.3f}{mark}", flush=True)
         for limit in a.limits:
             store = tempfile.mkdtemp(dir=folder) + "/store"
             command = [a.srlora, "train", f"{folder}/0.bundle", "--data", a.data, "-o", store, "--val-split", "0.8", "--steps",

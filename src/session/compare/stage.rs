@@ -13,7 +13,7 @@ use crate::session::cache::{CachePlace, Slot};
 use crate::session::dataset::Dataset;
 use crate::session::keep::NEVER;
 use crate::session::lesson::{Lesson, Observer, Progress};
-use crate::session::memory::{forget_peak, peak_rss_bytes};
+use crate::session::memory::Watch;
 use crate::session::metrics::Taken;
 use crate::session::plan::plan;
 use crate::session::rehearsal::{Rehearsal, Rehearsed};
@@ -88,7 +88,7 @@ impl<'b> Stage<'b> {
     /// As of `train`, but for a loss that stops being a number: such a run has no accuracy.
     pub(super) fn run(&mut self, key: Key, lesson: &Lesson, parts: Parts, observer: &mut Observer) -> Result<Run> {
         let begin = Instant::now();
-        let counts_anew = forget_peak();
+        let memory = Watch::begin();
         let settings = lesson.method.settings();
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
@@ -130,7 +130,7 @@ impl<'b> Stage<'b> {
             step_ms_median: median(outcome.step_ms),
             seconds: begin.elapsed().as_secs_f64() - curve.seconds,
             undone: record.undone(),
-            peak_rss_bytes: peak_rss_bytes().filter(|_| counts_anew),
+            peak_rss_bytes: memory.peak(),
             curve: curve.points,
         })
     }

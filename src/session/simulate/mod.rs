@@ -114,7 +114,7 @@ pub fn simulate(
             cap_bytes: cap,
             total_bytes: device.total_bytes(),
             planned_bytes: train.planned_peak_bytes,
-            peak_bytes: train.peak_rss_bytes,
+            peak_bytes: train.lesson_peak_bytes,
             excess: trace.excess,
         },
         flash: flash(&trace, &played, device, &train, cap),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::session::cache::CachePlace;
 use crate::session::clock::processor_ms;
 use crate::session::lesson::{Progress, TrainReport};
-use crate::session::memory::peak_rss_bytes;
+use crate::session::memory::{Watch, rss_bytes};
 use crate::session::metrics::JOURNAL;
 use crate::session::rehearsal::REHEARSAL;
 use crate::session::store::Series;
@@ -155,6 +155,7 @@ impl Trace {
 pub(super) struct Recorder<'r> {
     store: &'r Path,
     cap: u64,
+    memory: Watch,
     last_ms: f64,
     /// Whether the head has been imprinted.
     imprinted: bool,
@@ -167,7 +168,8 @@ impl<'r> Recorder<'r> {
     /// Of a lesson that will write `store` and may take `cap` bytes of memory.
     pub(super) fn new(store: &'r Path, cap: u64) -> Self {
         let trace = Trace { pieces: Vec::new(), batches: Vec::new(), written: Written::default(), excess: None };
-        Recorder { store, cap, last_ms: processor_ms(), imprinted: false, rehearses: false, step: 0, trace }
+        let (memory, last_ms) = (Watch::begin(), processor_ms());
+        Recorder { store, cap, memory, last_ms, imprinted: false, rehearses: false, step: 0, trace }
     }
 
     /// Notes what has been done since the last word.
@@ -205,7 +207,7 @@ impl<'r> Recorder<'r> {
         self.trace.written.generations.extend(bytes);
         let bytes_written = bytes.unwrap_or(0) as f64;
         self.trace.pieces.push(Piece { phase, step: self.step, host_ms, photos, bytes: bytes_written, kept });
-        if self.trace.excess.is_none() && peak_rss_bytes().is_some_and(|peak| peak > self.cap) {
+        if self.trace.excess.is_none() && self.memory.peak().or_else(rss_bytes).is_some_and(|peak| peak > self.cap) {
             self.trace.excess = Some(Excess { phase, step: self.step });
         }
     }
@@ -314,7 +316,7 @@ mod tests {
         let mut recorder = Recorder::new(Path::new("nowhere"), 1);
         recorder.see(&Progress::Begin { phase: "a", total: 1 });
         recorder.see(&Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 });
-        let expected = peak_rss_bytes().map(|_| Excess { phase: Phase::Start, step: 0 });
+        let expected = rss_bytes().map(|_| Excess { phase: Phase::Start, step: 0 });
         assert_eq!(recorder.trace.excess, expected);
     }
 }
