@@ -132,11 +132,11 @@ fn rehearsed(rehearsal: Rehearsal) -> String {
 fn rested(report: &TrainReport) -> Option<String> {
     let rested = report.rested_steps.filter(|steps| *steps > 0 && report.rehearsal.is_none())?;
     let why = match report.left_out_accuracy {
-        Some(_) => "imprinting alone gets about nine of ten photos right, and",
+        Some(_) => "imprinting alone may get nine of ten photos right, so",
         None => "no class has two photos to tell what they bring, and",
     };
     Some(format!(
-        "pairs rested in {rested} of {} steps: {why} with so low a loss they could only have learned the photos by heart\n",
+        "pairs rested in {rested} of {} steps, while the loss was low: {why} they could only have learned the photos by heart\n",
         report.steps
     ))
 }

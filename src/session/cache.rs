@@ -45,7 +45,13 @@ pub(super) struct Cache<T> {
 
 enum Slots<T> {
     Ram(Vec<OnceLock<Box<[T]>>>),
-    Disk { file: Mutex<File>, folder: PathBuf, filled: Vec<AtomicBool> },
+    /// Once a read has `failed`, nothing in the file is relied on any more, and nothing is written: a gap would read as zeros.
+    Disk {
+        file: Mutex<File>,
+        folder: PathBuf,
+        filled: Vec<AtomicBool>,
+        failed: OnceLock<String>,
+    },
 }
 
 impl<T: Pod> Cache<T> {
@@ -60,7 +66,7 @@ impl<T: Pod> Cache<T> {
             CachePlace::Disk => {
                 let file = tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
                 let filled = (0..photos).map(|_| AtomicBool::new(false)).collect();
-                Slots::Disk { file: Mutex::new(file), folder: folder.to_path_buf(), filled }
+                Slots::Disk { file: Mutex::new(file), folder: folder.to_path_buf(), filled, failed: OnceLock::new() }
             }
         };
         Ok(Some(Cache { len, slots }))
@@ -86,21 +92,21 @@ impl<T: Pod> Cache<T> {
     pub(super) fn read<R>(&self, photo: usize, act: impl FnOnce(&[T]) -> R) -> Result<Option<R>> {
         match &self.slots {
             Slots::Ram(slots) => Ok(slots.get(photo).and_then(OnceLock::get).map(|values| act(values))),
-            Slots::Disk { file, folder, filled } => {
-                let mut buffer = self.buffer();
-                let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            Slots::Disk { file, folder, filled, failed } => {
                 if !filled.get(photo).is_some_and(|filled| filled.load(Ordering::Acquire)) {
                     return Ok(None);
                 }
-                let read =
-                    self.go_to(&mut file, photo).and_then(|file| file.read_exact(bytemuck::cast_slice_mut(values)));
-                // Where one is gone, the others cannot be relied on.
-                if read.is_err() {
-                    filled.iter().for_each(|filled| filled.store(false, Ordering::Release));
+                let mut buffer = self.buffer();
+                let values: &mut [T] = &mut bytemuck::cast_slice_mut(&mut buffer)[..self.len];
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.get().is_none()
+                    && let Err(error) =
+                        self.go_to(&mut file, photo).and_then(|f| f.read_exact(bytemuck::cast_slice_mut(values)))
+                {
+                    failed.get_or_init(|| error.to_string());
                 }
                 drop(file);
-                read.map(|()| Some(act(values))).map_err(|e| not_read(folder, e))
+                failed.get().map_or_else(|| Ok(Some(act(values))), |why| Err(not_read(folder, why)))
             }
         }
     }
@@ -121,11 +127,11 @@ impl<T: Pod> Cache<T> {
         fill(values)?;
         match &self.slots {
             Slots::Ram(slots) => drop(slots.get(photo).map(|slot| slot.set((&*values).into()))),
-            Slots::Disk { file, filled, .. } => {
-                if let Some(filled) = filled.get(photo) {
-                    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                    let written =
-                        self.go_to(&mut file, photo).and_then(|file| file.write_all(bytemuck::cast_slice(values)));
+            Slots::Disk { file, filled, failed, .. } => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(filled) = filled.get(photo).filter(|_| failed.get().is_none()) {
+                    let bytes = bytemuck::cast_slice(values);
+                    let written = self.go_to(&mut file, photo).and_then(|file| file.write_all(bytes));
                     filled.store(written.is_ok(), Ordering::Release);
                 }
             }
@@ -137,7 +143,9 @@ impl<T: Pod> Cache<T> {
     pub(super) fn is_full(&self) -> bool {
         match &self.slots {
             Slots::Ram(slots) => slots.iter().all(|slot| slot.get().is_some()),
-            Slots::Disk { filled, .. } => filled.iter().all(|filled| filled.load(Ordering::Acquire)),
+            Slots::Disk { filled, failed, .. } => {
+                failed.get().is_none() && filled.iter().all(|filled| filled.load(Ordering::Acquire))
+            }
         }
     }
 
@@ -151,13 +159,13 @@ impl<T: Pod> Cache<T> {
     }
 }
 
-fn not_read(folder: &Path, error: std::io::Error) -> Error {
+fn not_read(folder: &Path, why: &str) -> Error {
     let message = format!(
-        "what was kept of a photo in {} cannot be read any more ({error}); what has been learned is safe up to the last checkpoint: \
+        "what was kept of a photo in {} cannot be read any more ({why}); what has been learned is safe up to the last checkpoint: \
          see to the medium and go on with --resume, if need be with --cache ram",
         if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
     );
-    Error::new(ErrorKind::Io, "--cache", message).because(error)
+    Error::new(ErrorKind::Io, "--cache", message)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 static BEGIN: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Notes the beginning of the process.
+#[cfg(feature = "cli")]
 pub(crate) fn begin() {
     *BEGIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
 }

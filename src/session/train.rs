@@ -38,7 +38,8 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
 /// A new store appears once every photo has been read once; its first generation is the imprinted head. The lesson's end becomes
 /// the next generation if it is at least as good as what was there ([`Trial`]); otherwise it is kept aside. Nothing is written
 /// before bundle, data and output have been found good. A generation is kept after the loss of a batch has been measured with
-/// its own values.
+/// its own values. Linux's mark of the process's largest resident size (VmHWM) is set back when the lesson begins, so that what the
+/// process did before does not count as the lesson's.
 ///
 /// # Errors
 /// `Exists`, `Io`, `Unsynced`, `Bundle`, `Model`, `Data`, `Store`; `Usage` where the output lies among the photos, or those to measure
