@@ -1473,6 +1473,13 @@ fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current(
     json(&["rollback", &store, "--to", &(known + 1).to_string(), "--json"]);
     let left = json(&["forget", &store, "dark", "--json"]);
     assert_eq!((&left["classes"], &inspect()["classes"]), (&serde_json::json!(["bright", "black"]), &left["classes"]));
+    let trial = inspect()["trial"].to_string();
+    assert!(trial.contains("bright") && !trial.contains("dark"), "what it tells of a forgotten class is gone: {trial}");
+    let imprinted = place.path("imprinted");
+    json(&["train", &bundle, "--data", &data, "-o", &imprinted, "--method", "imprint", "--json"]);
+    json(&["forget", &imprinted, "dark", "--json"]);
+    let untried = json(&["inspect", &imprinted, "--json"])["lesson"].clone();
+    assert_eq!(untried.get("trial"), Some(&Value::Null), "nothing was tried, and that is said");
     assert_eq!(photo(&format!("{new}/black/1.png")), "black");
     place.refuses(&["forget", &store, "dark"], 2, &["no class dark", "bright, black"]);
     place.refuses(&["rollback", &store, "--to", "77"], 2, &["no generation 77"]);
