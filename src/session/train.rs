@@ -87,7 +87,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     opening.find_absent(keep);
     let plan = plan_now(&opening);
     let mut at_start = remember(&mut runner, bundle, &opening, &seen, keep.stop, observer)?;
-    let mut start = begin_steps(&mut runner, &mut opening, lesson, keep, (&plan, &seen), observer)?;
+    let start = begin_steps(&mut runner, &mut opening, lesson, keep, (&plan, &seen), observer)?;
     let adds = plan.steps == 0 && opening.adds_classes();
     let added = adds.then(|| add_classes(&mut runner, opening.knew, &seen, at_start.as_mut())).flatten();
     drop((seen, at_start));
@@ -96,7 +96,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         check_imprinted(&mut runner, &opening.data, lesson, observer)?;
     }
     let Opening { data, validation, mut record, from, over, over_aside, resumes, knew, .. } = opening;
-    let Begun { mut store, mut journal, ref mut before, measured } = start;
+    let Begun { mut store, mut journal, before, measured } = start;
     if validation.is_none() {
         runner.drop_prefix(data.samples.len());
     }
@@ -133,21 +133,15 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     let mut aside = None;
     if judged {
         journal.evaluation(plan.steps, val_accuracy)?;
-        let mut recognized = after.as_ref().map(Recognized::from);
+        let mut recognized = after.as_ref().map(Recognized::from).filter(|_| before.held_back);
         if plan.steps > 0 {
             let on_trained = close(&mut runner, &data, observer)?;
-            recognized = recognized.filter(|_| before.held_back).or(Some(on_trained));
+            recognized = recognized.or(Some(on_trained));
         }
-        if added.is_some() {
-            // All classes are imprinted, so that is what they are compared with.
-            before.imprinted = recognized.clone();
-        }
-        let (outlook, epoch) = (runner.outlook(), &ran.epoch);
-        let ended = Ended { before, after: recognized.as_ref(), outlook, epoch, classes: &data.classes, knew };
-        record.trial = Trial::of(&ended).filter(|_| !adds || before.held_back).or_else(|| {
-            let [was, is] = &added.as_ref()?.made_up;
-            Trial::of_known(TrialPhotos::MadeUp, was, is, &data.classes, None)
-        });
+        let made_up = added.as_ref().map(|added| &added.made_up);
+        let (after, outlook, epoch) = (recognized.as_ref(), runner.outlook(), &ran.epoch);
+        record.trial =
+            Trial::of(&Ended { before: &before, after, outlook, epoch, classes: &data.classes, knew, made_up });
         aside = end(&mut store, &runner.adapter(), &record)?;
     } else if over {
         aside = over_aside;

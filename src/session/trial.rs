@@ -29,7 +29,7 @@ pub struct Trial {
     /// The classes that the store knew before a further lesson, one by one, where there are photos of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Known>,
-    /// All classes together, where a further lesson with steps has added some.
+    /// All classes together against imprinting all of them: of a further lesson that has added some, or that was judged on training photos.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all: Option<AllClasses>,
 }
@@ -55,7 +55,7 @@ impl Known {
     }
 }
 
-/// All classes after a lesson that has added some.
+/// All classes after a further lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AllClasses {
     /// Photos of them.
@@ -120,12 +120,20 @@ pub(super) struct Ended<'e> {
     pub(super) classes: &'e [String],
     /// Classes that the store knew; 0 in a first lesson.
     pub(super) knew: usize,
+    /// Where all classes were imprinted, and no step taken: the made-up features that were recognized before, and that are now.
+    pub(super) made_up: Option<&'e [Recognized; 2]>,
 }
 
 impl Trial {
     /// `None` where nothing can be judged: no photo was held back, and no class has two.
     pub(super) fn of(ended: &Ended) -> Option<Self> {
-        if ended.knew == 0 { Self::of_first(ended) } else { Self::of_further(ended) }
+        if ended.knew == 0 {
+            return Self::of_first(ended);
+        }
+        Self::of_further(ended).or_else(|| {
+            let [was, is] = ended.made_up?;
+            Self::of_known(TrialPhotos::MadeUp, was, is, ended.classes, None)
+        })
     }
 
     fn of_first(ended: &Ended) -> Option<Self> {
@@ -151,11 +159,13 @@ impl Trial {
     }
 
     fn of_further(ended: &Ended) -> Option<Self> {
-        let Ended { before, after, outlook, epoch, classes, knew } = *ended;
+        let Ended { before, after, outlook, epoch, classes, knew, made_up } = *ended;
         let after = after?;
         let known_after = after.of_first(knew);
         let all = if before.held_back {
-            let measured = before.imprinted.as_ref().map(|imprinted| {
+            // Where all classes are imprinted, that is what they are compared with.
+            let imprinted = if made_up.is_some() { Some(after) } else { before.imprinted.as_ref() };
+            let measured = imprinted.map(|imprinted| {
                 let known_imprinted = imprinted.of_first(knew).accuracy();
                 Some((after.photos(), imprinted.accuracy()?, after.accuracy()?, known_imprinted))
             });
@@ -175,7 +185,7 @@ impl Trial {
     }
 
     /// Of the classes that were known; `None` where there is no photo of them.
-    pub(super) fn of_known(
+    fn of_known(
         on: TrialPhotos,
         before: &Recognized,
         after: &Recognized,
@@ -253,6 +263,7 @@ mod tests {
             epoch: &epoch,
             classes: &classes,
             knew: 2,
+            made_up: None,
         };
         Trial::of(&ended).unwrap()
     }
