@@ -71,8 +71,8 @@ fn lesson(args: &TrainArgs) -> Lesson {
 /// Why a lesson is not what counts.
 fn why_aside(trial: Option<&Trial>) -> String {
     let Some(Trial { on, before, after, known, all, .. }) = trial else {
-        return "nothing says whether the lesson is better than what was there: no photos were held back (--val), and the training \
-                photos cannot tell"
+        return "nothing says whether the lesson is better than what was there: no class has two photos, or how known ones look is \
+                not known, and none was held back (--val)"
             .to_owned();
     };
     let photos = match on {
