@@ -189,7 +189,6 @@ fn close(runner: &mut Runner, data: &Dataset, observer: &mut Observer) -> Result
     observer(Progress::Begin { phase: "class means", total: 1 });
     let (means, right) = runner.means(data, &NEVER, &mut |_| ())?;
     runner.adapter_mut().means.replace(&means);
-    observer(Progress::Advance);
     observer(Progress::End);
     Ok(right)
 }
