@@ -9,7 +9,7 @@
 //! state, and delta.
 //!
 //! The checksum comes last, and there is no room to keep a record until it is known. So a record is read twice:
-//! [`RecordReader::rehearse`] reads it through and writes nothing, [`RecordReader::new`] fills what is lent.
+//! [`RecordReader::verify`] reads it through and writes nothing, [`RecordReader::new`] fills what is lent.
 //!
 //! `binding` is the caller's: a number that tells networks apart, so that no state is read beside another network.
 
@@ -190,9 +190,10 @@ impl<E, W: FnMut(&[u8]) -> Result<(), E>> RecordWriter<W> {
 /// Reads a record, piece by piece, through a function that fills bytes; in the order in which it was written.
 ///
 /// Only the end tells whether the bytes are those that were written. A caller that wants all or nothing takes the same pieces
-/// twice, from a reader of [`RecordReader::rehearse`] to its [`RecordReader::finish`], and then from one of
-/// [`RecordReader::new`]. If the latter fails all the same, as the medium has changed in between, what was filled may be
-/// anything, except that a site is then one that [`Site::start`] made, or needs it where it was read and the record fails later.
+/// twice: from a reader of [`RecordReader::verify`] to its [`RecordReader::finish`], then from one of [`RecordReader::new`].
+///
+/// The second may fail all the same, as the medium has changed in between, or where there was no first. Then the site that
+/// failed is as [`Site::start`] leaves it, sites before it need that call, and numbers may be anything.
 #[derive(Debug)]
 pub struct RecordReader<R> {
     read: R,
@@ -213,7 +214,7 @@ impl<E, R: FnMut(&mut [u8]) -> Result<(), E>> RecordReader<R> {
     ///
     /// # Errors
     /// `Medium`, `Version` or `Binding`.
-    pub fn rehearse(read: R, binding: u32) -> Result<Self, RecordError<E>> {
+    pub fn verify(read: R, binding: u32) -> Result<Self, RecordError<E>> {
         Self::begin(read, binding, false)
     }
 

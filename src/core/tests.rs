@@ -521,16 +521,16 @@ fn medium(mut rest: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), ()> {
     }
 }
 
-/// Reads what [`recorded`] wrote, without a rehearsal.
+/// Reads what [`recorded`] wrote, without verifying it first.
 fn read_back(lent: &mut Lent, bytes: &[u8], binding: u32) -> Result<u32, RecordError<()>> {
     let mut record = RecordReader::new(medium(bytes), binding)?;
     record.site(&mut lent.site())?;
     record.finish()
 }
 
-/// The same, after a rehearsal: all or nothing.
-fn rehearse_and_read_back(lent: &mut Lent, bytes: &[u8], binding: u32) -> Result<u32, RecordError<()>> {
-    let mut record = RecordReader::rehearse(medium(bytes), binding)?;
+/// The same, verified first: all or nothing.
+fn verify_and_read_back(lent: &mut Lent, bytes: &[u8], binding: u32) -> Result<u32, RecordError<()>> {
+    let mut record = RecordReader::verify(medium(bytes), binding)?;
     record.site(&mut lent.site())?;
     record.finish()?;
     read_back(lent, bytes, binding)
@@ -554,7 +554,7 @@ fn a_site_comes_back_from_its_record_bit_for_bit() {
     let mut lent = lived(300);
     let bytes = recorded(&mut lent);
     let mut other = Lent::new(lent.shape, lent.config.start);
-    rehearse_and_read_back(&mut other, &bytes, 7).unwrap();
+    verify_and_read_back(&mut other, &bytes, 7).unwrap();
     assert_eq!(recorded(&mut other), bytes);
     let bits = |state: &[f32]| state.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&other.state), bits(&lent.state));
@@ -600,18 +600,18 @@ fn damaged(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
 }
 
 #[test]
-fn of_a_damaged_record_that_is_rehearsed_nothing_is_taken() {
+fn of_a_damaged_record_that_is_verified_first_nothing_is_taken() {
     let (bytes, mut other) = (recorded(&mut lived(300)), lived(400));
     let before = recorded(&mut other);
     assert_ne!(before, bytes);
     let mut refused = 0;
     for spoiled in damaged(&bytes) {
-        rehearse_and_read_back(&mut other, &spoiled, 7).unwrap_err();
+        verify_and_read_back(&mut other, &spoiled, 7).unwrap_err();
         assert!(recorded(&mut other) == before, "a record that was refused has changed the site");
         refused += 1;
     }
     println!("{refused} damaged records refused");
-    rehearse_and_read_back(&mut other, &bytes, 7).unwrap();
+    verify_and_read_back(&mut other, &bytes, 7).unwrap();
     assert_eq!(recorded(&mut other), bytes);
 }
 

@@ -329,7 +329,7 @@ impl Lesson {
         record.finish()
     }
 
-    /// Reads a lesson that [`Lesson::write`] wrote; returns its checksum. From a reader that rehearses nothing is taken;
+    /// Reads a lesson that [`Lesson::write`] wrote; returns its checksum. From a reader that only verifies nothing is taken;
     /// after another's error the lesson is not to be used before [`Lesson::begin`].
     ///
     /// # Errors

@@ -133,8 +133,8 @@ impl<F: NorFlash> Store<F> {
     pub fn load(&mut self, lesson: &mut Lesson) -> Result<Option<Generation>, Failure<F::Error>> {
         let Some(newest) = self.newest().map_err(RecordError::Medium)? else { return Ok(None) };
         let Store { map, item, piece } = self;
-        let rehearsal = RecordReader::rehearse(pieces(map, item, piece, newest.number), BINDING)?;
-        let given = lesson.read(rehearsal)?;
+        let whole = RecordReader::verify(pieces(map, item, piece, newest.number), BINDING)?;
+        let given = lesson.read(whole)?;
         if given != newest.checksum {
             return Err(RecordError::Checksum { needed: newest.checksum, given });
         }
