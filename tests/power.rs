@@ -448,9 +448,10 @@ fn what_a_process_did_before_a_lesson_counts_neither_as_its_memory_nor_as_its_ti
     place.lesson.ram_limit = Some(without + (100 << 20));
     let report = place.train(&medium(), false).unwrap();
     assert!(report.planned_peak_bytes.unwrap() <= place.lesson.ram_limit.unwrap());
-    assert!(report.peak_rss_bytes.unwrap() >= with_block, "the process's peak is what it was");
+    let peak = report.peak_rss_bytes.unwrap();
+    assert!(peak > without + (BLOCK as u64) / 2, "the process's peak of {with_block} bytes is told as {peak}");
     assert!(report.startup_ms <= 1e3 * report.seconds, "{} ms of {} s", report.startup_ms, report.seconds);
-    if let Some(peak) = report.lesson_peak_bytes.filter(|peak| *peak < with_block) {
+    if let Some(peak) = report.lesson_peak_bytes.filter(|peak| *peak < without + (BLOCK as u64) / 2) {
         assert!(peak <= place.lesson.ram_limit.unwrap());
     }
     // What is there still counts.

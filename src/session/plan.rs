@@ -157,9 +157,9 @@ mod tests {
         let due = |steps, interval| {
             plan(&bundle, &Lesson { length: Length::Steps(steps), interval, ..Lesson::new("photos".into()) }, 80).due
         };
-        assert_eq!([1, 2, 12, 23].map(|steps| due(steps, None)), [Due::Never; 4]);
-        // 14 steps before it, 10 after it: as many as a rate takes to rise.
-        assert_eq!([due(24, None), due(75, None)], [Due::Once(14), Due::Once(45)]);
+        assert_eq!([1, 2, 12, 22].map(|steps| due(steps, None)), [Due::Never; 4]);
+        // 13 steps before it, 10 after it: as many as a rate takes to rise.
+        assert_eq!([due(23, None), due(75, None)], [Due::Once(13), Due::Once(45)]);
         assert_eq!(due(2, Some(1)), Due::Every { interval: 1, last: 1 }, "what is asked for is done");
     }
 }
