@@ -985,7 +985,7 @@ fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
         }
         place.path(name)
     };
-    let settings = ["--epochs", "20", "--lr", "1e-2", "--head-lr", "3e-3", "--seed", "3", "--json"];
+    let settings = ["--epochs", "15", "--lr", "1e-2", "--head-lr", "3e-3", "--seed", "3", "--json"];
     let train = |data: &str, more: &[&str]| {
         let store = tempfile::tempdir_in(place.folder.path()).unwrap().path().to_str().unwrap().to_owned();
         (json(&[&["train", bundle, "--data", data, "-o", &store], &settings[..], more].concat()), store)

@@ -1,8 +1,8 @@
 //! What a lesson will take, said before it starts: memory, cache, writes to the medium, time.
 //!
 //! What is loaded is measured, what decoding and a run of the network add is tried out on every thread, with the largest photo
-//! and an empty image, while as much memory is taken as a lesson keeps. Where there is a limit, what the trial may take is counted from
-//! above and taken block by block before it, so that the limit is not passed by trying.
+//! and an empty image, also beside a copy of the adapter where an event may need one, and the rest is counted. Before the trial, what
+//! it may take is counted from above, less the memory that the process has and does not use, so that a limit is not passed by trying.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -14,22 +14,24 @@ use serde::Serialize;
 
 use super::cache::CachePlace;
 use super::image::footprint;
-use super::memory::{Claim, Watch, rss_bytes};
+use super::memory::{Watch, rss_bytes};
 use super::runner::Trial;
 use crate::autodiff::Activations;
 use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Buffers of one thread's products, from above: a tile of W, two bands of columns, a block of expanded channels, planes of a
+/// Buffers of one thread's products besides bands of columns, from above: a tile of W, a block of expanded channels, planes of a
 /// depthwise convolution, packed factors.
-const SCRATCH_BYTES: u64 = 4 << 20;
+const SCRATCH_BYTES: u64 = 1 << 20;
+/// A band of columns is so large, or has 256 columns of f32; a thread has two of them.
+const BAND_BYTES: u64 = 256 << 10;
 /// Trials per thread; the last one's time counts.
 const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added, on one thread; on several, which reach their peaks
 /// together only by chance; and on more than there are cores, where the trial's threads take turns.
 const SLACK: [f64; 3] = [0.05, 0.2, 0.3];
 /// Everything too small to count, and pages of the program's file that only a lesson reads.
-pub(super) const SMALL_BYTES: u64 = 3 << 19;
+const SMALL_BYTES: u64 = 3 << 19;
 
 /// What a lesson will take.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -65,8 +67,12 @@ pub(super) struct Work {
     pub(super) gradient_bytes: u64,
     /// Bytes of a generation.
     pub(super) generation_bytes: u64,
+    /// The longest row of a map.
+    pub(super) widest: u64,
     /// Bytes of what an event may have to be taken back to.
     pub(super) undo_bytes: u64,
+    /// Bytes that a rehearsal keeps; events come after it.
+    pub(super) rehearsal_bytes: u64,
     /// Bytes that decoding takes for a moment, at most.
     pub(super) photo_bytes: u64,
     /// Photos trained on.
@@ -117,28 +123,31 @@ impl Work {
     /// Bytes that a thread takes for a photo, from above, where a run has so many bytes of activations at a time. A photo is decoded
     /// before it is run.
     pub(super) fn per_thread(&self, activation_bytes: u64) -> u64 {
-        (activation_bytes + SCRATCH_BYTES).max(self.photo_bytes)
+        let scratch = SCRATCH_BYTES + 2 * BAND_BYTES.max(256 * 4 * self.widest);
+        (activation_bytes + scratch).max(self.photo_bytes)
     }
 
     /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
     fn ceiling(&self, choice: Choice, activation_bytes: u64) -> Option<u64> {
-        Some(rss_bytes()? + choice.threads as u64 * self.per_thread(activation_bytes) + self.kept(choice) + SMALL_BYTES)
+        let runs = choice.threads as u64 * self.per_thread(activation_bytes);
+        Some(rss_bytes()? + runs + self.undo_bytes + self.kept(choice) + SMALL_BYTES)
     }
 
-    /// Bytes of what lives from the first step to the last, besides what is loaded.
-    pub(super) fn kept(&self, choice: Choice) -> u64 {
+    /// Bytes of what lives from the first step to the last, besides what is loaded and what a trial shows.
+    fn kept(&self, choice: Choice) -> u64 {
         let cache = if choice.cache == CachePlace::Ram { self.cache_bytes(choice) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if choice.threads > 1 { 1 + 2 * choice.threads as u64 } else { 2 };
-        cache + self.undo_bytes + if self.trains { outputs * self.gradient_bytes } else { 0 }
+        let trained = outputs * self.gradient_bytes + self.rehearsal_bytes.saturating_sub(self.undo_bytes);
+        cache + if self.trains { trained } else { 0 }
     }
 
     fn cache_bytes(&self, choice: Choice) -> u64 {
         if choice.cache == CachePlace::Off { 0 } else { self.cached as u64 * self.boundary_bytes }
     }
 
-    /// The forecast from what a trial on `choice.threads` threads showed in `memory`, while what a lesson keeps was taken as well; or
-    /// where an earlier peak hides that, from what is counted.
+    /// The forecast from what a trial on `choice.threads` threads showed in `memory`, or where an earlier peak hides that, from what is
+    /// counted. `trial` is told how many rounds, and whether a copy of the adapter lies beside.
     ///
     /// # Errors
     /// Those of the trial.
@@ -146,18 +155,19 @@ impl Work {
         &self,
         choice: Choice,
         (memory, activation_bytes): (&Watch, u64),
-        mut trial: impl FnMut(usize) -> Result<Trial>,
+        mut trial: impl FnMut(usize, bool) -> Result<Trial>,
     ) -> Result<Forecast> {
         let (before, ceiling) = (rss_bytes(), self.ceiling(choice, activation_bytes));
-        let kept = Claim::take(self.kept(choice), u64::MAX, 1);
-        let present = rss_bytes();
-        let tried = trial(TRIALS)?;
-        let peak = before.zip(present).zip(memory.peak()).map(|((before, present), peak)| {
+        let tried = trial(TRIALS, false)?;
+        if self.undo_bytes > 0 {
+            trial(1, true)?;
+        }
+        let peak = before.zip(memory.peak()).map(|(before, peak)| {
             // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
-            let peak = peak.max(present + choice.threads as u64 * self.photo_bytes);
-            peak + SMALL_BYTES + (choice.slack() * peak.saturating_sub(before) as f64) as u64
+            let peak = peak.max(before + choice.threads as u64 * self.photo_bytes);
+            let (of_runs, added) = (peak.saturating_sub(before), self.kept(choice));
+            peak + added + SMALL_BYTES + (choice.slack() * (of_runs + added) as f64) as u64
         });
-        drop(kept);
         let peak = peak.or(ceiling);
         let cached = if self.cache_bytes(choice) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };
         let suffix_ms = if self.trains { tried.step_ms } else { tried.forward_ms };

@@ -152,7 +152,10 @@ impl Opening {
                 Ok(Opening { known, record, adapter, from, outlook, before, ..opening })
             }
             Left::Imprinted => Ok(opening),
-            Left::Over(record, over_aside) => Ok(Opening { over: true, over_aside, record: *record, ..opening }),
+            // The end may know more classes than what is current: nothing is imprinted any more.
+            Left::Over(record, over_aside) => {
+                Ok(Opening { known: record.classes.len(), over: true, over_aside, record: *record, ..opening })
+            }
             Left::Nothing => opening.further(bundle, lesson, settings),
         }
     }

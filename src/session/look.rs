@@ -90,7 +90,7 @@ impl Runner {
         let mut readable = readable.into_iter();
         data.samples.retain(|_| readable.next().is_some_and(|readable| readable));
         let classes = data.classes.len();
-        let mut means = self.adapter().means.clone();
+        let mut means = self.adapter().means.with_classes(classes);
         means.replace(&seen.means);
         self.restore_outlook(Outlook { left_out: seen.photos.accuracy(&means), rehearsal: None });
         let missing = data.classes.iter().zip(&seen.means.counts).skip(known).find(|(_, count)| **count == 0);

@@ -1,9 +1,9 @@
 //! Finds room for a lesson before its first step: in memory, and on the medium that keeps its store.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cache::CachePlace;
-use super::forecast::{Choice, Forecast, SMALL_BYTES, Work, does_not_fit, largest_photo};
+use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
 use super::keep::{Keep, Opening};
 use super::lesson::Lesson;
 use super::memory::{Claim, Watch, rss_bytes};
@@ -81,14 +81,17 @@ impl Applicant<'_> {
             let means =
                 Means { threads: choice.threads, cache: choice.cache, folder, photos: work.cached, measured: 0 };
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
-            if lesson.ram_limit.is_some() {
-                let kept = Claim::take(work.kept(choice), limit, 1);
-                smallest = runner.claim(work.per_thread(activation_bytes), limit)? + kept.missing() + SMALL_BYTES;
+            if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
+                let undo = Claim::take(work.undo_bytes, present);
+                smallest = present + undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
                 if smallest > limit {
                     continue;
                 }
             }
-            let trial = |rounds| runner.trial(trains, rounds, largest.clone());
+            let trial = |rounds, with_copy: bool| {
+                let _copy = with_copy.then(|| adapter.read().unwrap_or_else(PoisonError::into_inner).clone());
+                runner.trial(trains, rounds, largest.clone())
+            };
             let forecast = work.forecast(choice, (memory, activation_bytes), trial)?;
             smallest = forecast.peak_rss_bytes.unwrap_or(0);
             if smallest <= limit {
@@ -105,14 +108,14 @@ impl Applicant<'_> {
         let Opening { data, validation, .. } = opening;
         let trains = lesson.method.settings().trains_head;
         let generation_bytes = adapter.bytes() as u64;
-        // Events come after a rehearsal; a further lesson looks at its photos with a second adapter before its steps.
-        let undo_bytes = if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes };
-        let rehearsal_bytes = if rehearses { rehearsed_bytes(bundle, lesson, data) } else { 0 };
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
             generation_bytes,
-            undo_bytes: undo_bytes.max(rehearsal_bytes),
+            widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
+            // A further lesson looks at its photos with a second adapter before its steps.
+            undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
+            rehearsal_bytes: if rehearses { rehearsed_bytes(bundle, lesson, data) } else { 0 },
             photo_bytes: 0,
             photos: data.samples.len(),
             cached: 0,

@@ -361,28 +361,25 @@ impl Runner {
         Ok(Trial { prefix_ms: each * last.prefix_ms, forward_ms: each * last.forward_ms, step_ms: each * last.step_ms })
     }
 
-    /// The resident size where every thread takes so many bytes more at the same time, as far as that is known. They do, as long as it
-    /// stays below `limit`; the rest is added.
+    /// How much the process would have to grow for every thread to take so many bytes at the same time.
     ///
     /// # Errors
     /// Kind `Internal` where a thread panics.
-    pub(super) fn claim(&mut self, bytes: u64, limit: u64) -> Result<u64> {
-        let threads = self.crew.threads();
-        let meeting = Meeting::of(threads);
+    pub(super) fn growth(&mut self, bytes: u64) -> Result<u64> {
+        let (meeting, present) = (Meeting::of(self.crew.threads()), rss_bytes().unwrap_or(0));
         let work = move |_: &mut Network, ()| {
             let together = meeting.attend();
-            let claim = Claim::take(bytes, limit, threads);
+            let claim = Claim::take(bytes, present);
+            // What one thread has taken, another must not find.
             together.wait();
-            let present = rss_bytes().unwrap_or(0);
-            together.wait();
-            (present, claim.missing())
+            claim.missing()
         };
-        let (mut reached, mut missing) = (0, 0);
-        self.crew.each(std::iter::repeat_n((), threads), work, |(present, own)| {
-            (reached, missing) = (present.max(reached), missing + own);
+        let mut growth = 0;
+        self.crew.each(std::iter::repeat_n((), self.crew.threads()), work, |missing| {
+            growth += missing;
             Ok(())
         })?;
-        Ok(reached + missing)
+        Ok(growth)
     }
 
     /// Bytes that `photos` photos trained on take in the cache.

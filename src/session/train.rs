@@ -121,7 +121,7 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
     }
     let judged = plan.steps > 0 || adds;
     let after = match &validation {
-        Some(v) if plan.steps > 0 => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
+        Some(v) if judged => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
         _ => measured,
     };
     let held_back = record.trial.as_ref().filter(|trial| over && trial.on == TrialPhotos::HeldBack);
