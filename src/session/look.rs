@@ -101,11 +101,11 @@ impl Runner {
             let message = format!("has no readable photo: {list}; add some, or remove the folder");
             return Err(Error::new(ErrorKind::Data, folder.display(), message));
         }
-        let head = seen.means.imprint(IMPRINT_SCALE);
-        let mut adapter = self.adapter_mut();
-        adapter.head.take_rows(&head, known.min(classes)..classes);
-        adapter.head.level_rows(known);
-        drop(adapter);
+        if known < classes {
+            let mut adapter = self.adapter_mut();
+            adapter.head.take_rows(&seen.means.imprint(IMPRINT_SCALE), known..classes);
+            adapter.head.level_rows(known);
+        }
         Ok(seen)
     }
 
