@@ -87,8 +87,8 @@ fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
 }
 
 /// Compares two generations, tensor by tensor. Whole numbers (ages, directions, what remains of the reserve) must be equal; the
-/// codes of the delta may differ by one.
-fn compare(name: &str, here: &Path, there: &Path) {
+/// codes of the delta may differ by one. Whether the files are equal to the last byte.
+fn compare(name: &str, here: &Path, there: &Path) -> bool {
     let [a, b] = [here, there].map(|store| fs::read(store.join("generation-000002.safetensors")).unwrap());
     let [x, y] = [&a, &b].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
     let [names, others] = [&x, &y].map(|file| {
@@ -123,6 +123,7 @@ fn compare(name: &str, here: &Path, there: &Path) {
     println!("{name}: weights differ by {:.1e} of the largest at most, in {}", worst.0, worst.1);
     assert!(fused, "{name}: the deltas are zero");
     assert!(worst.0 <= TOLERANCE, "{name}: {} differs by {:.1e}", worst.1, worst.0);
+    a == b
 }
 
 /// The answers to every photo: the label first, then its probability.
@@ -136,11 +137,12 @@ fn answers(machine: &Machine, bundle: &str, store: &Path, photos: &[String]) -> 
     machine.json(&args).iter().map(answer).collect()
 }
 
-/// Trains on both machines from one bundle, compares what was learned, and lets each machine read both stores.
+/// Trains on both machines from one bundle, compares what was learned, and lets each machine read both stores; one of them where
+/// they are the same bytes.
 fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
     let Some(emulated) = Machine::emulated() else { return };
     let (machines, photos) = ([Machine::here(), emulated], photos());
-    let (data, val) = (project("models/handwriting/train"), project("models/handwriting/val"));
+    let data = project("models/handwriting/train");
     let stores = machines.each_ref().map(|machine| {
         let store = place.join(machine.name);
         let out = store.to_str().unwrap();
@@ -153,11 +155,12 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
         assert!(report["recompositions"].as_u64() > Some(0), "nothing was fused, so no delta is compared: {report}");
         store
     });
-    compare(precision, &stores[0], &stores[1]);
+    let is_same_file = compare(precision, &stores[0], &stores[1]);
 
     let expected = answers(&machines[0], bundle, &stores[0], &photos);
     assert_eq!(expected.len(), 400);
-    for (machine, store) in [(0, 1), (1, 0), (1, 1)] {
+    let pairings = if is_same_file { &[(1, 1)][..] } else { &[(0, 1), (1, 0), (1, 1)] };
+    for &(machine, store) in pairings {
         let found = answers(&machines[machine], bundle, &stores[store], &photos);
         let labels = expected.iter().zip(&found).filter(|(a, b)| a.0 == b.0).count();
         let largest = expected.iter().zip(&found).map(|(a, b)| (a.1 - b.1).abs()).fold(0.0, f64::max);
@@ -168,10 +171,6 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
         assert_eq!((found.len(), labels), (400, 400), "{precision}: predictions {at} from the store made {of}");
         assert!(largest <= PROBABILITY, "{precision}: a probability differs by {largest}");
     }
-    let evaluate = ["eval", bundle, "--store", stores[1].to_str().unwrap(), "--data", val.to_str().unwrap()];
-    let [here, there] = machines.each_ref().map(|machine| machine.json(&evaluate)[0]["confusion"].clone());
-    assert!(here.is_array());
-    assert_eq!(here, there, "{precision}: eval");
 }
 
 /// Packs the demo's network on this machine, as its recipe does.
