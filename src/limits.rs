@@ -67,6 +67,8 @@ pub const MOST_INTEGERS: usize = 1 << 16;
 /// Nodes between two branches and the tensor that both begin at, where that is looked for. An activation or a norm that is written
 /// out has up to twelve.
 pub const MOST_BRANCH_NODES: usize = 64;
+/// Weights of a first layer's filter that tells of preprocessing; stems have 27 to 147. The work grows with the square.
+pub const MOST_FILTER_WEIGHTS: usize = 768;
 /// A kernel's side, in pixels.
 pub const MOST_KERNEL: usize = 512;
 /// A stride and a dilation, in pixels.

@@ -7,9 +7,7 @@ use super::constant::Constant;
 use super::features::ACTIVATIONS;
 use super::maps::{Map, MapKind};
 use super::onnx::{OnnxFile, attribute};
-
-/// Most weights of a filter that is looked at; stems have 27 to 147. The work grows with the square.
-const MOST_WEIGHTS: usize = 768;
+use crate::limits::MOST_FILTER_WEIGHTS;
 
 /// What a quantized image has become, and what leaves its numbers as they are.
 const UNCHANGING: [&str; 6] = ["Identity", "Cast", "Pad", "Max", "Min", "Clip"];
@@ -38,10 +36,12 @@ pub enum Yardstick {
 
 /// The first layer of `file`, if it is such a convolution.
 pub(crate) fn first_layer(file: &OnnxFile) -> Option<FirstLayer> {
-    let nodes = &file.graph().node;
-    let mut tensor = &file.input.name;
-    loop {
-        let node = nodes.iter().find(|node| node.input.first() == Some(tensor))?;
+    let (nodes, mut tensor) = (&file.graph().node, &file.input.name);
+    // Whoever reads a tensor comes after the node that makes it.
+    for node in nodes {
+        if node.input.first() != Some(tensor) {
+            continue;
+        }
         let output = node.output.first()?;
         let Some(map) = file.map(node) else {
             tensor = UNCHANGING.contains(&node.op_type.as_str()).then_some(output)?;
@@ -49,15 +49,16 @@ pub(crate) fn first_layer(file: &OnnxFile) -> Option<FirstLayer> {
         };
         let MapKind::Conv(geometry) = &map.kind else { return None };
         let ([rows, columns], in_dim) = (geometry.kernel, map.frozen.weight.in_dim);
-        let yardstick =
-            nodes.iter().filter(|node| node.input.contains(output)).find_map(|node| behind(file, map, node))?;
-        return (in_dim == 3 * rows * columns && in_dim <= MOST_WEIGHTS).then(|| FirstLayer {
+        let mut readers = nodes.iter().filter(|node| node.input.contains(output));
+        let yardstick = readers.find_map(|node| behind(file, map, node))?;
+        return (in_dim == 3 * rows * columns && in_dim <= MOST_FILTER_WEIGHTS).then(|| FirstLayer {
             name: map.name.clone(),
             weight: map.frozen.weight.dense(),
             kernel: geometry.kernel,
             yardstick,
         });
     }
+    None
 }
 
 /// What `node`, which reads the map, makes of it a yardstick.

@@ -1,5 +1,6 @@
 //! What ships to the device: the frozen backbone, the directions of its sites, and how photos are prepared.
 
+mod check;
 mod container;
 mod directions;
 mod header;

@@ -4,31 +4,25 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{
-    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess, check_input, check_output,
+    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess,
+    check::{Checked, check},
+    check_input, check_output,
     directions::directions,
     plausible::doubtful,
     sha256,
     signature::{RELEASE, Signet},
 };
-use crate::adapter::{Adapter, SiteSettings};
-use crate::autodiff::{Network, check_forward, check_gradients};
-use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, SharedAdapter, Site, encode};
+use crate::autodiff::Network;
+use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, Site, encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS,
-    MOST_SITES,
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
 };
-
-/// Classes of the made-up task that the gradient check trains for.
-const CHECK_CLASSES: usize = 4;
 
 /// Relative rounding error of a weight from which it is worth a warning: int8 codes of evenly spread weights lose 0.5 %.
 const LOSSY: f64 = 0.02;
@@ -128,88 +122,163 @@ pub fn pack(request: &PackRequest, mut advance: impl FnMut(&str)) -> Result<Pack
     check_output(&request.output)?;
     check_counts(request)?;
     let signet = request.sign.as_deref().map(Signet::read).transpose()?;
-    let source = read_file(&request.model, MOST_MODEL_BYTES, ErrorKind::Model)?;
-    let labels = request.labels.as_deref().map(read_labels).transpose()?;
-    let subject = request.model.display().to_string();
-    let read = |bytes: &[u8]| Backbone::read(bytes, &subject, request.features.as_deref(), request.size);
-    let mut backbone = read(&source)?;
-    let (mut bytes, mut rounding) = (source, Vec::new());
-    if request.precision != Precision::Keep {
-        advance("encoding weights");
-        bytes = encode(&bytes, &subject, request.precision)?;
-        let deployed = read(&bytes)?;
-        rounding = deployed.rounding(&backbone);
-        backbone = deployed;
-    }
-    let [height, width] = backbone.size();
-    let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
-    preprocess.validate().map_err(|e| match (e.subject(), request.size) {
-        ("--input", None) => Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message())),
-        _ => e,
-    })?;
-    check_input(&backbone, &subject)?;
-    if let (Some(path), Some(labels)) = (&request.labels, &labels) {
-        fit_outputs(path, labels, &backbone)?;
-    }
-    let Selection { sites, left_out } = backbone.select(&request.sites, request.rank)?;
-    if sites.len() > MOST_SITES {
-        let message = format!("selects {} sites; {MOST_SITES} are taken at most", sites.len());
-        return Err(Error::new(ErrorKind::Sites, format_args!("--sites {}", request.sites), message));
-    }
-    let mut notes: Vec<String> = left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)).collect();
-    notes.extend(lossy(&rounding, request.precision));
-    let reserve = request.reserve.max(request.rank);
-    if reserve > request.reserve {
-        notes.push(format!(
-            "--reserve {} is below --rank {reserve}: {reserve} directions ship, none of them to recompose along",
-            request.reserve
-        ));
-    }
-    let mut shipped = Vec::with_capacity(sites.len());
-    for site in &sites {
-        advance(&format!("directions of {}", site.name));
-        shipped.push(site_directions(&backbone, site, reserve)?);
-    }
-    notes.extend(clamped(request.reserve, &sites, &shipped));
+    let mut packing = Packing::read(request, &mut advance)?;
+    packing.select()?;
+    packing.find_directions(&mut advance)?;
     advance("checking forward pass and gradients");
-    let checked = check(&backbone, &sites, &shipped, request.rank, &preprocess)?;
+    let Packing { backbone, sites, shipped, preprocess, .. } = &packing;
+    let checked = check(backbone, sites, shipped, request.rank, preprocess)?;
     advance("writing");
-    let mut container =
-        fill(request, &backbone, &bytes, &sites, &shipped, &preprocess, labels.as_deref(), checked.feature_dim)?;
+    let mut container = packing.fill(checked.feature_dim)?;
     if let Some(signet) = signet {
         signet.sign(&mut container)?;
     }
     container.write_new(&request.output)?;
-    let listed = Bundle::open(&request.output)?;
-    let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
-    let lost = |name: &str| rounding.iter().find(|lost| lost.name == name && lost.error > 0.0);
-    let describe = |site: &BundleSite| SiteReport {
-        name: site.name.clone(),
-        out_dim: site.out_dim,
-        in_dim: site.in_dim,
-        reserve: site.reserve,
-        rounding_error: lost(&site.name).map(|lost| lost.error),
-        rounded_to_zero: lost(&site.name).map(|lost| lost.zeroed),
-    };
-    let resident = backbone.resident();
-    Ok(PackReport {
-        sites: listed.sites.iter().map(describe).collect(),
-        rank: request.rank,
-        features: backbone.features().to_string(),
-        features_from: backbone.features_from(),
-        feature_dim: checked.feature_dim,
-        precision: backbone.precision(),
-        backbone_bytes: bytes.len(),
-        weight_bytes: resident.weight_bytes,
-        f32_bytes: resident.f32_bytes,
-        directions_bytes: shipped.iter().map(|d| 2 * (d.u.len() + d.v.len()) + 4 * d.sigma.len()).sum(),
-        bundle_bytes,
-        forward_error: checked.forward_error,
-        gradient_error: checked.gradient_error,
-        seconds: begin.elapsed().as_secs_f64(),
-        notes,
-        warnings: warnings(&backbone, &preprocess),
-    })
+    packing.report(&checked, begin)
+}
+
+/// What a bundle is made from, as far as it is known.
+struct Packing<'r> {
+    request: &'r PackRequest,
+    /// The file as it ships.
+    bytes: Vec<u8>,
+    backbone: Backbone,
+    /// What its weights have lost in the precision that was asked for.
+    rounding: Vec<Rounding>,
+    preprocess: Preprocess,
+    labels: Option<Vec<String>>,
+    sites: Vec<Site>,
+    /// Of each site.
+    shipped: Vec<Directions>,
+    /// What to tell the user.
+    notes: Vec<String>,
+}
+
+impl<'r> Packing<'r> {
+    /// Reads the model, in the precision that it ships in, and what goes with it.
+    fn read(request: &'r PackRequest, advance: &mut impl FnMut(&str)) -> Result<Self> {
+        let source = read_file(&request.model, MOST_MODEL_BYTES, ErrorKind::Model)?;
+        let labels = request.labels.as_deref().map(read_labels).transpose()?;
+        let subject = request.model.display().to_string();
+        let read = |bytes: &[u8]| Backbone::read(bytes, &subject, request.features.as_deref(), request.size);
+        let mut backbone = read(&source)?;
+        let (mut bytes, mut rounding) = (source, Vec::new());
+        if request.precision != Precision::Keep {
+            advance("encoding weights");
+            bytes = encode(&bytes, &subject, request.precision)?;
+            let deployed = read(&bytes)?;
+            rounding = deployed.rounding(&backbone);
+            backbone = deployed;
+        }
+        let [height, width] = backbone.size();
+        let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
+        preprocess.validate().map_err(|e| match (e.subject(), request.size) {
+            ("--input", None) => Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message())),
+            _ => e,
+        })?;
+        check_input(&backbone, &subject)?;
+        if let (Some(path), Some(labels)) = (&request.labels, &labels) {
+            fit_outputs(path, labels, &backbone)?;
+        }
+        let (sites, shipped, notes) = Default::default();
+        Ok(Packing { request, bytes, backbone, rounding, preprocess, labels, sites, shipped, notes })
+    }
+
+    fn select(&mut self) -> Result<()> {
+        let request = self.request;
+        let Selection { sites, left_out } = self.backbone.select(&request.sites, request.rank)?;
+        if sites.len() > MOST_SITES {
+            let message = format!("selects {} sites; {MOST_SITES} are taken at most", sites.len());
+            return Err(Error::new(ErrorKind::Sites, format_args!("--sites {}", request.sites), message));
+        }
+        self.notes.extend(left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)));
+        self.notes.extend(lossy(&self.rounding, request.precision));
+        self.sites = sites;
+        Ok(())
+    }
+
+    fn find_directions(&mut self, advance: &mut impl FnMut(&str)) -> Result<()> {
+        let PackRequest { rank, reserve: asked, .. } = *self.request;
+        let reserve = asked.max(rank);
+        if reserve > asked {
+            self.notes.push(format!(
+                "--reserve {asked} is below --rank {reserve}: {reserve} directions ship, none of them to recompose along"
+            ));
+        }
+        for site in &self.sites {
+            advance(&format!("directions of {}", site.name));
+            self.shipped.push(site_directions(&self.backbone, site, reserve)?);
+        }
+        self.notes.extend(clamped(asked, &self.sites, &self.shipped));
+        Ok(())
+    }
+
+    /// The file, unsigned.
+    fn fill(&self, feature_dim: usize) -> Result<Container<'_>> {
+        let Packing { request, bytes, backbone, preprocess, labels, sites, shipped, .. } = self;
+        let mut container = Container::new(Kind::Bundle);
+        container.insert_u8(BACKBONE, &[bytes.len()], &**bytes)?;
+        let mut listed = Vec::new();
+        for (site, d) in sites.iter().zip(shipped) {
+            let reserve = d.sigma.len();
+            container.insert_f32(&format!("directions/{}/sigma", site.name), &[reserve], &*d.sigma)?;
+            container.insert_f16(&format!("directions/{}/u", site.name), &[reserve, site.out_dim], &*d.u)?;
+            container.insert_f16(&format!("directions/{}/v", site.name), &[reserve, site.in_dim], &*d.v)?;
+            let Site { name, out_dim, in_dim, .. } = site.clone();
+            listed.push(BundleSite { name, out_dim, in_dim, reserve });
+        }
+        let json = |value: serde_json::Result<String>| {
+            value.map_err(|e| Error::new(ErrorKind::Internal, request.output.display(), e))
+        };
+        let entries = [
+            ("backbone_sha256", sha256(bytes)),
+            ("precision", backbone.precision().to_string()),
+            ("rank", request.rank.to_string()),
+            ("features", backbone.features().to_string()),
+            ("feature_dim", feature_dim.to_string()),
+            ("preprocess", json(serde_json::to_string(preprocess))?),
+            ("labels", json(serde_json::to_string(&labels))?),
+            ("sites", json(serde_json::to_string(&listed))?),
+        ];
+        container.metadata.extend(entries.map(|(key, value)| (key.to_string(), value)));
+        container.metadata.extend(request.release.map(|release| (RELEASE.to_string(), release.to_string())));
+        Ok(container)
+    }
+
+    /// What has been written.
+    fn report(self, checked: &Checked, begin: Instant) -> Result<PackReport> {
+        let Packing { request, bytes, backbone, rounding, preprocess, shipped, notes, .. } = self;
+        let listed = Bundle::open(&request.output)?;
+        let bundle_bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
+        let lost = |name: &str| rounding.iter().find(|lost| lost.name == name && lost.error > 0.0);
+        let describe = |site: &BundleSite| SiteReport {
+            name: site.name.clone(),
+            out_dim: site.out_dim,
+            in_dim: site.in_dim,
+            reserve: site.reserve,
+            rounding_error: lost(&site.name).map(|lost| lost.error),
+            rounded_to_zero: lost(&site.name).map(|lost| lost.zeroed),
+        };
+        let resident = backbone.resident();
+        Ok(PackReport {
+            sites: listed.sites.iter().map(describe).collect(),
+            rank: request.rank,
+            features: backbone.features().to_string(),
+            features_from: backbone.features_from(),
+            feature_dim: checked.feature_dim,
+            precision: backbone.precision(),
+            backbone_bytes: bytes.len(),
+            weight_bytes: resident.weight_bytes,
+            f32_bytes: resident.f32_bytes,
+            directions_bytes: shipped.iter().map(|d| 2 * (d.u.len() + d.v.len()) + 4 * d.sigma.len()).sum(),
+            bundle_bytes,
+            forward_error: checked.forward_error,
+            gradient_error: checked.gradient_error,
+            seconds: begin.elapsed().as_secs_f64(),
+            notes,
+            warnings: warnings(&backbone, &preprocess),
+        })
+    }
 }
 
 fn warnings(backbone: &Backbone, preprocess: &Preprocess) -> Vec<String> {
@@ -317,124 +386,4 @@ fn lossy(rounding: &[Rounding], precision: Precision) -> Vec<String> {
         Some(format!("{name} {what} in this precision; if accuracy suffers, take {next}"))
     };
     rounding.iter().filter_map(say).collect()
-}
-
-/// Points at which gradients are tried until they agree: one may lie on a kink, where a derivative has two values; a wrong rule is
-/// off at all of them.
-const GRADIENT_POINTS: u32 = 3;
-
-struct Checked {
-    feature_dim: usize,
-    forward_error: f32,
-    gradient_error: f64,
-}
-
-/// Prepares the network as training will, and compares it with the file and with finite differences.
-fn check(
-    backbone: &Backbone,
-    sites: &[Site],
-    shipped: &[Directions],
-    rank: usize,
-    preprocess: &Preprocess,
-) -> Result<Checked> {
-    let settings = SiteSettings::default();
-    let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
-    let feature_dim = backbone.feature_dim()?;
-    if feature_dim > MOST_FEATURES {
-        let message = format!("has {feature_dim} values, above the limit of {MOST_FEATURES}; choose other --features");
-        return Err(Error::new(ErrorKind::Model, backbone.features(), message));
-    }
-    let adapter = Adapter::start(seeds, rank, settings, CHECK_CLASSES, feature_dim)?;
-    let mut random = ChaCha8Rng::seed_from_u64(0);
-    let batch = backbone.batch().max(1);
-    let image: Vec<u8> = (0..3 * preprocess.height * preprocess.width).map(|_| random.random()).collect();
-    let images: Vec<f32> = (0..batch).flat_map(|_| preprocess.normalize(&image)).collect();
-    let labels: Vec<i64> = (0..batch).map(|n| (n % CHECK_CLASSES) as i64).collect();
-    let mut away = start_away(&adapter, shipped, &mut random);
-    let shared: SharedAdapter = Arc::new(RwLock::new(adapter.clone()));
-    let mut network = Network::training(backbone, sites, &shared)?;
-    let forward_error = check_forward(backbone, &mut network, &images)?;
-    let mut points = 1;
-    let gradient_error = loop {
-        shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&away);
-        match check_gradients(&mut network, &shared, sites, &images, &labels) {
-            Err(error) if error.kind() == ErrorKind::Check && points < GRADIENT_POINTS => points += 1,
-            checked => break checked?,
-        }
-        away = start_away(&adapter, shipped, &mut random);
-    };
-    check_classifier(backbone, &images)?;
-    Ok(Checked { feature_dim, forward_error, gradient_error })
-}
-
-/// Runs the model to its own output once, where that is a classifier.
-fn check_classifier(backbone: &Backbone, images: &[f32]) -> Result<()> {
-    if !backbone.has_classifier()? {
-        return Ok(());
-    }
-    let mut classifier = Network::own_classifier(backbone)?;
-    let boundary = classifier.prefix(images)?;
-    let scores = classifier.forward(&boundary)?;
-    if scores.iter().all(|score| score.is_finite()) {
-        return Ok(());
-    }
-    let message = "the model's own output is not finite for a random image; the file is damaged";
-    Err(Error::new(ErrorKind::Check, backbone.output(), message))
-}
-
-/// A copy of the adapter with pairs away from their start, b a tenth of its direction's singular value, and a head that
-/// is not even: somewhere where every gradient is alive.
-fn start_away(adapter: &Adapter, shipped: &[Directions], random: &mut ChaCha8Rng) -> Adapter {
-    let mut away = adapter.clone();
-    for (site, directions) in away.sites.iter_mut().zip(shipped) {
-        let (rank, out_dim, in_dim) = (site.shape.rank, site.shape.out_dim, site.shape.in_dim);
-        let b_t = &mut site.values_mut()[rank * in_dim..];
-        for (pair, row) in b_t.chunks_exact_mut(out_dim).enumerate() {
-            let size = 0.1 * directions.sigma[pair] * (12.0 / out_dim as f32).sqrt();
-            row.iter_mut().for_each(|b| *b = size * (random.random::<f32>() - 0.5));
-        }
-    }
-    let features = away.head.features() as f32;
-    away.head.values_mut().iter_mut().for_each(|w| *w = (random.random::<f32>() - 0.5) * (12.0 / features).sqrt());
-    away
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one file, put together in one place")]
-fn fill<'d>(
-    request: &PackRequest,
-    backbone: &Backbone,
-    bytes: &'d [u8],
-    sites: &[Site],
-    shipped: &'d [Directions],
-    preprocess: &Preprocess,
-    labels: Option<&[String]>,
-    feature_dim: usize,
-) -> Result<Container<'d>> {
-    let mut container = Container::new(Kind::Bundle);
-    container.insert_u8(BACKBONE, &[bytes.len()], bytes)?;
-    let mut listed = Vec::new();
-    for (site, d) in sites.iter().zip(shipped) {
-        let reserve = d.sigma.len();
-        container.insert_f32(&format!("directions/{}/sigma", site.name), &[reserve], &*d.sigma)?;
-        container.insert_f16(&format!("directions/{}/u", site.name), &[reserve, site.out_dim], &*d.u)?;
-        container.insert_f16(&format!("directions/{}/v", site.name), &[reserve, site.in_dim], &*d.v)?;
-        let Site { name, out_dim, in_dim, .. } = site.clone();
-        listed.push(BundleSite { name, out_dim, in_dim, reserve });
-    }
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|e| Error::new(ErrorKind::Internal, request.output.display(), e))
-    };
-    let entries = [
-        ("backbone_sha256", sha256(bytes)),
-        ("precision", backbone.precision().to_string()),
-        ("rank", request.rank.to_string()),
-        ("features", backbone.features().to_string()),
-        ("feature_dim", feature_dim.to_string()),
-        ("preprocess", json(serde_json::to_string(preprocess))?),
-        ("labels", json(serde_json::to_string(&labels))?),
-        ("sites", json(serde_json::to_string(&listed))?),
-    ];
-    container.metadata.extend(entries.map(|(key, value)| (key.to_string(), value)));
-    container.metadata.extend(request.release.map(|release| (RELEASE.to_string(), release.to_string())));
-    Ok(container)
 }

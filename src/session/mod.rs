@@ -23,6 +23,7 @@ mod lesson;
 mod look;
 mod memory;
 mod metrics;
+mod opening;
 mod outlook;
 mod plan;
 mod predict;

@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cache::CachePlace;
 use super::forecast::{Choice, Forecast, Work, does_not_fit, largest_photo};
-use super::keep::{Keep, Opening};
+use super::keep::Keep;
 use super::lesson::Lesson;
 use super::memory::{Claim, Watch, rss_bytes};
+use super::opening::Opening;
 use super::plan::{Due, Plan};
 use super::rehearsal::{rehearsed_bytes, rehearsed_steps};
 use super::runner::{Means, Runner};

@@ -3,21 +3,23 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::added::{add_classes, imprinted_only};
+use super::added::{Added, add_classes, imprinted_only};
 use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
 use super::cache::{CachePlace, Slot};
 use super::clock::startup_ms;
 use super::dataset::Dataset;
 use super::duplicates::refuse_shared_folder;
 use super::evaluate::{Recognized, warn_of_ignored};
-use super::keep::{Keep, Keeper, NEVER, Opening};
+use super::forecast::Forecast;
+use super::keep::{Keep, Keeper, NEVER};
 use super::lesson::{Lesson, Observer, Progress, TrainReport, Validation};
 use super::memory::{Watch, peak_rss_bytes};
-use super::plan::plan;
+use super::opening::Opening;
+use super::plan::Plan;
 use super::rehearsal::Rehearsed;
 use super::room::{Applicant, Found};
 use super::runner::Runner;
-use super::steps::run_steps;
+use super::steps::{EpochMean, Ran, run_steps};
 use super::store::{Record, StoreWriter, beside};
 use super::trial::{Ended, Trial, TrialPhotos};
 use crate::adapter::{Adapter, SiteSettings};
@@ -43,129 +45,44 @@ pub fn train(bundle: &Bundle, lesson: &Lesson, output: &Path, observer: &mut Obs
 ///
 /// # Errors
 /// `Exists`, `Io`, `Unsynced`, `Bundle`, `Model`, `Data`, `Store`; `Usage` where the output lies among the photos, or those to measure
-/// accuracy on are those trained on; `Mismatch` where the store
-/// holds something else; `Busy` where another process writes it; `Stopped` where `keep.stop` was set; `Diverged` where the loss or
-/// a trained value stops being a number, with the step: the store then keeps the generation before.
+/// accuracy on are those trained on; `Mismatch` where the store holds something else; `Busy` where another process writes it; `Stopped`
+/// where `keep.stop` was set; `Diverged` where the loss or a trained value stops being a number, with the step: the store then keeps the
+/// generation before.
 pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut Observer) -> Result<TrainReport> {
     let (begin, memory) = (Instant::now(), Watch::begin());
     refuse_among_photos(keep.store, lesson)?;
     let (data, validation) = datasets(lesson, keep.further)?;
     let ignored = warn_of_ignored(&data, validation.as_ref(), observer);
-    let mut opening = Opening::find(bundle, lesson, keep, (data, validation))?;
-    opening.data.number(Slot::Rounded);
-    let plan_now = |opening: &Opening| {
-        let plan = plan(bundle, lesson, opening.data.samples.len());
-        if opening.takes_steps(lesson) { plan } else { plan.cut_to(0) }
-    };
-    let adapter = opening.take_adapter()?;
-    let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
-    let plan = plan_now(&opening);
-    let applicant = Applicant { bundle, lesson, plan: &plan, opening: &opening, rehearses, keep, memory: &memory };
-    let Found { mut runner, forecast, warning } = applicant.find(adapter)?;
-    opening.warnings.extend(warning);
-    let rounded = forecast.cache != CachePlace::Off;
-    if opening.resumes && !opening.over && opening.record.lesson.rounded != rounded {
-        let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
-        let message = format!(
-            "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then, for --cache-limit too"
-        );
-        return Err(Error::new(ErrorKind::Mismatch, "--cache", message));
-    }
-    if !opening.over {
-        opening.record.lesson.rounded = rounded;
-    }
+    let opening = Opening::find(bundle, lesson, keep, (data, validation))?;
+    let (mut attempt, forecast) = Attempt::ready(bundle, lesson, keep, opening, &memory)?;
     let startup_ms = startup_ms(begin);
-    opening.warnings.iter().for_each(|warning| observer(Progress::Warning(warning)));
+    attempt.opening.warnings.iter().for_each(|warning| observer(Progress::Warning(warning)));
     observer(Progress::Planned(&forecast));
 
-    observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
-    announce(&opening, &runner, keep, &plan_now(&opening))?;
-    let counted = [opening.known, opening.knew];
-    let seen = runner.imprint(&mut opening.data, counted, keep.stop, observer)?;
-    observer(Progress::End);
-    // Photos that cannot be read have left, and with them the last ones of a class perhaps.
-    opening.find_absent(keep);
-    let plan = plan_now(&opening);
-    let mut at_start = remember(&mut runner, bundle, &opening, &seen, keep.stop, observer)?;
-    let start = begin_steps(&mut runner, &mut opening, lesson, keep, (&plan, &seen), observer)?;
-    let adds = plan.steps == 0 && opening.adds_classes();
-    let added = adds.then(|| add_classes(&mut runner, opening.knew, &seen, at_start.as_mut())).flatten();
-    drop((seen, at_start));
-    if adds {
-        observer(Progress::Warning(&imprinted_only(&opening.absent, added.as_ref())));
-        check_imprinted(&mut runner, &opening.data, lesson, observer)?;
-    }
-    let Opening { data, validation, mut record, from, over, over_aside, resumes, knew, .. } = opening;
-    let Begun { mut store, mut journal, before, measured } = start;
-    if validation.is_none() {
-        runner.drop_prefix(data.samples.len());
-    }
-    let resumed_after = resumes.then_some(record.steps);
-    let mut keeper = Keeper::new(&store, keep, &mut journal, before.clone(), *runner.outlook());
-    if keep.further && !resumes && plan.steps > 0 {
-        keeper.begin(&record, &runner.adapter())?;
-    }
-    if rehearses && plan.steps > 0 {
-        let begun = runner.outlook().rehearsal.unwrap_or_default();
-        let rehearsed = Rehearsed { bundle, lesson, data: &data, record: &record, stop: keep.stop };
-        let rehearsal = rehearsed.run(&mut runner, begun, observer, |runner, rehearsal, is_last| {
-            keeper.rehearsed((rehearsal, is_last), &record, &runner.adapter())
-        })?;
-        runner.was_rehearsed(rehearsal);
-        keeper.knows(*runner.outlook());
-    }
-    let ran = run_steps(&mut runner, &data, lesson, &plan, &mut record, from, &mut keeper, observer)?;
-    if ran.stopped {
-        let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
-        return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
-    }
-    let judged = plan.steps > 0 || adds;
-    let after = match &validation {
-        Some(v) if judged => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
-        _ => measured,
-    };
-    let held_back = record.trial.as_ref().filter(|trial| over && trial.on == TrialPhotos::HeldBack);
-    let val_accuracy = match held_back {
-        Some(trial) => Some(trial.all.map_or(trial.after, |all| all.after)),
-        None => after.as_ref().map(|evaluation| evaluation.accuracy),
-    };
-    let val_accuracy_before = held_back.map(|trial| trial.before).or(before.held_back_accuracy());
-    let mut aside = None;
-    if judged {
-        journal.evaluation(plan.steps, val_accuracy)?;
-        let mut recognized = after.as_ref().map(Recognized::from).filter(|_| before.held_back);
-        if plan.steps > 0 {
-            let on_trained = close(&mut runner, &data, observer)?;
-            recognized = recognized.or(Some(on_trained));
-        }
-        let made_up = added.as_ref().map(|added| &added.made_up);
-        let (after, outlook, epoch) = (recognized.as_ref(), runner.outlook(), &ran.epoch);
-        record.trial =
-            Trial::of(&Ended { before: &before, after, outlook, epoch, classes: &data.classes, knew, made_up });
-        aside = end(&mut store, &runner.adapter(), &record)?;
-    } else if over {
-        aside = over_aside;
-    }
-    store.end_lesson();
+    let (mut begun, added) = attempt.imprint(observer)?;
+    let resumed_after = attempt.opening.resumes.then_some(attempt.opening.record.steps);
+    let plan = attempt.plan();
+    let ran = attempt.take_steps(&plan, &mut begun, observer)?;
+    let verdict = attempt.judge(&plan, begun, added.as_ref(), &ran.epoch, observer)?;
+
+    let Attempt { opening: Opening { data, record, .. }, runner, .. } = attempt;
     let mut quarantined = runner.quarantine().to_vec();
     quarantined.sort_by(|a, b| a.path.cmp(&b.path));
-    let trains = lesson.method.settings().trains_head;
     Ok(TrainReport {
         method: lesson.method.name().to_owned(),
         seed: lesson.seed,
         steps: record.steps,
-        classes: data.classes.clone(),
-        trainable_params: if trains { runner.trained() } else { 0 },
+        trainable_params: if lesson.method.settings().trains_head { runner.trained() } else { 0 },
         train_loss: ran.epoch.loss(),
-        val_images: after.as_ref().map_or(0, |e| e.n),
-        val_accuracy,
-        val_accuracy_before,
-        aside,
+        val_images: verdict.photos,
+        val_accuracy: verdict.accuracy,
+        val_accuracy_before: verdict.accuracy_before,
+        aside: verdict.aside,
         resumed_after,
         recompositions: record.events.len(),
         undone: record.undone(),
-        trial: record.trial,
         rested_steps: (plan.steps > 0 && !record.sites.is_empty()).then_some(ran.rested),
+        trial: record.trial,
         left_out_accuracy: runner.outlook().left_out.map(|left_out| left_out.accuracy),
         rehearsal: runner.outlook().rehearsal,
         seconds: begin.elapsed().as_secs_f64(),
@@ -177,11 +94,153 @@ pub fn train_into(bundle: &Bundle, lesson: &Lesson, keep: &Keep, observer: &mut 
         lesson_peak_bytes: memory.peak(),
         planned_peak_bytes: forecast.peak_rss_bytes,
         planned: forecast,
-        generation: store.current(),
+        generation: verdict.generation,
         quarantined,
         ignored,
         train_images: data.samples.len(),
+        classes: data.classes,
     })
+}
+
+/// One attempt at a lesson: from where it opens to its end, or to where it is stopped.
+struct Attempt<'l> {
+    bundle: &'l Bundle,
+    lesson: &'l Lesson,
+    keep: &'l Keep<'l>,
+    opening: Opening,
+    runner: Runner,
+    /// It is rehearsed where its photos are few.
+    rehearses: bool,
+}
+
+/// What has become of it.
+struct Verdict {
+    /// The generation that is current now.
+    generation: u64,
+    /// The number under which the lesson was kept aside.
+    aside: Option<u64>,
+    /// Photos that accuracy was measured on.
+    photos: usize,
+    accuracy: Option<f64>,
+    accuracy_before: Option<f64>,
+}
+
+impl<'l> Attempt<'l> {
+    /// Finds room for the lesson, so that its first photo can be run; and what it will take.
+    fn ready(
+        bundle: &'l Bundle,
+        lesson: &'l Lesson,
+        keep: &'l Keep<'l>,
+        mut opening: Opening,
+        memory: &Watch,
+    ) -> Result<(Self, Forecast)> {
+        opening.data.number(Slot::Rounded);
+        let adapter = opening.take_adapter()?;
+        let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
+        let plan = opening.plan(bundle, lesson);
+        let applicant = Applicant { bundle, lesson, plan: &plan, opening: &opening, rehearses, keep, memory };
+        let Found { runner, forecast, warning } = applicant.find(adapter)?;
+        opening.warnings.extend(warning);
+        opening.settle_rounding(forecast.cache != CachePlace::Off)?;
+        Ok((Attempt { bundle, lesson, keep, opening, runner, rehearses }, forecast))
+    }
+
+    fn plan(&self) -> Plan {
+        self.opening.plan(self.bundle, self.lesson)
+    }
+
+    /// Imprints classes that are new, measures what was there, and adds classes that no step follows.
+    fn imprint(&mut self, observer: &mut Observer) -> Result<(Begun, Option<Added>)> {
+        let plan = self.plan();
+        let Attempt { bundle, lesson, keep, ref mut opening, ref mut runner, .. } = *self;
+        observer(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
+        announce(opening, runner, keep, &plan)?;
+        let counted = [opening.known, opening.knew];
+        let seen = runner.imprint(&mut opening.data, counted, keep.stop, observer)?;
+        observer(Progress::End);
+        // Photos that cannot be read have left, and with them the last ones of a class perhaps.
+        opening.find_absent(keep);
+        let plan = opening.plan(bundle, lesson);
+        let mut at_start = remember(runner, bundle, opening, &seen, keep.stop, observer)?;
+        let begun = begin_steps(runner, opening, lesson, keep, (&plan, &seen), observer)?;
+        let mut added = None;
+        if opening.only_adds(&plan) {
+            added = add_classes(runner, opening.knew, &seen, at_start.as_mut());
+            observer(Progress::Warning(&imprinted_only(&opening.absent, added.as_ref())));
+            check_imprinted(runner, &opening.data, lesson, observer)?;
+        }
+        if opening.validation.is_none() {
+            runner.drop_prefix(opening.data.samples.len());
+        }
+        Ok((begun, added))
+    }
+
+    /// Rehearses the lesson where its photos are few, and takes its steps.
+    fn take_steps(&mut self, plan: &Plan, begun: &mut Begun, observer: &mut Observer) -> Result<Ran> {
+        let Attempt { bundle, lesson, keep, ref mut opening, ref mut runner, rehearses } = *self;
+        let Opening { data, record, from, resumes, .. } = opening;
+        let Begun { store, journal, before, .. } = begun;
+        let mut keeper = Keeper::new(store, keep, journal, before.clone(), *runner.outlook());
+        if keep.further && !*resumes && plan.steps > 0 {
+            keeper.begin(record, &runner.adapter())?;
+        }
+        if rehearses && plan.steps > 0 {
+            let begun = runner.outlook().rehearsal.unwrap_or_default();
+            let rehearsed = Rehearsed { bundle, lesson, data, record, stop: keep.stop };
+            let rehearsal = rehearsed.run(runner, begun, observer, |runner, rehearsal, is_last| {
+                keeper.rehearsed((rehearsal, is_last), record, &runner.adapter())
+            })?;
+            runner.was_rehearsed(rehearsal);
+            keeper.knows(*runner.outlook());
+        }
+        let ran = run_steps(runner, data, lesson, plan, record, from.take(), &mut keeper, observer)?;
+        if ran.stopped {
+            let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
+            return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
+        }
+        Ok(ran)
+    }
+
+    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
+    fn judge(
+        &mut self,
+        plan: &Plan,
+        begun: Begun,
+        added: Option<&Added>,
+        epoch: &EpochMean,
+        observer: &mut Observer,
+    ) -> Result<Verdict> {
+        let is_judged = plan.steps > 0 || self.opening.only_adds(plan);
+        let Attempt { opening, runner, .. } = self;
+        let Opening { data, validation, record, over, over_aside, knew, .. } = opening;
+        let Begun { mut store, mut journal, before, measured } = begun;
+        let after = match validation {
+            Some(v) if is_judged => Some(runner.evaluate(v, "after", 0, &NEVER, observer)?),
+            _ => measured,
+        };
+        let told = record.trial.as_ref().filter(|trial| *over && trial.on == TrialPhotos::HeldBack);
+        let accuracy = match told {
+            Some(trial) => Some(trial.all.map_or(trial.after, |all| all.after)),
+            None => after.as_ref().map(|evaluation| evaluation.accuracy),
+        };
+        let accuracy_before = told.map(|trial| trial.before).or(before.held_back_accuracy());
+        let mut aside = *over_aside;
+        if is_judged {
+            journal.evaluation(plan.steps, accuracy)?;
+            let mut recognized = after.as_ref().map(Recognized::from).filter(|_| before.held_back);
+            if plan.steps > 0 {
+                let on_trained = close(runner, data, observer)?;
+                recognized = recognized.or(Some(on_trained));
+            }
+            let (made_up, outlook) = (added.map(|added| &added.made_up), runner.outlook());
+            let (before, after, classes, knew) = (&before, recognized.as_ref(), &data.classes, *knew);
+            record.trial = Trial::of(&Ended { before, after, outlook, epoch, classes, knew, made_up });
+            aside = end(&mut store, &runner.adapter(), record)?;
+        }
+        store.end_lesson();
+        let photos = after.as_ref().map_or(0, |evaluation| evaluation.n);
+        Ok(Verdict { generation: store.current(), aside, photos, accuracy, accuracy_before })
+    }
 }
 
 /// After the last step: the class means under the pairs as they have become, and which of the photos are recognized.

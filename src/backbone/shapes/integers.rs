@@ -86,27 +86,9 @@ impl Call<'_> {
             "Range" => return self.range(),
             "ConstantOfShape" => return self.filled_integers(),
             "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" => return self.reduced(),
-            "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => {
-                let dims = self.only(self.reshape()?)?;
-                (kind, dims, self.values(0)?.to_vec())
-            }
-            "Expand" => {
-                let (own, dims) = (&self.operand(0)?.dims, self.only(self.expand()?)?);
-                (kind, dims.clone(), self.picked(&dims, |index| place(own, index))?)
-            }
-            "Tile" => {
-                let (own, dims) = (&self.operand(0)?.dims, self.only(self.tile()?)?);
-                let at = |index: &[usize]| index.iter().zip(own).fold(0, |place, (at, dim)| place * dim + at % dim);
-                (kind, dims.clone(), self.picked(&dims, at)?)
-            }
-            "Transpose" => {
-                let (order, own) = (self.order()?, &self.operand(0)?.dims);
-                let dims = self.only(self.transpose()?)?;
-                let at = |index: &[usize]| {
-                    let from = |axis: usize| order.iter().position(|&o| o == axis).map_or(0, |place| index[place]);
-                    own.iter().enumerate().fold(0, |place, (axis, dim)| place * dim + from(axis))
-                };
-                (kind, dims.clone(), self.picked(&dims, at)?)
+            "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Expand" | "Tile" | "Transpose" => {
+                let (dims, values) = self.moved(op)?;
+                (kind, dims, values)
             }
             "Gather" => self.gathered()?,
             "Slice" => self.sliced()?,
@@ -115,6 +97,32 @@ impl Call<'_> {
         };
         elements(&dims).map_err(|what| format!("its output is {what}"))?;
         Ok(Some(Fact { kind, ..Fact::known(dims, values) }))
+    }
+
+    /// What a node makes that gives the integers of its first input other places.
+    fn moved(&self, op: &str) -> Outcome<(Vec<usize>, Vec<i64>)> {
+        let own = &self.operand(0)?.dims;
+        Ok(match op {
+            "Expand" => {
+                let dims = self.only(self.expand()?)?;
+                (dims.clone(), self.picked(&dims, |index| place(own, index))?)
+            }
+            "Tile" => {
+                let dims = self.only(self.tile()?)?;
+                let at = |index: &[usize]| index.iter().zip(own).fold(0, |place, (at, dim)| place * dim + at % dim);
+                (dims.clone(), self.picked(&dims, at)?)
+            }
+            "Transpose" => {
+                let order = self.order()?;
+                let dims = self.only(self.transpose()?)?;
+                let at = |index: &[usize]| {
+                    let from = |axis: usize| order.iter().position(|&o| o == axis).map_or(0, |place| index[place]);
+                    own.iter().enumerate().fold(0, |place, (axis, dim)| place * dim + from(axis))
+                };
+                (dims.clone(), self.picked(&dims, at)?)
+            }
+            _ => (self.only(self.reshape()?)?, self.values(0)?.to_vec()),
+        })
     }
 
     fn values(&self, place: usize) -> Outcome<&[i64]> {

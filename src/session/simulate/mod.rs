@@ -71,10 +71,7 @@ pub fn simulate(
 ) -> Result<Simulation> {
     device.require_system()?;
     check(lesson, device, cuts)?;
-    if let Some(output) = output.filter(|output| output.symlink_metadata().is_ok()) {
-        let message = "is already there, and a simulation writes a new store: choose another output";
-        return Err(Error::new(ErrorKind::Exists, output.display(), message));
-    }
+    output.map_or(Ok(()), check_new)?;
     let cap = lesson.ram_limit.unwrap_or(device.free_bytes());
     let limited = Lesson { ram_limit: Some(cap), ..lesson.clone() };
     let place = TemporaryFolder::new()?;
@@ -110,13 +107,7 @@ pub fn simulate(
         finishes: played.finishes && trace.excess.is_none(),
         seconds: played.clock_s,
         time: times(&trace, &costs, throttled),
-        ram: RamUse {
-            cap_bytes: cap,
-            total_bytes: device.total_bytes(),
-            planned_bytes: train.planned_peak_bytes,
-            peak_bytes: train.lesson_peak_bytes,
-            excess: trace.excess,
-        },
+        ram: ram_use(&trace, device, &train, cap),
         flash: flash(&trace, &played, device, &train, cap),
         energy_wh: device.power.map(|power| power.watts(train.threads, device.cores) * played.busy_s / 3600.0),
         mean_w: device.power.map(|power| power.watts(train.threads, device.cores)),
@@ -127,6 +118,19 @@ pub fn simulate(
         ignored: train.ignored.clone(),
         train,
     })
+}
+
+fn check_new(output: &Path) -> Result<()> {
+    if output.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let message = "is already there, and a simulation writes a new store: choose another output";
+    Err(Error::new(ErrorKind::Exists, output.display(), message))
+}
+
+fn ram_use(trace: &Trace, device: &Device, train: &TrainReport, cap_bytes: u64) -> RamUse {
+    let (planned_bytes, peak_bytes) = (train.planned_peak_bytes, train.lesson_peak_bytes);
+    RamUse { cap_bytes, total_bytes: device.total_bytes(), planned_bytes, peak_bytes, excess: trace.excess }
 }
 
 /// What can be found out before the lesson runs.

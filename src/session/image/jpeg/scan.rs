@@ -121,7 +121,7 @@ impl Scan {
             before[index] = difference(bits, dc, before[index])?;
             values.set(0, before[index]);
             let mut run = 0;
-            values.first(bits, ac, [1, 63], 0, &mut run)?;
+            values.first(bits, Band { table: ac, ends: [1, 63], low: 0 }, &mut run)?;
             match run {
                 0 => scaling.draw(&coefficients[..scaling.coefficients()], quantization, block, (channel, picture)),
                 _ => return Err(Fault::Damaged("a run of empty blocks is in a sequential scan")),
@@ -154,13 +154,14 @@ impl Scan {
                 return Ok(());
             };
             let mut values = waiting[self.parts[index].component].values(block);
+            let band = |table| Band { table, ends: self.band, low: self.low };
             match (coders[index], self.high) {
                 (Some(dc), _) if self.band[0] == 0 => {
                     before[index] = difference(bits, dc, before[index])?;
                     values.set(0, before[index] << self.low);
                 }
-                (Some(ac), 0) => values.first(bits, ac, self.band, self.low, &mut run)?,
-                (Some(ac), _) => values.refine(bits, ac, self.band, self.low, &mut run)?,
+                (Some(ac), 0) => values.first(bits, band(ac), &mut run)?,
+                (Some(ac), _) => values.refine(bits, band(ac), &mut run)?,
                 (None, _) if bits.take(1)? == 1 => values.add_bit(0, self.low),
                 (None, _) => {}
             }
@@ -184,6 +185,16 @@ fn difference<R: BufRead>(bits: &mut Bits<R>, table: &Huffman, before: i32) -> R
 }
 
 const TOO_LARGE: Fault = Fault::Damaged("a coefficient is too large");
+
+/// What a scan tells of AC coefficients.
+#[derive(Clone, Copy)]
+struct Band<'t> {
+    table: &'t Huffman,
+    /// The first and the last of them in the zigzag order.
+    ends: [usize; 2],
+    /// The bit from which on they are known.
+    low: u32,
+}
 
 /// The coefficients of a block, by place in the zigzag order.
 struct Values<'v> {
@@ -210,14 +221,12 @@ impl Values<'_> {
         }
     }
 
-    /// Takes up the AC coefficients of `band` from the bit `low` on (T.81, F.2.2.2 and G.1.2.2). `run` blocks, this one included,
+    /// Takes up the AC coefficients of a band (T.81, F.2.2.2 and G.1.2.2). `run` blocks, this one included,
     /// have none.
     fn first<R: BufRead>(
         &mut self,
         bits: &mut Bits<R>,
-        table: &Huffman,
-        [first, last]: [usize; 2],
-        low: u32,
+        Band { table, ends: [first, last], low }: Band,
         run: &mut u32,
     ) -> Result<(), Fault> {
         if *run > 0 {
@@ -248,13 +257,11 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Adds bit `low` to the AC coefficients of `band` that are not zero, and takes up those that begin with it (T.81, G.1.2.3).
+    /// Adds a bit to the AC coefficients of a band that are not zero, and takes up those that begin with it (T.81, G.1.2.3).
     fn refine<R: BufRead>(
         &mut self,
         bits: &mut Bits<R>,
-        table: &Huffman,
-        [first, last]: [usize; 2],
-        low: u32,
+        Band { table, ends: [first, last], low }: Band,
         run: &mut u32,
     ) -> Result<(), Fault> {
         let mut at = first;
