@@ -7,11 +7,12 @@
 //! autodiff  the backward pass as a graph transform                         tract
 //! bundle    what ships: backbone, directions, preprocessing                safetensors, faer
 //! session   what happens on the device: photos, training, stores
+//! lab       what only measures: methods compared, devices simulated
 //! cli       the `srlora` command
 //! ```
 //!
 //! Each layer uses only those above it in this list. Without features the crate is `core` alone; `std` adds everything up
-//! to `session`, `cli` the binary, `defmt` formats and log points in the core.
+//! to `lab`, `cli` the binary, `defmt` formats and log points in the core.
 //!
 //! **Memory.** The core allocates nothing: buffers are lent, [`core::SiteShape`] gives their lengths. On the host the frozen
 //! weights are held once per plan, photos are decoded one at a time, and a training step keeps the activations of one
@@ -31,6 +32,8 @@ pub mod cli;
 pub mod core;
 #[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
+pub mod lab;
 #[cfg(feature = "std")]
 pub mod limits;
 #[cfg(feature = "std")]

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use srlora::ErrorKind;
@@ -15,7 +14,7 @@ use srlora::bundle::Bundle;
 use srlora::core::Choice;
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
-    CachePlace, Keep, Length, Lesson, Progress, Store, StoreWriter, TrainReport, Validation, train_into,
+    CachePlace, Flow, Happened, Keep, Length, Lesson, Progress, Store, StoreWriter, TrainReport, Trainer, Validation,
 };
 use tempfile::TempDir;
 
@@ -69,14 +68,14 @@ impl Place {
         Place { bundle: Bundle::open(&bundle).unwrap(), lesson, folder }
     }
 
-    fn keep<'k>(&self, medium: &Simulated, resume: bool) -> Keep<'k> {
+    fn keep(&self, medium: &Simulated, resume: bool) -> Keep {
         let medium = Arc::new(medium.clone());
-        Keep { medium, resume, every: Duration::ZERO, ..Keep::new(Path::new(STORE)) }
+        Keep { medium, resume, every: Duration::ZERO, ..Keep::new(STORE) }
     }
 
     /// The lesson, or the rest of it.
     fn train(&self, medium: &Simulated, resume: bool) -> srlora::Result<TrainReport> {
-        train_into(&self.bundle, &self.lesson, &self.keep(medium, resume), &mut |_| ())
+        train_into(&self.bundle, &self.lesson, self.keep(medium, resume), &mut |_| ())
     }
 
     /// What a whole lesson leaves, and the calls and changes that it made.
@@ -155,7 +154,7 @@ fn every_cut(place: &Place, end_name: &str) {
                 last_step = step;
             }
         };
-        let error = train_into(&place.bundle, &place.lesson, &place.keep(&medium, false), observer);
+        let error = train_into(&place.bundle, &place.lesson, place.keep(&medium, false), observer);
         // Removing what is of no more use may fail without a word; all else is said.
         if let Err(error) = error {
             assert!([ErrorKind::Io, ErrorKind::Unsynced].contains(&error.kind()), "{error}");
@@ -199,7 +198,7 @@ fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photo
         let lesson = Lesson { data, ..place.lesson.clone() };
         let further = |medium: &Simulated, resume: bool| {
             let keep = Keep { further: true, ..place.keep(medium, resume) };
-            train_into(&place.bundle, &lesson, &keep, &mut |_| ())
+            train_into(&place.bundle, &lesson, keep, &mut |_| ())
         };
         let whole = first.after_cut(Medley::Kept);
         assert_eq!(further(&whole, false).unwrap().steps, if known { 7 } else { 0 });
@@ -258,16 +257,25 @@ fn any_call_may_be_refused_and_what_was_kept_stays() {
     assert_eq!(unsynced, 9 * kinds.len(), "two generations and seven checkpoints");
 }
 
+/// A lesson to its end.
+fn train_into<A: Into<Flow>>(
+    bundle: &Bundle,
+    lesson: &Lesson,
+    keep: Keep,
+    observer: &mut impl FnMut(Progress<'_>) -> A,
+) -> srlora::Result<TrainReport> {
+    Trainer::new(bundle, lesson.clone(), keep)?.run(observer)
+}
+
 /// A lesson that was stopped after the step `last`.
 fn stopped_after(place: &Place, last: u64) -> Simulated {
-    let (medium, stop) = (medium(), AtomicBool::new(false));
-    let keep = Keep { stop: &stop, every: Duration::MAX, ..place.keep(&medium, false) };
-    let observer = &mut |progress: Progress<'_>| {
-        if let Progress::Step { step, .. } = progress {
-            stop.store(step == last, Ordering::Relaxed);
-        }
+    let medium = medium();
+    let keep = Keep { every: Duration::MAX, ..place.keep(&medium, false) };
+    let observer = &mut |progress: Progress<'_>| match progress {
+        Progress::Step { step, .. } if step == last => Flow::Stop,
+        _ => Flow::GoOn,
     };
-    let error = train_into(&place.bundle, &place.lesson, &keep, observer).unwrap_err();
+    let error = train_into(&place.bundle, &place.lesson, keep, observer).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Stopped);
     assert!(error.to_string().contains(&format!("after step {last} of 7")), "{error}");
     medium
@@ -284,6 +292,59 @@ fn a_lesson_that_is_asked_to_stop_stops_at_a_step_and_goes_on_to_the_same_bytes(
 }
 
 #[test]
+fn a_lesson_stepped_by_hand_ends_in_the_same_bytes_and_tells_what_happened() {
+    let place = Place::new(true);
+    let (expected, _) = place.uninterrupted();
+    let medium = medium();
+    let mut trainer = Trainer::new(&place.bundle, place.lesson.clone(), place.keep(&medium, false)).unwrap();
+    assert_eq!((trainer.forecast().steps, trainer.classes().len()), (7, 2));
+    let mut happened = Vec::new();
+    let report = loop {
+        match trainer.step(&mut |_| ()).unwrap() {
+            Happened::Imprinted => happened.push("imprinted".to_owned()),
+            Happened::Ready(rehearsal) => happened.push(format!("ready {}", rehearsal.is_some())),
+            Happened::Step { step, .. } => happened.push(step.to_string()),
+            Happened::Ended(report) => break report,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(happened.join(" "), "imprinted ready false 1 2 3 4 5 6 7");
+    assert!(matches!(trainer.step(&mut |_| ()), Ok(Happened::Ended(again)) if again.steps == report.steps));
+    assert_eq!(generations(&medium), expected);
+}
+
+#[test]
+fn a_lesson_is_stopped_from_another_thread_between_two_steps_and_goes_on_to_the_same_bytes() {
+    let place = Place::new(true);
+    let (expected, _) = place.uninterrupted();
+    let medium = medium();
+    let keep = Keep { every: Duration::MAX, ..place.keep(&medium, false) };
+    let stop = keep.stop.clone();
+    let mut trainer = Trainer::new(&place.bundle, place.lesson.clone(), keep).unwrap();
+    // The lesson runs on a thread of its own, and waits after its third step until it has been stopped from here.
+    let (told, wait) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let lesson = std::thread::spawn(move || {
+        loop {
+            match trainer.step(&mut |_| ()) {
+                Ok(Happened::Step { step: 3, .. }) => {
+                    told.0.send(()).unwrap();
+                    wait.1.recv().unwrap();
+                }
+                Ok(Happened::Ended(_)) => panic!("it was not stopped"),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    });
+    told.1.recv().unwrap();
+    stop.set();
+    wait.0.send(()).unwrap();
+    let error = lesson.join().unwrap();
+    assert!(error.kind() == ErrorKind::Stopped && error.to_string().contains("after step 4 of 7"), "{error}");
+    assert_eq!(take_up(&place, &medium), (Some(4), expected));
+}
+
+#[test]
 fn nothing_else_changes_a_store_while_a_lesson_writes_to_it() {
     let place = Place::new(false);
     let (expected, _) = place.uninterrupted();
@@ -297,7 +358,7 @@ fn nothing_else_changes_a_store_while_a_lesson_writes_to_it() {
             refused += 1;
         }
     };
-    train_into(&place.bundle, &place.lesson, &place.keep(&medium, false), observer).unwrap();
+    train_into(&place.bundle, &place.lesson, place.keep(&medium, false), observer).unwrap();
     assert_eq!((refused, generations(&medium) == expected), (7, true));
     assert_eq!(writer().unwrap().rollback(None).unwrap(), 1, "and afterwards it is free");
 }
@@ -336,15 +397,15 @@ fn a_cache_that_cannot_be_read_any_more_is_made_again_or_named_and_the_lesson_go
         place.lesson.cache = CachePlace::Disk;
         let folder = TempDir::new().unwrap();
         let [whole, store] = ["whole", "store"].map(|name| folder.path().join(name));
-        let keep = |store| Keep { every: Duration::ZERO, ..Keep::new(store) };
+        let keep = |store: &Path| Keep { every: Duration::ZERO, ..Keep::new(store) };
         let bytes = |store: &Path| fs::read(store.join(end).with_extension("safetensors")).unwrap();
-        train_into(&place.bundle, &place.lesson, &keep(&whole), &mut |_| ()).unwrap();
+        train_into(&place.bundle, &place.lesson, keep(&whole), &mut |_| ()).unwrap();
         let observer = &mut |progress: Progress<'_>| {
             if let Progress::Step { step: 3, .. } = progress {
                 truncate_cache(folder.path());
             }
         };
-        let ended = train_into(&place.bundle, &place.lesson, &keep(&store), observer);
+        let ended = train_into(&place.bundle, &place.lesson, keep(&store), observer);
         if !validation {
             // Nothing but the photos trained on was to come, so the prefix had been let go.
             let error = ended.unwrap_err();
@@ -353,7 +414,7 @@ fn a_cache_that_cannot_be_read_any_more_is_made_again_or_named_and_the_lesson_go
                 assert!(error.to_string().contains(word), "{error}");
             }
             let keep = Keep { resume: true, ..keep(&store) };
-            let report = train_into(&place.bundle, &place.lesson, &keep, &mut |_| ()).unwrap();
+            let report = train_into(&place.bundle, &place.lesson, keep, &mut |_| ()).unwrap();
             assert_eq!(report.resumed_after, Some(3));
         } else {
             ended.unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use srlora::session::Device;
+use srlora::lab::Device;
 use tempfile::TempDir;
 
 const MIB: f64 = 1048576.0;

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use srlora::autodiff::Network;
 use srlora::backbone::Backbone;
 use srlora::bundle::{Bundle, Container, Fit, Kind, Preprocess, Trust};
-use srlora::session::{Augment, Device, Store, load};
+use srlora::lab::Device;
+use srlora::session::{Augment, Store, load};
 use tempfile::TempDir;
 
 /// A small bundle, which the generations of the corpus belong to.

@@ -4,7 +4,7 @@ use super::args::BenchArgs;
 use super::open_store;
 use super::output::{Output, count, size};
 use crate::error::Result;
-use crate::session::{BenchReport, Profile, bench};
+use crate::lab::{BenchReport, Profile, bench};
 
 pub(super) fn run(args: &BenchArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;

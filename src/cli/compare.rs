@@ -9,10 +9,10 @@ use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
 use crate::core::Settings;
 use crate::error::Result;
-use crate::session::Lesson;
-use crate::session::compare::{
+use crate::lab::compare::{
     CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
 };
+use crate::session::Lesson;
 
 const COLUMNS: [&str; 10] = [
     "method",

@@ -9,9 +9,8 @@ use super::output::{Meter, Output, count, percent, size};
 use super::signals::leave_nothing_on_signals;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::session::{
-    Dataset, Evaluation, Length, Lesson, Store, TemporaryFolder, TrainReport, Validation, evaluate, train,
-};
+use crate::lab::TemporaryFolder;
+use crate::session::{Dataset, Evaluation, Length, Lesson, Store, TrainReport, Validation, evaluate, train};
 
 /// The bundle, its photos for training and those for measuring; see models/handwriting/card.md.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models/handwriting");

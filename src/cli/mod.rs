@@ -23,14 +23,14 @@ use std::process::ExitCode;
 
 use crate::adapter::kernel::reserve;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Store, clock};
+use crate::session::{Store, begin_process};
 use args::{Cli, Command};
 use output::{Output, tell};
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    clock::begin();
+    begin_process();
     reserve();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.json);

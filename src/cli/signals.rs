@@ -26,7 +26,7 @@ pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 /// From now on a signal ends the process at once, and removes its temporary folders before.
 #[cfg(unix)]
 pub(super) fn leave_nothing_on_signals() -> Result<()> {
-    use crate::session::TemporaryFolder;
+    use crate::lab::TemporaryFolder;
 
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(fault)?;
     let wait = move || {

@@ -10,7 +10,8 @@ use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, plain, size};
 use super::signals::leave_nothing_on_signals;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{CachePlace, Cause, Cut, CutAt, Cuts, Device, Lesson, Phase, Point, Simulation, simulate};
+use crate::lab::{Cause, Cut, CutAt, Cuts, Device, Phase, Point, Simulation, simulate};
+use crate::session::{CachePlace, Lesson};
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {

@@ -7,7 +7,7 @@ use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, t
 use super::signals::stop_on_signals;
 use crate::core::Method;
 use crate::error::Result;
-use crate::session::{Keep, Known, Lesson, Rehearsal, TrainReport, Trial, TrialPhotos, train_into};
+use crate::session::{Keep, Known, Lesson, Rehearsal, TrainReport, Trainer, Trial, TrialPhotos};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
@@ -15,16 +15,16 @@ pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     for flag in ignored(args) {
         tell(format_args!("warning: {flag} has no effect with --method {}", method.name()));
     }
-    let stop = stop_on_signals()?;
     let keep = Keep {
         further: args.from.is_some(),
         resume: args.resume,
         every: args.checkpoint,
-        stop: &stop,
+        stop: stop_on_signals()?.into(),
         ..Keep::new(store(args))
     };
     let mut meter = Meter::new();
-    let report = train_into(&bundle, &lesson(args), &keep, &mut |progress| meter.show(progress))?;
+    let trainer = Trainer::new(&bundle, lesson(args), keep)?;
+    let report = trainer.run(&mut |progress| meter.show(progress))?;
     meter.end();
     output.result(&report, |report| describe(report, args))
 }

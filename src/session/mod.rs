@@ -1,66 +1,37 @@
 //! What happens on the device: photos are read, a lesson is trained, its result is kept in a store and used.
+//!
+//! ```text
+//! photos    a folder of them, decoded, cut, normalized
+//! policy    what decides: plan, outlook, gate, trial
+//! store     generations and checkpoints, whole after any power cut
+//! run       the network over photos, on threads, with a cache
+//! classify  guesses and accuracy
+//! lesson    the trainer: opens, plans, imprints, rehearses, steps, judges
+//! ```
+//!
+//! Each room uses only those above it, and `settings`, `forecast`, `progress` and `process`, which all may use.
 
-mod added;
-mod begin;
-mod bench;
-mod bits;
-mod cache;
-pub(crate) mod clock;
-pub mod compare;
-mod confusion;
-mod crew;
-mod dataset;
-mod duplicates;
-mod evaluate;
-mod forecast;
-mod gate;
-mod history;
-mod image;
-mod inspect;
-mod keep;
-mod left_out;
-mod lesson;
-mod look;
-mod memory;
-mod metrics;
-mod opening;
-mod outlook;
-mod plan;
-mod predict;
-mod profile;
-mod rehearsal;
-mod room;
-mod runner;
-mod scores;
-mod simulate;
-mod source;
-mod steps;
+pub(crate) mod classify;
+pub(crate) mod forecast;
+pub(crate) mod lesson;
+pub(crate) mod photos;
+pub(crate) mod policy;
+pub(crate) mod process;
+pub(crate) mod progress;
+pub(crate) mod run;
+pub(crate) mod settings;
 pub mod store;
-mod temporary;
-mod train;
-mod trial;
 
-pub use bench::{BenchReport, bench};
-pub use cache::CachePlace;
-pub use confusion::{Confusion, Tally};
-pub use dataset::{Dataset, Ignored, Quarantine, Quarantined, Sample, order};
-pub use evaluate::{ClassScore, Confused, Evaluation, Mistake, evaluate};
-pub use forecast::Forecast;
-pub use history::{History, history};
-pub use image::{Augment, load};
-pub use inspect::{InspectedSite, Inspection, inspect};
-pub use keep::{CHECKPOINT_EVERY, Keep};
-pub use lesson::{Event, Length, Lesson, Observer, Outcome, Progress, TrainReport, Validation};
-pub use memory::peak_rss_bytes;
-pub use metrics::JOURNAL;
-pub use predict::{Classifier, Guess, Prediction};
-pub use profile::{OpCost, Profile};
-pub use rehearsal::Rehearsal;
-pub use simulate::{
-    Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, Ram, RamUse,
-    Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
+pub use classify::{
+    ClassScore, Classifier, Confused, Confusion, Evaluation, Guess, Mistake, Prediction, Tally, evaluate,
 };
-pub use store::{Record, Store, StoreWriter};
-pub use temporary::TemporaryFolder;
-pub use train::{train, train_into};
-pub use trial::{AllClasses, Known, Trial, TrialPhotos};
+pub use forecast::Forecast;
+pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, TrainReport, Trainer, train};
+pub use photos::{Augment, Dataset, Ignored, Quarantine, Quarantined, Sample, load, order};
+pub use policy::{AllClasses, Event, Known, Outcome, Rehearsal, Trial, TrialPhotos};
+#[cfg(feature = "cli")]
+pub(crate) use process::begin as begin_process;
+pub use process::peak_rss_bytes;
+pub use progress::{Flow, Progress, Stop};
+pub use settings::{CachePlace, Length, Lesson, Validation};
+pub use store::{History, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect};

@@ -9,35 +9,32 @@ use super::{Record, Series, Store, StoreWriter, load, parse, put_record, refuse_
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::gate::GateState;
-use crate::session::outlook::Outlook;
-use crate::session::steps::EpochMean;
-use crate::session::trial::Before;
+use crate::session::policy::{Before, EpochMean, GateState, Outlook};
 
 /// Where in its course a lesson stands, besides the adapter and the record. The order of the photos, and random cuts, follow from
 /// the seed and the number of steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::session) struct Standing {
+pub(crate) struct Standing {
     /// The generation that was current when its steps began; with another one it is over.
-    pub(in crate::session) base: u64,
+    pub(crate) base: u64,
     /// What was there before the first step, as its photos have shown.
     #[serde(default)]
-    pub(in crate::session) before: Before,
+    pub(crate) before: Before,
     /// What the photos had told when the lesson began.
     #[serde(flatten)]
-    pub(in crate::session) outlook: Outlook,
+    pub(crate) outlook: Outlook,
     /// What the present epoch has shown.
-    pub(in crate::session) epoch: EpochMean,
+    pub(crate) epoch: EpochMean,
     /// What the gate has seen.
-    pub(in crate::session) gate: GateState,
+    pub(crate) gate: GateState,
     /// The lesson has only been announced: it begins anew.
     #[serde(default)]
-    pub(in crate::session) announced: bool,
+    pub(crate) announced: bool,
 }
 
 impl Standing {
     /// Of a lesson that is about to begin, after the generation `base`.
-    pub(in crate::session) fn announced(base: u64) -> Self {
+    pub(crate) fn announced(base: u64) -> Self {
         let (epoch, gate) = (EpochMean::default(), GateState::default());
         let outlook = Outlook::default();
         Standing { base, before: Before::default(), outlook, epoch, gate, announced: true }
@@ -45,12 +42,12 @@ impl Standing {
 }
 
 /// A lesson that can go on.
-pub(in crate::session) struct UnderWay {
-    pub(in crate::session) record: Record,
-    pub(in crate::session) standing: Standing,
-    pub(in crate::session) adapter: Adapter,
+pub(crate) struct UnderWay {
+    pub(crate) record: Record,
+    pub(crate) standing: Standing,
+    pub(crate) adapter: Adapter,
     /// Everything as it was before the events that are on trial.
-    pub(in crate::session) before_events: Option<Adapter>,
+    pub(crate) before_events: Option<Adapter>,
 }
 
 const BEFORE_EVENTS: &str = "before_events/";
@@ -60,7 +57,7 @@ impl StoreWriter {
     ///
     /// # Errors
     /// As [`StoreWriter::save`]; where it stood before is still kept.
-    pub(in crate::session) fn checkpoint(
+    pub(crate) fn checkpoint(
         &self,
         adapter: &Adapter,
         before_events: Option<&Adapter>,
@@ -82,7 +79,7 @@ impl StoreWriter {
     }
 
     /// The lesson is over: where it stood is of no more use.
-    pub(in crate::session) fn end_lesson(&self) {
+    pub(crate) fn end_lesson(&self) {
         Series::Checkpoint.sweep(&*self.medium, &self.path, |_| true);
     }
 
@@ -90,7 +87,7 @@ impl StoreWriter {
     ///
     /// # Errors
     /// Kind `Io`.
-    pub(in crate::session) fn append(&self, name: &str) -> Result<(Box<dyn super::Sink>, bool)> {
+    pub(crate) fn append(&self, name: &str) -> Result<(Box<dyn super::Sink>, bool)> {
         let file = self.path.join(name);
         let is_begun = self.medium.read(&file).is_ok_and(|(len, _)| len > 0);
         let sink = self.medium.append(&file).map_err(|e| super::not_written(&file, e))?;
@@ -104,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// `Mismatch` where it is of another bundle, `Store` where a tensor does not fit, `Io`.
-    pub(in crate::session) fn under_way(
+    pub(crate) fn under_way(
         &self,
         bundle: &Bundle,
         own: impl Fn(&Record) -> bool,
@@ -138,13 +135,13 @@ impl Store {
     ///
     /// # Errors
     /// Kind `Io`.
-    pub(in crate::session) fn aside(&self) -> Result<Option<(u64, Record)>> {
+    pub(crate) fn aside(&self) -> Result<Option<(u64, Record)>> {
         let (found, _) = Series::Aside.newest(&*self.medium, &self.path, |_| true)?;
         Ok(found.and_then(|(number, container)| Some((number, parse(&container).ok()?))))
     }
 
     /// Where it lies.
-    pub(in crate::session) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

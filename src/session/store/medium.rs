@@ -74,7 +74,7 @@ impl Sink for File {
 }
 
 /// The folder that `path` lies in.
-pub(in crate::session) fn beside(path: &Path) -> &Path {
+pub(crate) fn beside(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -91,7 +91,7 @@ fn free_bytes(_: &Path) -> Option<u64> {
 }
 
 /// A link leads elsewhere, and a pipe may wait for ever.
-pub(in crate::session) fn refuse_irregular(path: &Path) -> io::Result<()> {
+pub(crate) fn refuse_irregular(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(about) if !about.is_file() => {
             let message = format!("{} is not a regular file: remove it", path.display());
@@ -163,7 +163,7 @@ impl Medium for Disk {
 }
 
 /// Locks a file for as long as it is open; `false` where another writer holds it.
-pub(in crate::session) fn hold(file: &File) -> io::Result<bool> {
+pub(crate) fn hold(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),

@@ -4,6 +4,8 @@
 //! before it has its name, so that a cut at any moment leaves what was acknowledged before (`docs/store.md`).
 
 mod checkpoint;
+mod history;
+mod inspect;
 mod medium;
 mod model;
 mod record;
@@ -17,14 +19,17 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(super) use checkpoint::{Standing, UnderWay};
+pub(crate) use checkpoint::{Standing, UnderWay};
+pub use history::{History, JOURNAL, history};
+pub use inspect::{InspectedSite, Inspection, inspect};
+use medium::refuse_irregular;
 pub use medium::{Disk, Lock, Medium, Sink};
-pub(super) use medium::{beside, hold, refuse_irregular};
+pub(crate) use medium::{beside, hold};
 #[doc(hidden)]
 pub use model::operations;
 pub use record::{Record, Settings};
 use series::Fault;
-pub(super) use series::{Series, not_written};
+pub(crate) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};
 pub use writer::StoreWriter;
 
@@ -111,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// Kind `Store` where the current generation has no such site.
-    pub(super) fn unused(&self, site: &str) -> Result<usize> {
+    pub(crate) fn unused(&self, site: &str) -> Result<usize> {
         self.container()?.dims(&format!("site/{site}/reserve")).map(|[unused]| unused)
     }
 
@@ -130,14 +135,14 @@ impl Store {
 }
 
 /// A store must not be there yet; what to do with one that is.
-pub(super) fn already_there(path: &Path) -> Error {
+pub(crate) fn already_there(path: &Path) -> Error {
     let message = "is already there; a store learns on with --from, and a lesson that was cut off goes on with --resume. Or choose \
                    another output";
     Error::new(ErrorKind::Exists, path.display(), message)
 }
 
 /// Whether `path` is a folder in which a store was begun, and no more.
-pub(super) fn is_unborn(medium: &dyn Medium, path: &Path) -> Result<bool> {
+pub(crate) fn is_unborn(medium: &dyn Medium, path: &Path) -> Result<bool> {
     match medium.list(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io(path, e)),
@@ -183,7 +188,7 @@ fn refuse_not_finite(container: &Container, steps: u64) -> Result<()> {
 }
 
 /// What was trained until `step` is not worth keeping, because of `what`.
-pub(super) fn diverged(step: u64, what: impl std::fmt::Display) -> Error {
+pub(crate) fn diverged(step: u64, what: impl std::fmt::Display) -> Error {
     let advice = match step {
         0 => "nothing has been trained yet: check how the bundle prepares photos (--mean, --std and --range of `pack`)",
         _ => "the store keeps the generation before. Try a smaller --lr and --head-lr",

@@ -9,7 +9,7 @@ use half::f16;
 use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store, StoreWriter};
 use crate::adapter::{Adapter, Directions, SiteSettings};
 use crate::error::Result;
-use crate::session::lesson::Lesson;
+use crate::session::settings::Lesson;
 
 /// Where the store lies.
 pub(super) const STORE: &str = "/simulated/store";

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Bundle, BundleSite};
 use crate::core::{Choice, Start};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::duplicates::Hashed;
-use crate::session::lesson::{Event, Length, Lesson, Outcome};
-use crate::session::trial::Trial;
+use crate::session::photos::Hashed;
+use crate::session::policy::{Event, Outcome, Trial};
+use crate::session::settings::{Length, Lesson};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,13 +50,13 @@ pub struct Settings {
 
 impl Settings {
     /// Those of a lesson on these photos.
-    pub(in crate::session) fn on(lesson: &Lesson, photos: &Hashed) -> Self {
+    pub(crate) fn on(lesson: &Lesson, photos: &Hashed) -> Self {
         let (data_sha256, val_sha256) = photos.sha256();
         Settings { data_sha256, val_sha256, ..Self::of(lesson) }
     }
 
     /// Those of a lesson, whatever its photos.
-    pub(in crate::session) fn of(lesson: &Lesson) -> Self {
+    pub(crate) fn of(lesson: &Lesson) -> Self {
         // All are named, so that a new one has to be decided on. The first six change nothing in what a lesson ends in, or are told of
         // by what they lead to.
         let Lesson {
@@ -111,7 +111,7 @@ impl Settings {
     ///
     /// # Errors
     /// Kind `Usage` where that was `asked` for otherwise.
-    pub(in crate::session) fn keep_start(&mut self, before: &Settings, asked: bool) -> Result<()> {
+    pub(crate) fn keep_start(&mut self, before: &Settings, asked: bool) -> Result<()> {
         if asked && self.start != before.start {
             let message = format!("the store's pairs have started {}, and stay so; leave it out", before.start);
             return Err(Error::new(ErrorKind::Usage, "--start", message));
@@ -120,7 +120,7 @@ impl Settings {
         Ok(())
     }
 
-    pub(in crate::session) fn start(&self) -> Option<Start> {
+    pub(crate) fn start(&self) -> Option<Start> {
         match self.start.as_str() {
             "aligned" => Some(Start::Aligned),
             "principal" => Some(Start::Principal),
@@ -130,12 +130,12 @@ impl Settings {
     }
 
     /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.
-    pub(in crate::session) fn is_asked_by(&self, other: &Settings) -> bool {
+    pub(crate) fn is_asked_by(&self, other: &Settings) -> bool {
         *self == Settings { rounded: self.rounded, ..other.clone() }
     }
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
-    pub(in crate::session) fn differences(&self, other: &Settings) -> Vec<String> {
+    pub(crate) fn differences(&self, other: &Settings) -> Vec<String> {
         fn rows(settings: &Settings) -> [(&'static str, String); 13] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
@@ -201,7 +201,7 @@ pub struct Record {
 
 impl Record {
     /// Of a lesson that has not begun.
-    pub(in crate::session) fn new(bundle: &Bundle, settings: Settings, trains_pairs: bool, classes: &[String]) -> Self {
+    pub(crate) fn new(bundle: &Bundle, settings: Settings, trains_pairs: bool, classes: &[String]) -> Self {
         Record {
             bundle_sha256: bundle.content_sha256.clone(),
             backbone_sha256: bundle.backbone_sha256.clone(),
@@ -217,7 +217,7 @@ impl Record {
     }
 
     /// Recompositions that were taken back.
-    pub(in crate::session) fn undone(&self) -> usize {
+    pub(crate) fn undone(&self) -> usize {
         self.events.iter().filter(|event| event.outcome == Outcome::Undone).count()
     }
 }

@@ -20,7 +20,7 @@ pub(super) type Fault = (u64, Error);
 
 /// One kind of a store's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::session) enum Series {
+pub(crate) enum Series {
     /// What readers use: the newest whole one.
     Generation,
     /// A lesson that was no better than what was there; its number is none of a generation's.
@@ -55,7 +55,7 @@ impl Series {
     }
 
     /// Where a file lies.
-    pub(in crate::session) fn file(self, store: &Path, number: u64) -> PathBuf {
+    pub(crate) fn file(self, store: &Path, number: u64) -> PathBuf {
         store.join(format!("{}{number:06}{SUFFIX}", self.prefix()))
     }
 
@@ -157,7 +157,7 @@ impl Series {
 }
 
 /// A write that failed, with what to do.
-pub(in crate::session) fn not_written(file: &Path, error: io::Error) -> Error {
+pub(crate) fn not_written(file: &Path, error: io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => "make it writable",

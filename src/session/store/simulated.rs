@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::RngExt;
 
 use super::medium::{Lock, Medium, Sink};
-use crate::session::dataset::stream;
+use crate::session::photos::stream;
 
 /// What a power cut leaves of names and bytes that were not synced. What was synced always stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

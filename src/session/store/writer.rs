@@ -58,7 +58,7 @@ impl StoreWriter {
     ///
     /// # Errors
     /// As [`StoreWriter::save`]; `Exists`, `Io`, `Busy`.
-    pub(in crate::session) fn create(
+    pub(crate) fn create(
         medium: Arc<dyn Medium>,
         path: &Path,
         adopt: bool,
@@ -103,7 +103,7 @@ impl StoreWriter {
     }
 
     /// Lets go of the generation that was opened; it has been loaded.
-    pub(in crate::session) fn close_generation(&mut self) {
+    pub(crate) fn close_generation(&mut self) {
         self.store.container = None;
     }
 
@@ -112,7 +112,7 @@ impl StoreWriter {
     /// # Errors
     /// `Diverged` where a value is not finite; `Io`: the generation before is still current; `Unsynced`: the new one is current, and
     /// not durable yet.
-    pub(in crate::session) fn save(&mut self, adapter: &Adapter, record: &Record) -> Result<()> {
+    pub(crate) fn save(&mut self, adapter: &Adapter, record: &Record) -> Result<()> {
         let number = self.next_number()?;
         let written = write(&*self.medium, &self.path, Series::Generation, number, adapter, record);
         if has_its_name(&written) {
@@ -127,7 +127,7 @@ impl StoreWriter {
     ///
     /// # Errors
     /// As [`StoreWriter::save`].
-    pub(in crate::session) fn set_aside(&mut self, adapter: &Adapter, record: &Record) -> Result<u64> {
+    pub(crate) fn set_aside(&mut self, adapter: &Adapter, record: &Record) -> Result<u64> {
         let number = self.next_number()?;
         write(&*self.medium, &self.path, Series::Aside, number, adapter, record)?;
         Series::Aside.sweep(&*self.medium, &self.path, |other| other != number);

@@ -1,0 +1,95 @@
+//! What can be compared: the methods, and controls that each leave one idea out.
+
+use super::ledger::Run;
+use crate::core::{Choice, Method, Start};
+use crate::session::settings::Lesson;
+
+/// A method as it enters a comparison.
+#[derive(Debug)]
+pub struct Contender {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// What is trained.
+    pub method: Method,
+    /// What else it changes in a lesson, whose method, seed and rates are set.
+    adjust: fn(Lesson) -> Lesson,
+}
+
+/// All of them, in the order in which they are shown.
+pub static CONTENDERS: [Contender; 8] = [
+    Contender {
+        name: "imprint",
+        about: "the head is set to class means; nothing is trained",
+        method: Method::Imprint,
+        adjust: |lesson| lesson,
+    },
+    Contender { name: "head", about: "only the head is trained", method: Method::Head, adjust: |lesson| lesson },
+    Contender {
+        name: "lora",
+        about: "head and pairs, which stay what they are; what others are compared with",
+        method: Method::Lora,
+        adjust: |lesson| lesson,
+    },
+    Contender {
+        name: "pissa",
+        about: "head and pairs that start on the principal components, scaled by them",
+        method: Method::Pissa,
+        adjust: |lesson| lesson,
+    },
+    Contender {
+        name: "srlora",
+        about: "head and pairs that are recomposed along unused directions",
+        method: Method::Srlora,
+        adjust: |lesson| lesson,
+    },
+    Contender {
+        name: "random",
+        about: "control: srlora with random directions, as if none had shipped",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), ..lesson },
+    },
+    Contender {
+        name: "renewed",
+        about: "control: srlora that fuses nothing; only the rates and moments of pairs start anew",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { renews_only: true, ..lesson },
+    },
+    Contender {
+        name: "oldest",
+        about: "control: srlora that fuses the oldest pairs first, whatever their importance; see --interval",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { choice: Choice::Oldest, ..lesson },
+    },
+];
+
+/// The one that others are compared with.
+pub(super) const REFERENCE: &str = "lora";
+
+impl Contender {
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Contender> {
+        CONTENDERS.iter().find(|contender| contender.name == name)
+    }
+
+    /// Whether it trains pairs; the others share the whole network as their prefix.
+    #[must_use]
+    pub fn trains_pairs(&self) -> bool {
+        self.method.settings().trains_pairs
+    }
+
+    /// The rate of a run that it may choose: that of the pairs, or of the head where nothing else is trained.
+    pub(super) fn rate(&self, run: &Run) -> Option<f32> {
+        if self.trains_pairs() { run.key.lr } else { run.key.head_lr }
+    }
+
+    /// Its lesson with `seed`. `rate` is that of the pairs, or of the head where it trains nothing else.
+    pub(super) fn lesson(&self, base: &Lesson, seed: u64, rate: Option<f32>) -> Lesson {
+        let mut lesson = Lesson { method: self.method, seed, ..base.clone() };
+        let own = if self.trains_pairs() { &mut lesson.lr } else { &mut lesson.head_lr };
+        *own = rate.unwrap_or(*own);
+        (self.adjust)(lesson)
+    }
+}

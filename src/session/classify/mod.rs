@@ -1,0 +1,14 @@
+//! What a bundle and a store say of photos: the classes of one, and the accuracy over many.
+//!
+//! In come a bundle, a store, and photos. Out go guesses with their probabilities, accuracy, and which classes are taken for which.
+
+mod classifier;
+mod confusion;
+mod evaluate;
+mod scores;
+
+pub use classifier::{Classifier, Guess, Prediction};
+pub use confusion::{Confusion, Tally};
+pub(crate) use evaluate::measure;
+pub use evaluate::{ClassScore, Confused, Evaluation, Mistake, evaluate};
+pub(crate) use scores::argmax;

@@ -1,0 +1,150 @@
+//! What a lesson finds when it begins, and what of it is kept.
+
+use super::added::AtStart;
+use super::journal::Journal;
+use super::keep::{Keep, Keeper};
+use super::look::Seen;
+use super::opening::Opening;
+use super::start::start_adapter;
+use super::steps::judge;
+use crate::bundle::Bundle;
+use crate::core::IMPRINT_SCALE;
+use crate::error::Result;
+use crate::session::classify::{Evaluation, measure};
+use crate::session::photos::{Dataset, order};
+use crate::session::policy::{Before, Outlook, Plan, Recognized};
+use crate::session::progress::{Audience, Progress};
+use crate::session::run::Runner;
+use crate::session::settings::Lesson;
+use crate::session::store::{Standing, StoreWriter};
+
+/// What is there when the first step, or the next, can be taken.
+pub(crate) struct Begun {
+    pub(crate) keeper: Keeper,
+    /// What the photos have told.
+    pub(crate) outlook: Outlook,
+    /// What was measured just now.
+    pub(crate) measured: Option<Evaluation>,
+}
+
+/// A further lesson with the settings of the one before is told from it by its checkpoint alone, so one is there from its first
+/// moment.
+pub(crate) fn announce(opening: &Opening, runner: &Runner, keep: &Keep, plan: &Plan) -> Result<()> {
+    match &opening.store {
+        Some(store) if keep.further && !opening.resumes && plan.steps > 0 => {
+            store.checkpoint(&runner.adapter(), None, &opening.record, &Standing::announced(store.current())).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the class means of a lesson's photos in the adapter, and those of the backbone's own features too; of a further lesson, how
+/// its photos look with the pairs at their start, where the store has pairs that have learned.
+pub(crate) fn remember(
+    runner: &mut Runner,
+    bundle: &Bundle,
+    opening: &Opening,
+    seen: &Seen,
+    audience: &mut Audience,
+) -> Result<Option<AtStart>> {
+    if !opening.begins() {
+        return Ok(None);
+    }
+    runner.adapter_mut().means.replace(&seen.means);
+    let at_start = if opening.has_learned_pairs {
+        let start = opening.record.lesson.start().unwrap_or_default();
+        let fresh = start_adapter(bundle, Some(start), opening.data.classes.len())?;
+        audience.tell(Progress::Begin { phase: "class means", total: opening.data.samples.len() as u64 });
+        let at_start = AtStart::look(runner, fresh, &opening.data, audience)?;
+        audience.tell(Progress::End);
+        Some(at_start)
+    } else {
+        None
+    };
+    let means = at_start.as_ref().map_or(&seen.means, AtStart::means);
+    runner.adapter_mut().start_means.replace(means);
+    Ok(at_start)
+}
+
+/// What is there before a lesson's first step: of a first one what is imprinted, of a further one the store as it was.
+fn measure_before(
+    runner: &mut Runner,
+    opening: &Opening,
+    seen: &Seen,
+    audience: &mut Audience,
+) -> Result<(Before, Option<Evaluation>)> {
+    let Opening { knew, validation, .. } = opening;
+    if *knew == 0 {
+        let measured = validation.as_ref().map(|v| measure(runner, v, ("before", 0), audience)).transpose()?;
+        let imprinted = measured.as_ref().map(Evaluation::recognized);
+        return Ok((Before { held_back: imprinted.is_some(), known: Recognized::default(), imprinted }, measured));
+    }
+    if let Some(validation) = validation {
+        let (was, all) = (runner.adapter().head.with_classes(*knew), runner.adapter().means.imprint(IMPRINT_SCALE));
+        let [known, imprinted] = runner.tally(validation, [&was, &all], audience)?;
+        if known.photos() > 0 {
+            let is_known = runner.adapter().means.knows(0..opening.data.classes.len());
+            let imprinted = Some(imprinted).filter(|_| opening.adds_classes() && is_known);
+            return Ok((Before { held_back: true, known, imprinted }, None));
+        }
+    }
+    Ok((Before { held_back: false, known: seen.right.clone(), imprinted: None }, None))
+}
+
+/// An imprinted head is kept only if it makes numbers of the lesson's first photos.
+pub(crate) fn check_imprinted(
+    runner: &mut Runner,
+    data: &Dataset,
+    lesson: &Lesson,
+    audience: &mut Audience,
+) -> Result<()> {
+    let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
+    judge(runner, data, &first, None, 0, audience)
+}
+
+/// Measures accuracy where that was not done before the lesson was left, and keeps what a first one has imprinted.
+pub(crate) fn begin_steps(
+    runner: &mut Runner,
+    opening: &mut Opening,
+    lesson: &Lesson,
+    keep: &Keep,
+    (plan, seen): (&Plan, &Seen),
+    audience: &mut Audience,
+) -> Result<Begun> {
+    if opening.over {
+        audience.tell(Progress::Note("this lesson has already ended; nothing is done"));
+    } else if opening.resumes && opening.record.steps > 0 {
+        audience.tell(Progress::Note(&format!("going on after step {} of {}", opening.record.steps, plan.steps)));
+    }
+    let is_under_way = opening.from.is_some();
+    // Pairs that have learned tell nothing of what imprinting alone does.
+    let outlook = if is_under_way || opening.over { opening.outlook } else { seen.outlook };
+    let (before, measured) = match () {
+        () if is_under_way => (core::mem::take(&mut opening.before), None),
+        () if opening.over => {
+            let measured = opening.validation.as_ref().map(|v| measure(runner, v, ("", 0), audience));
+            (Before::default(), measured.transpose()?)
+        }
+        () => measure_before(runner, opening, seen, audience)?,
+    };
+    let (data, record) = (&opening.data, &mut opening.record);
+    if opening.known < data.classes.len() {
+        check_imprinted(runner, data, lesson, audience)?;
+    }
+    let store = match opening.store.take() {
+        None => StoreWriter::create(keep.medium.clone(), &keep.store, keep.resume, &runner.adapter(), record)?,
+        Some(store) => store,
+    };
+    // The imprinted head is where `rollback` leads from a first lesson.
+    if record.parent == 0 {
+        record.parent = store.current();
+    }
+    let mut journal = Journal::open(&store)?;
+    if !opening.over {
+        journal.head(record)?;
+    }
+    if !opening.over && !is_under_way {
+        journal.evaluation(0, before.held_back_accuracy())?;
+    }
+    Ok(Begun { keeper: Keeper::new(store, journal, before, keep.every), outlook, measured })
+}

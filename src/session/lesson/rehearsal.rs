@@ -1,0 +1,312 @@
+//! Where photos are few: whether pairs help, tried on each photo while it is left out.
+
+use super::start::fresh_adapter;
+use super::steps::{Course, Steps};
+use crate::adapter::{Adapter, HeadBuffers, HeadLoss, SiteSettings, Update};
+use crate::bundle::Bundle;
+use crate::core::{AdamW, IMPRINT_SCALE};
+use crate::error::{ErrorKind, Result};
+use crate::session::classify::argmax;
+use crate::session::photos::Dataset;
+use crate::session::policy::{Due, Outlook, Plan, Rehearsal, plan};
+use crate::session::progress::{Audience, Progress};
+use crate::session::run::Runner;
+use crate::session::settings::{Length, Lesson};
+use crate::session::store::Record;
+
+/// A lesson is rehearsed where no class has more photos: it is short then, and it is open whether pairs help.
+const FEW: usize = 5;
+/// Feature values that are kept for it at most, 1 MiB.
+const MOST_VALUES: usize = 1 << 18;
+
+/// Steps that rehearsing a lesson takes; 0 where it is not rehearsed: photos are not few, or how pairs are recomposed is asked for.
+pub(crate) fn rehearsed_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
+    (0..folds(bundle, lesson, data)).map(|fold| part_plan(bundle, lesson, data, &parts(data, fold).0).steps).sum()
+}
+
+/// Bytes of features that a rehearsal keeps.
+pub(crate) fn rehearsed_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
+    if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.samples.len() * bundle.feature_dim) as u64 }
+}
+
+/// In how many parts the photos are left out.
+fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
+    let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
+    let is_small = data.samples.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
+    let most = counts(data).into_iter().max().unwrap_or(0);
+    if is_default && is_small && (2..=FEW).contains(&most) { most } else { 0 }
+}
+
+/// The lesson on a part of the photos: as many passes over them, but no more than a lesson of the default length has, and no events.
+/// A longer lesson would otherwise be rehearsed for several times its own length.
+fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -> Plan {
+    let whole = Plan { due: Due::Never, ..plan(bundle, lesson, part.len()) };
+    let steps = match lesson.length {
+        Length::Epochs(_) => whole.steps,
+        Length::Steps(steps) => {
+            let share = part.len() as f64 / data.samples.len() as f64;
+            (f64::from(steps) * share).ceil() as u64
+        }
+    };
+    let default = Lesson { length: Lesson::DEFAULT_LENGTH, ..lesson.clone() };
+    whole.cut_to(steps.min(plan(bundle, &default, part.len()).steps))
+}
+
+fn counts(data: &Dataset) -> Vec<usize> {
+    let mut counts = vec![0; data.classes.len()];
+    data.samples.iter().for_each(|sample| counts[sample.class] += 1);
+    counts
+}
+
+/// The photos to train on, and those that `fold` leaves out: of each class with two and more, the one at that place.
+fn parts(data: &Dataset, fold: usize) -> (Vec<usize>, Vec<usize>) {
+    let counts = counts(data);
+    let mut seen = vec![0; counts.len()];
+    (0..data.samples.len()).partition(|&photo| {
+        let class = data.samples[photo].class;
+        seen[class] += 1;
+        counts[class] < 2 || seen[class] - 1 != fold
+    })
+}
+
+fn side(data: &Dataset, photos: &[usize]) -> Dataset {
+    let samples = photos.iter().map(|&photo| data.samples[photo].clone()).collect();
+    Dataset { root: data.root.clone(), classes: data.classes.clone(), samples, ignored: Vec::new() }
+}
+
+/// A first lesson, before its first step.
+pub(crate) struct Rehearsed<'r> {
+    pub(crate) bundle: &'r Bundle,
+    pub(crate) lesson: &'r Lesson,
+    pub(crate) data: &'r Dataset,
+    pub(crate) record: &'r Record,
+    /// What its photos have told.
+    pub(crate) outlook: Outlook,
+}
+
+impl Rehearsed<'_> {
+    /// Rehearses the lesson, whose head has been imprinted on all its photos, from the part after those that `begun` has left out;
+    /// `done` is told after each, and whether it was the last. Afterwards the runner is as it was. `None` where the photos are not few,
+    /// the task is easy, or a photo cannot be read any more.
+    ///
+    /// Head and pairs see the same photos in the same order, without random cuts. Features do not change while only the head learns,
+    /// so that costs next to nothing.
+    ///
+    /// # Errors
+    /// `Stopped` where it is stopped; those of the network and of `done`.
+    pub(crate) fn run(
+        &self,
+        runner: &mut Runner,
+        begun: Rehearsal,
+        audience: &mut Audience,
+        mut done: impl FnMut(&Runner, Rehearsal, bool) -> Result<()>,
+    ) -> Result<Option<Rehearsal>> {
+        let Rehearsed { bundle, data, .. } = *self;
+        let folds = folds(bundle, self.lesson, data);
+        if folds == 0 || self.outlook.is_easy() {
+            return Ok(None);
+        }
+        // A checkpoint comes from outside: what cannot have been counted is counted anew.
+        let left_out = (0..begun.parts.min(folds)).map(|fold| parts(data, fold).1.len()).sum();
+        let begun = if begun.can_be_of(folds, left_out) { begun } else { Rehearsal::default() };
+        if begun.parts == folds {
+            return Ok(Some(begun));
+        }
+        let Some(features) = runner.all_features(data)? else { return Ok(None) };
+        let lesson = Lesson { augment: false, ..self.lesson.clone() };
+        let rows = Rows { features: &features, width: bundle.feature_dim, data };
+        let whole = runner.adapter().head.clone();
+        let steps = |fold| part_plan(bundle, &lesson, data, &parts(data, fold).0).steps;
+        audience.tell(Progress::Begin { phase: REHEARSAL, total: (begun.parts..folds).map(steps).sum() });
+        let mut rehearsal = Some(begun);
+        for fold in begun.parts..folds {
+            let (rest, out) = parts(data, fold);
+            let plan = part_plan(bundle, &lesson, data, &rest);
+            let imprinted = rows.imprint(&rest, whole.clone())?;
+            let head = rows.right(&out, &rows.train(&rest, (&lesson, &plan), &imprinted, audience)?);
+            let before = rows.right(&out, &imprinted);
+            self.start_anew(runner, imprinted)?;
+            // Within a rehearsal pairs learn.
+            let outlook = Outlook { rehearsal: None, ..self.outlook };
+            let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, outlook };
+            let pairs = pairs.right(runner, [side(data, &rest), side(data, &out)], audience)?;
+            rehearsal = rehearsal.zip(pairs).map(|(mut rehearsal, pairs)| {
+                rehearsal.add([&before, &head, &pairs]);
+                rehearsal
+            });
+            self.start_anew(runner, whole.clone())?;
+            let Some(rehearsal) = rehearsal else { break };
+            done(runner, rehearsal, fold + 1 == folds)?;
+        }
+        audience.tell(Progress::End);
+        Ok(rehearsal)
+    }
+
+    /// Pairs at their start, with this head. What was there is let go first, but for the class means: there is room for one adapter.
+    fn start_anew(&self, runner: &mut Runner, head: HeadBuffers) -> Result<()> {
+        let [means, start_means] = runner.take_means();
+        runner.restart(Adapter::start([], 0, SiteSettings::default(), 0, 0)?);
+        let adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
+        runner.restart(Adapter { head, means, start_means, ..adapter });
+        Ok(())
+    }
+}
+
+/// What is being done, for a person to read.
+pub(crate) const REHEARSAL: &str = "rehearsal";
+
+/// The feature vector of every photo.
+struct Rows<'r> {
+    features: &'r [f32],
+    width: usize,
+    data: &'r Dataset,
+}
+
+impl Rows<'_> {
+    fn of(&self, photo: usize) -> (&[f32], usize) {
+        (&self.features[photo * self.width..][..self.width], self.data.samples[photo].class)
+    }
+
+    /// The head, imprinted on `photos`.
+    fn imprint(&self, photos: &[usize], mut head: HeadBuffers) -> Result<HeadBuffers> {
+        let mut counts = vec![0; self.data.classes.len()];
+        let mut imprint = head.imprint(&mut counts)?;
+        for (row, class) in photos.iter().map(|&photo| self.of(photo)) {
+            // Rows and classes are those of this head.
+            let _ = imprint.add(row, class);
+        }
+        imprint.finish(IMPRINT_SCALE);
+        Ok(head)
+    }
+
+    /// The head alone, trained on `photos` from where it is imprinted, as a lesson with pairs would train it.
+    fn train(
+        &self,
+        photos: &[usize],
+        (lesson, plan): (&Lesson, &Plan),
+        imprinted: &HeadBuffers,
+        audience: &Audience,
+    ) -> Result<HeadBuffers> {
+        let classes = self.data.classes.len();
+        let mut adapter = Adapter::start([], 0, SiteSettings::default(), classes, self.width)?;
+        adapter.head.clone_from(imprinted);
+        let [pairs, head] = plan.schedules();
+        let mut course = Course::new(lesson, photos.len());
+        let mut gradients = adapter.zero_gradients();
+        for step in 0..plan.steps {
+            audience.go_on()?;
+            course.go_to(step);
+            gradients.clear();
+            for (row, class) in course.batch().iter().map(|&nth| self.of(photos[nth])) {
+                let [mut loss, mut logits, mut dfeatures] = [vec![0.0], vec![0.0; classes], vec![0.0; self.width]];
+                let (mut dw, mut db) = (vec![0.0; classes * self.width], vec![0.0; classes]);
+                let out = HeadLoss {
+                    loss: &mut loss,
+                    logits: &mut logits,
+                    dfeatures: &mut dfeatures,
+                    dw: &mut dw,
+                    db: &mut db,
+                };
+                adapter.head.backward(row, &[class as i64], out);
+                gradients.add(&[], &dw, &db);
+                gradients.count(&loss, &logits, &[class as i64]);
+            }
+            gradients.average();
+            let update = Update { lr: pairs.at(step), head_lr: head.rate(step), optimizer: AdamW::default() };
+            adapter.update(&gradients, &update)?;
+        }
+        Ok(adapter.head)
+    }
+
+    /// Which of `photos` the head gets right.
+    fn right(&self, photos: &[usize], head: &HeadBuffers) -> Vec<bool> {
+        let rows = photos.iter().map(|&photo| self.of(photo));
+        rows.map(|(row, class)| argmax(&head.logits(row)) == class).collect()
+    }
+}
+
+/// A lesson with pairs.
+struct Pairs<'r> {
+    lesson: &'r Lesson,
+    plan: &'r Plan,
+    record: &'r Record,
+    outlook: Outlook,
+}
+
+impl Pairs<'_> {
+    /// Which of the photos left `out` are right after a lesson on the `rest`, none where its loss stops being a number; `None` where
+    /// one of them cannot be read.
+    fn right(
+        &self,
+        runner: &mut Runner,
+        [rest, out]: [Dataset; 2],
+        audience: &mut Audience,
+    ) -> Result<Option<Vec<bool>>> {
+        let mut record = Record { steps: 0, ..self.record.clone() };
+        match self.learn(runner, &rest, &mut record, audience) {
+            Err(error) if error.kind() == ErrorKind::Diverged => return Ok(Some(vec![false; out.samples.len()])),
+            learned => learned?,
+        }
+        let Some(features) = runner.all_features(&out)? else { return Ok(None) };
+        let head = &runner.adapter().head;
+        let rows = Rows { features: &features, width: head.features(), data: &out };
+        let photos: Vec<usize> = (0..out.samples.len()).collect();
+        Ok(Some(rows.right(&photos, head)))
+    }
+
+    fn learn(&self, runner: &mut Runner, data: &Dataset, record: &mut Record, audience: &mut Audience) -> Result<()> {
+        let mut steps = Steps::new(self.lesson, self.plan, data, runner, &self.outlook, None);
+        while steps.next(runner, data, record, audience)?.is_some() {
+            audience.tell(Progress::Advance);
+            audience.go_on()?;
+        }
+        steps.end(runner, data, audience).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::session::photos::Sample;
+
+    #[test]
+    fn a_rehearsal_is_no_longer_than_one_of_the_default_length() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
+        let bundle = Bundle::open(&bundle).unwrap();
+        // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
+        let samples = (0..25).map(|nth| Sample { path: Path::new("photo").into(), class: nth / 5, slot: None });
+        let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
+        let data = Dataset { root: "photos".into(), classes, samples: samples.collect(), ignored: Vec::new() };
+        let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos".into()) }, &data);
+        let default = steps(Lesson::DEFAULT_LENGTH);
+        assert_eq!(default, 5 * 15 * 2);
+        assert_eq!([Length::Steps(300), Length::Epochs(150)].map(steps), [default; 2]);
+        // Shorter ones: four fifths of 10 steps, and 3 epochs.
+        assert_eq!([Length::Steps(10), Length::Epochs(3)].map(steps), [5 * 8, 5 * 3 * 2]);
+    }
+
+    #[test]
+    fn every_photo_is_left_out_once_but_single_ones_and_what_cannot_have_been_counted_is_not_believed() {
+        let classes = [0, 0, 0, 1, 2, 2];
+        let sample = |class| Sample { path: Path::new("photo").into(), class, slot: None };
+        let data = Dataset {
+            root: "photos".into(),
+            classes: ["a", "b", "c"].map(String::from).to_vec(),
+            samples: classes.into_iter().map(sample).collect(),
+            ignored: Vec::new(),
+        };
+        let out: Vec<_> = (0..3).map(|fold| parts(&data, fold).1).collect();
+        assert_eq!(out, [vec![0, 4], vec![1, 5], vec![2]]);
+        assert!((0..3).all(|fold| parts(&data, fold).0.len() + out[fold].len() == 6));
+
+        let mut rehearsal = Rehearsal::default();
+        rehearsal.add([&[true, true], &[true, false], &[false, true]]);
+        let expected = Rehearsal { photos: 2, imprinted: 2, head: 1, pairs: 1, parts: 1, ..rehearsal };
+        assert_eq!((rehearsal, rehearsal.pairs_differ, rehearsal.head_differs), (expected, 2, 1));
+        assert!(rehearsal.can_be_of(3, 2) && !rehearsal.can_be_of(3, 4));
+        assert!(!Rehearsal { pairs: usize::MAX, ..rehearsal }.can_be_of(3, 2));
+        assert!(!Rehearsal { parts: 4, ..rehearsal }.can_be_of(3, 2));
+    }
+}

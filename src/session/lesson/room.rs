@@ -1,0 +1,180 @@
+//! Finds room for a lesson before its first step: in memory, and on the medium that keeps its store.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::keep::Keep;
+use super::opening::Opening;
+use super::rehearsal::{rehearsed_bytes, rehearsed_steps};
+use super::work::{Setup, Work, does_not_fit, largest_photo};
+use crate::adapter::Adapter;
+use crate::autodiff::Activations;
+use crate::backbone::SharedAdapter;
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::forecast::Forecast;
+use crate::session::policy::{Due, Plan};
+use crate::session::process::{Claim, Watch, rss_bytes};
+use crate::session::run::{Resources, Runner};
+use crate::session::settings::{CachePlace, Lesson};
+use crate::session::store::beside;
+
+/// Bytes of the journal that a step adds, from above: its own line, and a share of the notes of importance.
+const JOURNAL_BYTES: u64 = 2 << 10;
+/// Bytes of a generation besides its numbers, from above: names, shapes, the record.
+const HEADER_BYTES: u64 = 64 << 10;
+
+/// A lesson that looks for room.
+pub(crate) struct Applicant<'l> {
+    pub(crate) bundle: &'l Bundle,
+    pub(crate) lesson: &'l Lesson,
+    pub(crate) plan: &'l Plan,
+    pub(crate) opening: &'l Opening,
+    /// Whether it is rehearsed where its photos are few.
+    pub(crate) rehearses: bool,
+    pub(crate) keep: &'l Keep,
+    /// What the process has taken since the lesson began.
+    pub(crate) memory: &'l Watch,
+}
+
+/// What was found.
+pub(crate) struct Found {
+    pub(crate) runner: Runner,
+    pub(crate) forecast: Forecast,
+    /// What was given up for want of room on the medium, to tell the user.
+    pub(crate) warning: Option<String>,
+}
+
+impl Applicant<'_> {
+    /// The network on as many threads, and with such a cache, as the lesson asks for and memory and medium allow; and what that takes.
+    ///
+    /// # Errors
+    /// `Memory` where nothing fits the limit; `Io` where the medium has no room for what is to be kept; those of planning.
+    pub(crate) fn find(self, adapter: Adapter) -> Result<Found> {
+        let Applicant { bundle, lesson, memory, .. } = self;
+        let trains = lesson.method.settings().trains_head;
+        let mut work = self.work(&adapter);
+        let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
+        let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
+        let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
+        let photos = self.opening.data.samples.iter().chain(self.opening.validation.iter().flat_map(|v| &v.samples));
+        let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path), &bundle.preprocess).unzip();
+        work.photo_bytes = photo_bytes.unwrap_or(0);
+        work.boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
+        work.cached = within(lesson.cache_limit, work.boundary_bytes).min(work.photos);
+        let cache = if trains && !lesson.augment && work.cached > 0 { lesson.cache } else { CachePlace::Off };
+        let (asked, on_medium) = (work.cached, self.cached_on_medium(work.generation_bytes, work.boundary_bytes)?);
+        let limit = lesson.ram_limit.unwrap_or(u64::MAX);
+        if lesson.ram_limit.is_some() && rss_bytes().is_none() {
+            let message = "this system does not tell how much memory a process takes, so no limit can be kept";
+            return Err(Error::new(ErrorKind::Memory, "--ram-limit", message));
+        }
+        let (mut smallest, folder) = (0, beside(&self.keep.store));
+        let first = Setup { threads: lesson.threads, activations: Activations::Kept, cache };
+        for setup in first.and_smaller() {
+            if network.0 != setup.activations {
+                // The other plan is let go first.
+                drop(network);
+                network = (setup.activations, plan_with(setup.activations)?);
+            }
+            work.cached = if setup.cache == CachePlace::Disk { asked.min(on_medium) } else { asked };
+            let network = &network.1;
+            let activation_bytes = network.activation_bytes()? as u64;
+            let means =
+                Resources { threads: setup.threads, cache: setup.cache, folder, photos: work.cached, measured: 0 };
+            let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
+            if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
+                let undo = Claim::take(work.undo_bytes, present);
+                smallest = present + undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
+                if smallest > limit {
+                    continue;
+                }
+            }
+            let trial = |rounds, with_copy: bool| {
+                let _copy = with_copy.then(|| adapter.read().unwrap_or_else(PoisonError::into_inner).clone());
+                runner.trial(trains, rounds, largest.clone())
+            };
+            let forecast = work.forecast(setup, (memory, activation_bytes), trial)?;
+            smallest = forecast.peak_rss_bytes.unwrap_or(0);
+            if smallest <= limit {
+                let warning = (work.cached < asked).then(|| fewer_cached(self.keep, work.cached, asked));
+                return Ok(Found { runner, forecast, warning });
+            }
+        }
+        Err(does_not_fit(limit, smallest, &bundle.precision, photo_bytes.zip(largest.as_deref())))
+    }
+
+    /// Its sizes and counts, as far as they are known before the network is planned.
+    fn work(&self, adapter: &Adapter) -> Work {
+        let Applicant { bundle, lesson, plan, opening, rehearses, .. } = *self;
+        let Opening { data, validation, .. } = opening;
+        let trains = lesson.method.settings().trains_head;
+        let generation_bytes = adapter.bytes() as u64;
+        Work {
+            boundary_bytes: 0,
+            gradient_bytes: 4 * adapter.trainable() as u64,
+            generation_bytes,
+            widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
+            // A further lesson looks at its photos with a second adapter before its steps.
+            undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
+            rehearsal_bytes: if rehearses { rehearsed_bytes(bundle, lesson, data) } else { 0 },
+            photo_bytes: 0,
+            photos: data.samples.len(),
+            cached: 0,
+            measured: validation.as_ref().map_or(0, |v| v.samples.len()),
+            steps: if trains { plan.steps } else { 0 },
+            rehearsed: if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 },
+            batch: lesson.batch,
+            trains,
+        }
+    }
+
+    /// Photos of so many bytes in the cache that the medium has room for besides what is to be kept. One always stays, so that values
+    /// are rounded as planned; the others run through the prefix every time, which changes nothing in what the lesson ends in.
+    ///
+    /// # Errors
+    /// Kind `Io` where there is not even room for generations and checkpoints.
+    fn cached_on_medium(&self, generation_bytes: u64, boundary_bytes: u64) -> Result<usize> {
+        let Keep { medium, store, .. } = self.keep;
+        let needed = self.store_bytes(generation_bytes);
+        let Some(free) = medium.free_bytes(store).filter(|_| needed > 0) else { return Ok(usize::MAX) };
+        if free < needed {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let message = format!(
+                "the lesson keeps up to {:.1} MiB there (generations, checkpoints, journal), and {:.1} MiB are free: make room there",
+                mib(needed),
+                mib(free)
+            );
+            return Err(Error::new(ErrorKind::Io, store.display(), message));
+        }
+        let free = medium.free_bytes(beside(store)).unwrap_or(u64::MAX);
+        Ok(within(Some(free.saturating_sub(needed)), boundary_bytes).max(1))
+    }
+
+    /// Bytes that the lesson's files take at the same time, at most, besides what is there: the imprinted head; the checkpoint that is
+    /// written beside the one before, or the end beside the last one; and the journal.
+    fn store_bytes(&self, numbers: u64) -> u64 {
+        let Applicant { plan, opening, .. } = *self;
+        let generation = numbers + HEADER_BYTES;
+        let imprinted = if opening.known < opening.data.classes.len() { generation } else { 0 };
+        if plan.steps == 0 {
+            return imprinted;
+        }
+        // While events are on trial, what was there before them is kept too.
+        let checkpoint = if plan.due == Due::Never { generation } else { 2 * generation };
+        let there = if opening.from.is_some() { generation } else { 0 };
+        imprinted + 2 * checkpoint - there + JOURNAL_BYTES * plan.steps.min(1 << 10)
+    }
+}
+
+fn fewer_cached(keep: &Keep, cached: usize, asked: usize) -> String {
+    let store = keep.store.display();
+    format!(
+        "there is little room beside {store}: the cache keeps {cached} of {asked} photos, and the others take longer"
+    )
+}
+
+/// Photos of `bytes` each that find room within a limit.
+fn within(limit: Option<u64>, bytes: u64) -> usize {
+    let photos = limit.and_then(|limit| limit.checked_div(bytes));
+    photos.map_or(usize::MAX, |photos| usize::try_from(photos).unwrap_or(usize::MAX))
+}

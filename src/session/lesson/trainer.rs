@@ -1,0 +1,430 @@
+//! One lesson, held in the hand: planned, imprinted, rehearsed, stepped and judged.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::added::{Added, add_classes, imprinted_only};
+use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
+use super::data::{datasets, refuse_among_photos};
+use super::keep::{Keep, Keeper};
+use super::opening::Opening;
+use super::rehearsal::Rehearsed;
+use super::report::TrainReport;
+use super::room::{Applicant, Found};
+use super::steps::{Ran, Steps};
+use crate::adapter::Adapter;
+use crate::bundle::Bundle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::classify::{Classifier, Evaluation, measure};
+use crate::session::forecast::Forecast;
+use crate::session::photos::{Dataset, Ignored, Slot, ignored};
+use crate::session::policy::{Ended, Outlook, Plan, Recognized, Rehearsal, Trial, TrialPhotos};
+use crate::session::process::{Watch, median, peak_rss_bytes, startup_ms};
+use crate::session::progress::{Audience, Flow, Progress};
+use crate::session::run::Runner;
+use crate::session::settings::{CachePlace, Lesson};
+use crate::session::store::{Record, Store, StoreWriter};
+
+/// [`Trainer`] to its end, into a new store on the disk.
+///
+/// # Errors
+/// As of [`Trainer::new`] and [`Trainer::step`].
+pub fn train<A: Into<Flow>>(
+    bundle: &Bundle,
+    lesson: &Lesson,
+    output: &Path,
+    observer: &mut impl FnMut(Progress<'_>) -> A,
+) -> Result<TrainReport> {
+    Trainer::new(bundle, lesson.clone(), Keep::new(output))?.run(observer)
+}
+
+/// A lesson on a folder of photos, whose end is kept in a store.
+///
+/// Each [`step`](Trainer::step) does the next thing that there is to do. First every photo is read and the head imprinted; a new store
+/// appears then, with the imprinted head as its first generation. Where photos are few, the lesson is rehearsed. Then optimizer steps
+/// follow, one at a time. At last the lesson is judged: it becomes the next generation if it is at least as good as what was there
+/// ([`Trial`]); otherwise it is kept aside. A generation is kept after the loss of a batch has been measured with its own values.
+///
+/// It can be left at any time: what was done since the last checkpoint is lost, and one with `keep.resume` goes on from there to the
+/// same bytes. Linux's mark of the process's largest resident size (VmHWM) is set back when it is made, so that what the process did
+/// before does not count as the lesson's.
+pub struct Trainer {
+    bundle: Bundle,
+    lesson: Lesson,
+    keep: Keep,
+    begin: Instant,
+    memory: Watch,
+    startup_ms: f64,
+    forecast: Forecast,
+    ignored: Vec<Ignored>,
+    opening: Opening,
+    runner: Runner,
+    /// It is rehearsed where its photos are few.
+    rehearses: bool,
+    phase: Phase,
+}
+
+/// How far it has come.
+enum Phase {
+    Planned,
+    Imprinted(Box<UnderWay>),
+    Stepping(Box<UnderWay>, Box<Steps>),
+    Over(Box<TrainReport>),
+    /// An error has ended it.
+    Failed,
+}
+
+/// What is there between the first photo and the judgement.
+struct UnderWay {
+    plan: Plan,
+    keeper: Keeper,
+    outlook: Outlook,
+    measured: Option<Evaluation>,
+    added: Option<Added>,
+    resumed_after: Option<u64>,
+}
+
+/// What [`Trainer::step`] has done.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Happened {
+    /// Every photo was read, and the classes that were new imprinted: a first lesson's store is there now.
+    Imprinted,
+    /// What is known before the first step has been found out: how lessons did on photos left out, where photos are few.
+    Ready(Option<Rehearsal>),
+    /// An optimizer step was taken.
+    Step {
+        /// Its number, from 1.
+        step: u64,
+        /// Mean cross-entropy of the batch before the update.
+        loss: f32,
+        /// Share of it that was classified right before the update.
+        accuracy: f64,
+    },
+    /// The lesson was judged, and is over.
+    Ended(Box<TrainReport>),
+}
+
+impl Trainer {
+    /// Finds the photos, takes up what the store has, and finds room, so that the first photo can be run. Nothing is written, but that
+    /// half-written files leave a store that is gone on with.
+    ///
+    /// # Errors
+    /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where the output lies among the photos, or those to measure
+    /// accuracy on are those trained on; `Mismatch` where the store holds something else; `Busy` where another process writes it.
+    pub fn new(bundle: &Bundle, lesson: Lesson, keep: Keep) -> Result<Self> {
+        let (begin, memory) = (Instant::now(), Watch::begin());
+        refuse_among_photos(&keep.store, &lesson)?;
+        let (data, validation) = datasets(&lesson, keep.further)?;
+        let ignored = ignored(&data, validation.as_ref());
+        let mut opening = Opening::find(bundle, &lesson, &keep, (data, validation))?;
+        opening.data.number(Slot::Rounded);
+        let adapter = opening.take_adapter()?;
+        let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
+        let plan = opening.plan(bundle, &lesson);
+        let applicant = Applicant {
+            bundle,
+            lesson: &lesson,
+            plan: &plan,
+            opening: &opening,
+            rehearses,
+            keep: &keep,
+            memory: &memory,
+        };
+        let Found { runner, forecast, warning } = applicant.find(adapter)?;
+        opening.warnings.extend(warning);
+        opening.settle_rounding(forecast.cache != CachePlace::Off)?;
+        let (bundle, startup_ms, phase) = (bundle.clone(), startup_ms(begin), Phase::Planned);
+        Ok(Trainer {
+            bundle,
+            lesson,
+            keep,
+            begin,
+            memory,
+            startup_ms,
+            forecast,
+            ignored,
+            opening,
+            runner,
+            rehearses,
+            phase,
+        })
+    }
+
+    /// What the lesson will take.
+    #[must_use]
+    pub fn forecast(&self) -> &Forecast {
+        &self.forecast
+    }
+
+    /// The names of the classes, in the order of the head's rows.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.opening.data.classes
+    }
+
+    /// Does all that there is to do.
+    ///
+    /// # Errors
+    /// As of [`Trainer::step`].
+    pub fn run<A: Into<Flow>>(mut self, observer: &mut impl FnMut(Progress<'_>) -> A) -> Result<TrainReport> {
+        loop {
+            if let Happened::Ended(report) = self.step(observer)? {
+                return Ok(*report);
+            }
+        }
+    }
+
+    /// Does the next thing that there is to do, and says what it was. Once it has ended, or failed, nothing more is done.
+    ///
+    /// # Errors
+    /// `Stopped` where `keep.stop` was set or the observer has answered [`Flow::Stop`]: what was learned is in a checkpoint; `Diverged`
+    /// where the loss or a trained value stops being a number, with the step: the store then keeps the generation before; `Data` where a
+    /// class is left without a readable photo; `Io`, `Unsynced`; `Internal` after an error.
+    pub fn step<A: Into<Flow>>(&mut self, observer: &mut impl FnMut(Progress<'_>) -> A) -> Result<Happened> {
+        let mut observer = |progress: Progress<'_>| observer(progress).into();
+        let mut audience = Audience::of(&mut observer, &self.keep.stop);
+        match core::mem::replace(&mut self.phase, Phase::Failed) {
+            Phase::Planned => {
+                let under_way = self.imprint(&mut audience).map_err(before_steps)?;
+                self.phase = Phase::Imprinted(Box::new(under_way));
+                Ok(Happened::Imprinted)
+            }
+            Phase::Imprinted(mut under_way) if under_way.plan.steps > 0 => {
+                self.rehearse(&mut under_way, &mut audience).map_err(before_steps)?;
+                let UnderWay { plan, outlook, .. } = &*under_way;
+                let Opening { data, record, from, .. } = &mut self.opening;
+                let steps = Steps::new(&self.lesson, plan, data, &self.runner, outlook, from.take());
+                audience.tell(Progress::Begin { phase: "train", total: plan.steps.saturating_sub(record.steps) });
+                let rehearsal = outlook.rehearsal;
+                self.phase = Phase::Stepping(under_way, Box::new(steps));
+                Ok(Happened::Ready(rehearsal))
+            }
+            Phase::Imprinted(under_way) => self.end(*under_way, Ran::default(), &mut audience),
+            Phase::Stepping(mut under_way, mut steps) => match self.next(&mut under_way, &mut steps, &mut audience)? {
+                Some(step) => {
+                    self.phase = Phase::Stepping(under_way, steps);
+                    Ok(step)
+                }
+                None => {
+                    audience.tell(Progress::End);
+                    let ran = steps.end(&mut self.runner, &self.opening.data, &mut audience)?;
+                    self.end(*under_way, ran, &mut audience)
+                }
+            },
+            Phase::Over(report) => {
+                self.phase = Phase::Over(report.clone());
+                Ok(Happened::Ended(report))
+            }
+            Phase::Failed => Err(Error::new(ErrorKind::Internal, "the lesson", "has ended with an error before")),
+        }
+    }
+
+    /// Imprints classes that are new, measures what was there, and adds classes that no step follows.
+    fn imprint(&mut self, audience: &mut Audience) -> Result<UnderWay> {
+        let Trainer { bundle, lesson, keep, forecast, opening, runner, ignored, .. } = self;
+        ignored.iter().for_each(|format| audience.tell(Progress::Warning(&format.to_string())));
+        opening.warnings.iter().for_each(|warning| audience.tell(Progress::Warning(warning)));
+        audience.tell(Progress::Planned(forecast));
+
+        audience.tell(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
+        announce(opening, runner, keep, &opening.plan(bundle, lesson))?;
+        let counted = [opening.known, opening.knew];
+        let seen = runner.imprint(&mut opening.data, counted, audience)?;
+        audience.tell(Progress::End);
+        // Photos that cannot be read have left, and with them the last ones of a class perhaps.
+        opening.find_absent(keep);
+        let plan = opening.plan(bundle, lesson);
+        let mut at_start = remember(runner, bundle, opening, &seen, audience)?;
+        let Begun { mut keeper, outlook, measured } =
+            begin_steps(runner, opening, lesson, keep, (&plan, &seen), audience)?;
+        let mut added = None;
+        if opening.only_adds(&plan) {
+            added = add_classes(runner, opening.knew, &seen, at_start.as_mut());
+            audience.tell(Progress::Warning(&imprinted_only(&opening.absent, added.as_ref())));
+            check_imprinted(runner, &opening.data, lesson, audience)?;
+        }
+        if opening.validation.is_none() {
+            runner.drop_prefix(opening.data.samples.len());
+        }
+        keeper.starts();
+        let resumed_after = opening.resumes.then_some(opening.record.steps);
+        Ok(UnderWay { plan, keeper, outlook, measured, added, resumed_after })
+    }
+
+    /// Makes a further lesson durable, and rehearses a first one where its photos are few.
+    fn rehearse(&mut self, under_way: &mut UnderWay, audience: &mut Audience) -> Result<()> {
+        let Trainer { bundle, lesson, keep, opening, runner, rehearses, .. } = self;
+        let Opening { data, record, resumes, .. } = opening;
+        let UnderWay { keeper, outlook, .. } = under_way;
+        if keep.further && !*resumes {
+            keeper.begin(record, *outlook, &runner.adapter())?;
+        }
+        if *rehearses {
+            let begun = outlook.rehearsal.unwrap_or_default();
+            let known = Outlook { rehearsal: None, ..*outlook };
+            let rehearsed = Rehearsed { bundle, lesson, data, record, outlook: known };
+            outlook.rehearsal = rehearsed.run(runner, begun, audience, |runner, rehearsal, is_last| {
+                keeper.rehearsed((rehearsal, is_last), record, known, &runner.adapter())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One optimizer step; `None` where all have been taken.
+    fn next(
+        &mut self,
+        under_way: &mut UnderWay,
+        steps: &mut Steps,
+        audience: &mut Audience,
+    ) -> Result<Option<Happened>> {
+        let Trainer { keep, opening: Opening { data, record, .. }, runner, .. } = self;
+        let UnderWay { keeper, outlook, plan, .. } = under_way;
+        let Some(taken) = steps.next(runner, data, record, audience)? else { return Ok(None) };
+        keeper.saw(&taken, runner)?;
+        let (step, loss, accuracy) = (taken.step, taken.loss, taken.accuracy);
+        audience.tell(Progress::Step { step, loss, accuracy });
+        let is_stopped = audience.is_stopped();
+        keeper.stands(record, *outlook, steps, &runner.adapter(), is_stopped)?;
+        if is_stopped {
+            let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
+            return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
+        }
+        Ok(Some(Happened::Step { step, loss, accuracy }))
+    }
+
+    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
+    fn end(&mut self, mut under_way: UnderWay, ran: Ran, audience: &mut Audience) -> Result<Happened> {
+        let verdict = self.judge(&mut under_way, &ran, &mut audience.to_the_end())?;
+        let report = Box::new(self.report(&under_way, ran, &verdict));
+        self.phase = Phase::Over(report.clone());
+        Ok(Happened::Ended(report))
+    }
+}
+
+/// What has become of a lesson.
+struct Verdict {
+    /// The generation that is current now.
+    generation: u64,
+    /// The number under which the lesson was kept aside.
+    aside: Option<u64>,
+    /// Photos that accuracy was measured on.
+    photos: usize,
+    accuracy: Option<f64>,
+    accuracy_before: Option<f64>,
+}
+
+impl Trainer {
+    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
+    fn judge(&mut self, under_way: &mut UnderWay, ran: &Ran, audience: &mut Audience) -> Result<Verdict> {
+        let UnderWay { plan, keeper, outlook, measured, added, .. } = under_way;
+        let is_judged = plan.steps > 0 || self.opening.only_adds(plan);
+        let Trainer { opening: Opening { data, validation, record, over, over_aside, knew, .. }, runner, .. } = self;
+        let Keeper { store, journal, before, .. } = keeper;
+        let after = match validation {
+            Some(v) if is_judged => Some(measure(runner, v, ("after", 0), audience)?),
+            _ => measured.take(),
+        };
+        let told = record.trial.as_ref().filter(|trial| *over && trial.on == TrialPhotos::HeldBack);
+        let accuracy = match told {
+            Some(trial) => Some(trial.all.map_or(trial.after, |all| all.after)),
+            None => after.as_ref().map(|evaluation| evaluation.accuracy),
+        };
+        let accuracy_before = told.map(|trial| trial.before).or(before.held_back_accuracy());
+        let mut aside = *over_aside;
+        if is_judged {
+            journal.evaluation(plan.steps, accuracy)?;
+            let mut recognized = after.as_ref().map(Evaluation::recognized).filter(|_| before.held_back);
+            if plan.steps > 0 {
+                let on_trained = close(runner, data, audience)?;
+                recognized = recognized.or(Some(on_trained));
+            }
+            let (made_up, epoch) = (added.as_ref().map(|added| &added.made_up), &ran.epoch);
+            let (after, classes, knew) = (recognized.as_ref(), &data.classes, *knew);
+            record.trial = Trial::of(&Ended { before, after, outlook, epoch, classes, knew, made_up });
+            aside = keep_end(store, &runner.adapter(), record)?;
+        }
+        store.end_lesson();
+        let photos = after.as_ref().map_or(0, |evaluation| evaluation.n);
+        Ok(Verdict { generation: store.current(), aside, photos, accuracy, accuracy_before })
+    }
+
+    fn report(&self, under_way: &UnderWay, ran: Ran, verdict: &Verdict) -> TrainReport {
+        let Trainer { lesson, forecast, opening: Opening { data, record, .. }, runner, .. } = self;
+        let UnderWay { plan, outlook, .. } = under_way;
+        let mut quarantined = runner.quarantine().to_vec();
+        quarantined.sort_by(|a, b| a.path.cmp(&b.path));
+        TrainReport {
+            method: lesson.method.name().to_owned(),
+            seed: lesson.seed,
+            steps: record.steps,
+            classes: data.classes.clone(),
+            trainable_params: if lesson.method.settings().trains_head {
+                runner.trained(outlook.lets_pairs_learn())
+            } else {
+                0
+            },
+            train_loss: ran.epoch.loss(),
+            val_accuracy: verdict.accuracy,
+            val_accuracy_before: verdict.accuracy_before,
+            trial: record.trial.clone(),
+            aside: verdict.aside,
+            resumed_after: under_way.resumed_after,
+            recompositions: record.events.len(),
+            undone: record.undone(),
+            rested_steps: (plan.steps > 0 && !record.sites.is_empty()).then_some(ran.rested),
+            left_out_accuracy: outlook.left_out.map(|left_out| left_out.accuracy),
+            rehearsal: outlook.rehearsal,
+            seconds: self.begin.elapsed().as_secs_f64(),
+            startup_ms: self.startup_ms,
+            step_ms_median: median(ran.step_ms),
+            threads: forecast.threads,
+            cache_bytes: runner.cache_bytes(data.samples.len()),
+            peak_rss_bytes: peak_rss_bytes(),
+            lesson_peak_bytes: self.memory.peak(),
+            planned_peak_bytes: forecast.peak_rss_bytes,
+            planned: *forecast,
+            generation: verdict.generation,
+            quarantined,
+            ignored: self.ignored.clone(),
+            train_images: data.samples.len(),
+            val_images: verdict.photos,
+        }
+    }
+}
+
+/// A lesson that is stopped before its first step has nothing to keep.
+fn before_steps(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Stopped => {
+            Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with --resume")
+        }
+        _ => error,
+    }
+}
+
+/// After the last step: the class means under the pairs as they have become, and which of the photos are recognized.
+fn close(runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Recognized> {
+    audience.tell(Progress::Begin { phase: "class means", total: 1 });
+    let (means, right) = runner.means(data, &mut Audience::nobody())?;
+    runner.adapter_mut().means.replace(&means);
+    audience.tell(Progress::End);
+    Ok(right)
+}
+
+/// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.
+fn keep_end(store: &mut StoreWriter, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
+    if record.trial.as_ref().is_some_and(Trial::passed) {
+        return store.save(adapter, record).map(|()| None);
+    }
+    store.set_aside(adapter, record).map(Some)
+}
+
+/// What a program may hold can go to another thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Trainer>();
+    is_send::<Classifier>();
+    is_send::<Store>();
+    is_send::<StoreWriter>();
+};

@@ -1,0 +1,32 @@
+//! What is known of a task before the first step.
+
+use serde::{Deserialize, Serialize};
+
+use super::left_out::LeftOutAccuracy;
+use super::rehearsal::Rehearsal;
+
+/// A task is easy where imprinting may well reach this accuracy on photos left out: there, pairs soon learn the photos by heart. So
+/// they do where no class has two photos, and nothing is known.
+const EASY: f64 = 0.9;
+
+/// What a lesson's photos have told when it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outlook {
+    /// How imprinting does on each photo, left out of the class means.
+    pub(crate) left_out: Option<LeftOutAccuracy>,
+    /// How lessons did on photos left out, where photos are few.
+    #[serde(default)]
+    pub(crate) rehearsal: Option<Rehearsal>,
+}
+
+impl Outlook {
+    /// Whether pairs would soon learn the photos by heart.
+    pub(crate) fn is_easy(&self) -> bool {
+        self.left_out.is_none_or(|left_out| left_out.may_be(EASY))
+    }
+
+    /// Whether pairs may learn at all.
+    pub(crate) fn lets_pairs_learn(&self) -> bool {
+        self.rehearsal.is_none_or(|rehearsal| rehearsal.pairs_help())
+    }
+}

@@ -1,0 +1,294 @@
+//! Whether a lesson may take the place of what was there before it.
+
+use serde::{Deserialize, Serialize};
+
+use super::epoch::EpochMean;
+use super::outlook::Outlook;
+use super::recognized::Recognized;
+
+/// What a lesson was judged by; accuracies in 0..1.
+///
+/// A first lesson is compared with imprinting. A further lesson is compared with the store as it was, class by class: with its head of
+/// the classes that it knew, on photos of these. It becomes current if none of them falls below half of what it was ([`Known`]), if
+/// together they do not fall below what they were, and if all classes together do as well as imprinting all of them. Where it adds
+/// classes, the known ones have more to be mistaken for; so there, they may fall by chance (two standard errors), and to what
+/// imprinting all classes makes of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// On which photos.
+    pub on: TrialPhotos,
+    /// How many; of a further lesson, those of the classes that the store knew.
+    pub photos: usize,
+    /// Without the lesson: with imprinting; of a further lesson, with the store as it was.
+    pub before: f64,
+    /// With it, on the same photos.
+    pub after: f64,
+    /// Whether a rehearsal shows the lesson to be worse ([`super::Rehearsal::warns`]).
+    #[serde(default)]
+    pub warned: bool,
+    /// The classes that the store knew before a further lesson, one by one, where there are photos of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Known>,
+    /// All classes together against imprinting all of them: of a further lesson that has added some, or that was judged on training photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<AllClasses>,
+}
+
+/// A class that the store knew before a further lesson.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// Its name.
+    pub class: String,
+    /// Photos of it.
+    pub photos: usize,
+    /// Share that the store has recognized as it was, of the classes that it knew.
+    pub before: f64,
+    /// Share that is recognized after the lesson, of all classes.
+    pub after: f64,
+}
+
+impl Known {
+    /// Less than half of what was recognized is left.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.after < self.before / 2.0
+    }
+}
+
+/// All classes after a further lesson.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AllClasses {
+    /// Photos of them.
+    pub photos: usize,
+    /// Accuracy with all classes imprinted.
+    pub imprinted: f64,
+    /// Accuracy after the lesson.
+    pub after: f64,
+    /// Accuracy with all classes imprinted on photos of those that were known; null where that was not measured.
+    pub known_imprinted: Option<f64>,
+}
+
+/// The photos of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialPhotos {
+    /// Photos that were not trained on.
+    HeldBack,
+    /// Where there are none: imprinting on the training photos, each left out of the class means, against what the lesson makes
+    /// of the photos that it has seen in its last epoch. That is in the lesson's favour, and only finds out one that has gone wrong.
+    /// The known classes of a further lesson are judged on the training photos too.
+    LeftOut,
+    /// Where photos are few: the training photos, each left out once, imprinting on the others against a lesson on them.
+    Rehearsed,
+    /// Where a further lesson has no photos of the classes that were known: made-up features, each class's mean with what a photo of
+    /// a new class differs from its own class's mean by. They scatter less than photos do, and only find out a class that is lost.
+    MadeUp,
+}
+
+/// What was there before a lesson, as the photos show that it is judged by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Before {
+    /// The photos were held back.
+    pub(crate) held_back: bool,
+    /// The classes that the store knew, with it as it was; none in a first lesson.
+    pub(crate) known: Recognized,
+    /// All classes, imprinted; in a further lesson only where it adds some.
+    pub(crate) imprinted: Option<Recognized>,
+}
+
+impl Before {
+    /// The accuracy of what was there, where photos were held back.
+    pub(crate) fn held_back_accuracy(&self) -> Option<f64> {
+        let first = self.imprinted.as_ref().filter(|_| self.known.0.is_empty());
+        self.held_back.then(|| first.unwrap_or(&self.known).accuracy()).flatten()
+    }
+
+    /// Whether photos can have shown this to a lesson that adds classes to `knew` ones, or to a first one.
+    pub(crate) fn can_be(&self, knew: usize) -> bool {
+        let counts = self.known.0.iter().chain(self.imprinted.iter().flat_map(|tally| &tally.0));
+        self.known.0.len() == knew && counts.into_iter().all(|[right, photos]| right <= photos)
+    }
+}
+
+/// What is there to judge a lesson by, once it has ended.
+pub(crate) struct Ended<'e> {
+    pub(crate) before: &'e Before,
+    /// Which photos the lesson's end recognizes: those of [`Before`].
+    pub(crate) after: Option<&'e Recognized>,
+    pub(crate) outlook: &'e Outlook,
+    pub(crate) epoch: &'e EpochMean,
+    pub(crate) classes: &'e [String],
+    /// Classes that the store knew; 0 in a first lesson.
+    pub(crate) knew: usize,
+    /// Where all classes were imprinted, and no step taken: the made-up features that were recognized before, and that are now.
+    pub(crate) made_up: Option<&'e [Recognized; 2]>,
+}
+
+impl Trial {
+    /// `None` where nothing can be judged: no photo was held back, and no class has two.
+    pub(crate) fn of(ended: &Ended) -> Option<Self> {
+        if ended.knew == 0 {
+            return Self::of_first(ended);
+        }
+        Self::of_further(ended).or_else(|| {
+            let [was, is] = ended.made_up?;
+            Self::of_known(TrialPhotos::MadeUp, was, is, ended.classes, None)
+        })
+    }
+
+    fn of_first(ended: &Ended) -> Option<Self> {
+        let Ended { before, after, outlook, epoch, .. } = *ended;
+        let trial = |on, photos, before, after| {
+            let (known, all) = (Vec::new(), None);
+            Trial { on, photos, before, after, warned: false, known, all }
+        };
+        let tallies = before.imprinted.as_ref().zip(after).filter(|_| before.held_back);
+        let held_back = tallies.and_then(|(before, after)| {
+            Some(trial(TrialPhotos::HeldBack, after.photos(), before.accuracy()?, after.accuracy()?))
+        });
+        let rehearsed = outlook.rehearsal.map(|rehearsal| {
+            let share = |right: usize| right as f64 / rehearsal.photos.max(1) as f64;
+            let (before, after) = (share(rehearsal.imprinted), share(rehearsal.trained()));
+            let warned = rehearsal.warns();
+            Trial { warned, ..trial(TrialPhotos::Rehearsed, rehearsal.photos, before, after) }
+        });
+        let seen = outlook.left_out.zip(epoch.accuracy());
+        let seen =
+            seen.map(|(imprinted, after)| trial(TrialPhotos::LeftOut, imprinted.photos, imprinted.accuracy, after));
+        held_back.or(rehearsed).or(seen)
+    }
+
+    fn of_further(ended: &Ended) -> Option<Self> {
+        let Ended { before, after, outlook, epoch, classes, knew, made_up } = *ended;
+        let after = after?;
+        let known_after = after.of_first(knew);
+        let all = if before.held_back {
+            // Where all classes are imprinted, that is what they are compared with.
+            let imprinted = if made_up.is_some() { Some(after) } else { before.imprinted.as_ref() };
+            let measured = imprinted.map(|imprinted| {
+                let known_imprinted = imprinted.of_first(knew).accuracy();
+                Some((after.photos(), imprinted.accuracy()?, after.accuracy()?, known_imprinted))
+            });
+            measured.flatten()
+        } else {
+            let seen = outlook.left_out.zip(epoch.accuracy());
+            seen.map(|(imprinted, after)| (imprinted.photos, imprinted.accuracy, after, None))
+        };
+        let all = all.map(|(photos, imprinted, after, known_imprinted)| AllClasses {
+            photos,
+            imprinted,
+            after,
+            known_imprinted,
+        });
+        let on = if before.held_back { TrialPhotos::HeldBack } else { TrialPhotos::LeftOut };
+        Self::of_known(on, &before.known, &known_after, classes, all)
+    }
+
+    /// Of the classes that were known; `None` where there is no photo of them.
+    fn of_known(
+        on: TrialPhotos,
+        before: &Recognized,
+        after: &Recognized,
+        classes: &[String],
+        all: Option<AllClasses>,
+    ) -> Option<Self> {
+        let share = |[right, photos]: &[usize; 2]| *right as f64 / (*photos).max(1) as f64;
+        let rows = before.0.iter().zip(&after.0).zip(classes).filter(|((before, _), _)| before[1] > 0);
+        let known = rows.map(|((before, after), class)| Known {
+            class: class.clone(),
+            photos: before[1],
+            before: share(before),
+            after: share(after),
+        });
+        let (known, photos) = (known.collect(), before.photos());
+        Some(Trial { on, photos, before: before.accuracy()?, after: after.accuracy()?, warned: false, known, all })
+    }
+
+    /// Whether the lesson may take the place of what was there: see [`Trial`]. Where photos that it has seen speak for it, a first
+    /// lesson has failed only if it is worse beyond chance, two standard errors: its last epoch was counted while it still learned.
+    /// Where it was rehearsed, if that has shown it to be worse.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        if self.on == TrialPhotos::Rehearsed {
+            return !self.warned;
+        }
+        let held_back = self.on == TrialPhotos::HeldBack;
+        let chance = |photos: usize, before: f64, after: f64| {
+            let variance = |share: f64| share * (1.0 - share) / photos.max(1) as f64;
+            2.0 * (variance(before) + variance(after)).sqrt()
+        };
+        let is_worse_than_all = |all: AllClasses| {
+            let chance = if held_back { 0.0 } else { chance(all.photos, all.imprinted, all.after) };
+            all.after < all.imprinted - chance
+        };
+        let (least, adds) = match self.all.and_then(|all| all.known_imprinted) {
+            Some(imprinted) => (self.before.min(imprinted), true),
+            None => (self.before, false),
+        };
+        let chance = if held_back && !adds { 0.0 } else { chance(self.photos, self.before, self.after) };
+        let halved = self.known.iter().any(Known::is_lost);
+        // Made-up features scatter too little to show more than that a class is lost.
+        let fell = self.on != TrialPhotos::MadeUp && self.after < least - chance;
+        !halved && !fell && !self.all.is_some_and(is_worse_than_all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(on: TrialPhotos, before: f64, after: f64) -> Trial {
+        Trial { on, photos: 100, before, after, warned: false, known: Vec::new(), all: None }
+    }
+
+    #[test]
+    fn a_lesson_passes_that_is_no_worse_and_on_seen_photos_only_fails_beyond_chance() {
+        let passed = |on, before, after| trial(on, before, after).passed();
+        assert!(passed(TrialPhotos::HeldBack, 0.9, 0.9) && !passed(TrialPhotos::HeldBack, 0.9, 0.89));
+        // Two standard errors of 0.9 and 0.85 over 100 photos are 0.093, of 0.9 and 0.8 they are 0.1.
+        assert!(passed(TrialPhotos::LeftOut, 0.9, 0.85) && !passed(TrialPhotos::LeftOut, 0.9, 0.79));
+    }
+
+    /// Of 40 photos of each known class, so many recognized before and after; and of all with 40 of a new one, imprinted and after.
+    fn further(before: [usize; 2], after: [usize; 2], imprinted: [usize; 3], new: usize) -> Trial {
+        let tally = |right: &[usize]| Recognized(right.iter().map(|right| [*right, 40]).collect());
+        let before = Before { held_back: true, known: tally(&before), imprinted: Some(tally(&imprinted)) };
+        let after = tally(&[after[0], after[1], new]);
+        let (outlook, epoch) = (Outlook::default(), EpochMean::default());
+        let classes = ["a", "b", "c"].map(str::to_owned);
+        let ended = Ended {
+            before: &before,
+            after: Some(&after),
+            outlook: &outlook,
+            epoch: &epoch,
+            classes: &classes,
+            knew: 2,
+            made_up: None,
+        };
+        Trial::of(&ended).unwrap()
+    }
+
+    #[test]
+    fn a_further_lesson_is_compared_with_the_store_as_it_was_and_no_known_class_may_be_lost() {
+        let good = further([38, 36], [36, 35], [30, 30, 30], 36);
+        assert_eq!((good.before, good.after, good.photos), (74.0 / 80.0, 71.0 / 80.0, 80));
+        let all = AllClasses { photos: 120, imprinted: 0.75, after: 107.0 / 120.0, known_imprinted: Some(0.75) };
+        assert_eq!((good.all, good.passed()), (Some(all), true));
+        let names: Vec<_> = good.known.iter().map(|class| (class.class.as_str(), class.photos)).collect();
+        assert_eq!(names, [("a", 40), ("b", 40)]);
+
+        assert!(!further([38, 36], [36, 17], [30, 30, 30], 40).passed(), "less than half is left of b");
+        assert!(!further([38, 36], [28, 28], [20, 20, 39], 20).passed(), "imprinting all does better");
+        assert!(!further([38, 36], [28, 28], [38, 36, 9], 40).passed(), "the known ones fall, and need not");
+        assert!(
+            further([38, 36], [31, 30], [30, 30, 30], 40).passed(),
+            "they fall as imprinting all shows that they must"
+        );
+    }
+
+    #[test]
+    fn what_cannot_have_been_counted_is_not_believed() {
+        let before = |known: &[[usize; 2]]| Before { known: Recognized(known.to_vec()), ..Before::default() };
+        assert!(before(&[[1, 2], [0, 0]]).can_be(2) && !before(&[[1, 2]]).can_be(2) && !before(&[[3, 2]]).can_be(1));
+    }
+}

@@ -1,0 +1,13 @@
+//! The network over photos, on one or more threads.
+//!
+//! In come a planned network, an adapter and photos. Out go features, scores and gradients, in the order of the photos, whatever the
+//! number of threads; what the prefix makes of a photo is kept on the way.
+
+mod cache;
+mod crew;
+mod runner;
+mod source;
+
+pub(crate) use crew::Crew;
+pub(crate) use runner::{Resources, Runner, Timing, photo};
+pub(crate) use source::Photo;

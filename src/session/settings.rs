@@ -1,0 +1,111 @@
+//! What a lesson is asked to do.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::core::{Choice, Method, Start};
+
+/// How long a lesson takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the photos.
+    Epochs(u32),
+    /// Batches in all.
+    Steps(u32),
+}
+
+/// Where the photos for measuring accuracy come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Validation {
+    /// Nowhere: accuracy is not measured.
+    None,
+    /// This share of every class of the training folder is kept aside.
+    Split(f64),
+    /// Another folder.
+    Folder(PathBuf),
+}
+
+/// Where the prefix's outputs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CachePlace {
+    /// In a file without a name, beside the store; it vanishes with the process.
+    Disk,
+    /// In memory.
+    Ram,
+    /// Nowhere: every step runs the prefix.
+    Off,
+}
+
+/// The settings of one training run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    /// One folder per class.
+    pub data: PathBuf,
+    /// Photos to measure accuracy on.
+    pub validation: Validation,
+    /// What is trained, and how.
+    pub method: Method,
+    /// What a pair starts on; `None`: what the method says.
+    pub start: Option<Start>,
+    /// How long.
+    pub length: Length,
+    /// Photos per step.
+    pub batch: usize,
+    /// Learning rate of the pairs.
+    pub lr: f32,
+    /// Learning rate of the head.
+    pub head_lr: f32,
+    /// Decides order, split and augmentation.
+    pub seed: u64,
+    /// Random crops or shifts, and mirror images.
+    pub augment: bool,
+    /// Steps between recompositions, 0 for none; `None`: all pairs once, after three fifths of the run, where it can pay.
+    pub interval: Option<u32>,
+    /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval, or none without one.
+    pub min_age: Option<u32>,
+    /// Which pairs are fused.
+    pub choice: Choice,
+    /// Nothing is fused: where pairs would be recomposed, only their rates and moments start anew. A control.
+    pub renews_only: bool,
+    /// Threads that photos are run on; the result does not depend on them.
+    pub threads: usize,
+    /// Where what the prefix makes of each photo is kept.
+    pub cache: CachePlace,
+    /// Bytes that they may take; photos that find no place run the prefix every time.
+    pub cache_limit: Option<u64>,
+    /// The largest resident size that the process may reach during the run, in bytes: cache, kept activations and threads are given up
+    /// to fit. What the process has when the lesson begins counts, what it has given back does not.
+    pub ram_limit: Option<u64>,
+}
+
+impl Lesson {
+    /// How long a lesson takes where nothing else is asked for.
+    pub const DEFAULT_LENGTH: Length = Length::Epochs(15);
+
+    /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        Lesson {
+            data,
+            validation: Validation::None,
+            method: Method::Srlora,
+            start: None,
+            length: Lesson::DEFAULT_LENGTH,
+            batch: 16,
+            lr: 3e-3,
+            head_lr: 1e-3,
+            seed: 0,
+            augment: false,
+            interval: None,
+            min_age: None,
+            choice: Choice::LeastImportant,
+            renews_only: false,
+            threads: 1,
+            cache: CachePlace::Disk,
+            cache_limit: None,
+            ram_limit: None,
+        }
+    }
+}
