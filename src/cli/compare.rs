@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::args::parse_rate;
+use super::values::parse_rate;
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
 use crate::core::Settings;

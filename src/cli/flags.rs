@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::{parse_share, parse_whole};
+use super::values::{parse_share, parse_whole};
 use crate::bundle::{Bundle, Trust};
 use crate::error::Result;
 use crate::session::{Length, Lesson, Validation};

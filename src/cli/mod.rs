@@ -17,6 +17,7 @@ mod predict;
 mod signals;
 mod simulate;
 mod train;
+mod values;
 
 use std::path::Path;
 use std::process::ExitCode;

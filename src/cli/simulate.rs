@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
+use super::values::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, plain, size};
 use super::signals::leave_nothing_on_signals;

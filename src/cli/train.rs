@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::args::{Switch, TrainArgs};
+use super::args::TrainArgs;
+use super::values::Switch;
 use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, tell};
 use super::signals::stop_on_signals;
 use crate::core::Method;
