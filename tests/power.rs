@@ -62,7 +62,7 @@ impl Place {
             batch: 4,
             interval: Some(2),
             cache: CachePlace::Off,
-            validation: if validation { Validation::Folder(val) } else { Validation::None },
+            validation: if validation { Validation::Photos(val.into()) } else { Validation::None },
             ..Lesson::new(data)
         };
         Place { bundle: Bundle::open(&bundle).unwrap(), lesson, folder }

@@ -82,7 +82,7 @@ pub fn image(bytes: &[u8]) {
     let path = file("photo", bytes);
     for (fit, augment) in [(Fit::Crop, None), (Fit::Stretch, Some(Augment { seed: 1, epoch: 2, index: 3 }))] {
         let preprocess = Preprocess { height: 16, width: 12, fit, ..Preprocess::default() };
-        if let Ok(values) = load(&path, &preprocess, augment) {
+        if let Ok(values) = load(&path.as_path().into(), &preprocess, augment) {
             assert!(values.len() == 3 * 16 * 12 && values.iter().all(|value| value.is_finite()));
         }
     }

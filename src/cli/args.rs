@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use super::compare::CompareArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
-use super::values::{presets, CacheArg, FitArg, MethodArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_channels, parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size, parse_whole};
+use super::values::{
+    CacheArg, FitArg, MethodArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_channels, parse_mistakes,
+    parse_range, parse_rate, parse_seconds, parse_size, parse_whole, presets,
+};
 use crate::bundle::Preset;
 
 /// Personalize a frozen image classifier on the device, from a handful of photos.
@@ -227,9 +230,12 @@ pub(super) struct PredictArgs {
     /// What `train` wrote; without it the model's own classifier answers.
     #[arg(long)]
     pub(super) store: Option<PathBuf>,
+    /// How many classes to list for each photo, the likeliest first.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) top: u32,
     /// Photos to classify.
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(super) images: Vec<PathBuf>,
+    #[arg(required = true, value_name = "PHOTO")]
+    pub(super) photos: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::values::parse_rate;
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
+use super::values::parse_rate;
 use crate::core::Settings;
 use crate::error::Result;
 use crate::lab::compare::{

@@ -64,7 +64,7 @@ impl LessonFlags {
     pub(super) fn lesson(&self) -> Lesson {
         let defaults = Lesson::new(self.data.clone());
         let validation = match (&self.val, self.val_split) {
-            (Some(folder), _) => Validation::Folder(folder.clone()),
+            (Some(folder), _) => Validation::Photos(folder.clone().into()),
             (None, Some(share)) => Validation::Split(share),
             (None, None) => Validation::None,
         };

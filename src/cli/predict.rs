@@ -24,8 +24,8 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
     let store = open_store(args.store.as_deref())?;
     let mut classifier = Classifier::new(&bundle, store.as_ref())?;
     let mut unreadable = 0;
-    for path in &args.images {
-        match classifier.predict(path) {
+    for path in &args.photos {
+        match classifier.predict(path.as_path(), args.top as usize) {
             Ok(prediction) => {
                 let Prediction { path, top, ms } = &prediction;
                 output
@@ -38,7 +38,7 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    let photos = args.images.len();
+    let photos = args.photos.len();
     match unreadable {
         0 => Ok(()),
         _ if unreadable == photos => Err(Error::new(ErrorKind::Image, "", "none of the photos can be read")),

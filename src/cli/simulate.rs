@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, plain, size};
 use super::signals::leave_nothing_on_signals;
+use super::values::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lab::{Cause, Cut, CutAt, Cuts, Device, Phase, Point, Simulation, simulate};
 use crate::session::{CachePlace, Lesson};

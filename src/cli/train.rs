@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::args::TrainArgs;
-use super::values::Switch;
 use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, tell};
 use super::signals::stop_on_signals;
+use super::values::Switch;
 use crate::core::Method;
 use crate::error::Result;
 use crate::session::{Keep, Known, Lesson, Rehearsal, TrainReport, Trainer, Trial, TrialPhotos};

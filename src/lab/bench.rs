@@ -120,7 +120,7 @@ pub fn bench(
 fn learned(bundle: &Bundle, store: Option<&Store>) -> Result<Adapter> {
     match store {
         Some(store) => Ok(store.load(bundle)?.1),
-        None => fresh_adapter(bundle, &Lesson::new(Default::default()), CLASSES),
+        None => fresh_adapter(bundle, &Lesson::new(""), CLASSES),
     }
 }
 

@@ -27,11 +27,11 @@ pub use classify::{
 };
 pub use forecast::Forecast;
 pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, TrainReport, Trainer, train};
-pub use photos::{Augment, Dataset, Ignored, Quarantine, Quarantined, Sample, load, order};
+pub use photos::{Augment, Dataset, Ignored, Layout, Photo, Picture, Pixels, Quarantine, Quarantined, load, order};
 pub use policy::{AllClasses, Event, Known, Outcome, Rehearsal, Trial, TrialPhotos};
 #[cfg(feature = "cli")]
 pub(crate) use process::begin as begin_process;
 pub use process::peak_rss_bytes;
 pub use progress::{Flow, Progress, Stop};
-pub use settings::{CachePlace, Length, Lesson, Validation};
+pub use settings::{Album, CachePlace, Length, Lesson, Validation};
 pub use store::{History, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect};

@@ -1,10 +1,13 @@
 //! What a lesson is asked to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::photos::Dataset;
 use crate::core::{Choice, Method, Start};
+use crate::error::Result;
 
 /// How long a lesson takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +25,60 @@ pub enum Validation {
     None,
     /// This share of every class of the training folder is kept aside.
     Split(f64),
-    /// Another folder.
+    /// Others.
+    Photos(Album),
+}
+
+/// Where photos are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Album {
+    /// A folder with one folder per class ([`Dataset::open`]).
     Folder(PathBuf),
+    /// In memory ([`Dataset::add`]).
+    Memory(Arc<Dataset>),
+}
+
+impl Album {
+    /// The photos, none of them read yet.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::open`].
+    pub fn open(&self) -> Result<Dataset> {
+        match self {
+            Album::Folder(folder) => Dataset::open(folder),
+            Album::Memory(photos) => Ok(Dataset::clone(photos)),
+        }
+    }
+
+    /// The folder, where it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        if let Album::Folder(folder) = self { Some(folder) } else { None }
+    }
+}
+
+impl From<&Path> for Album {
+    fn from(folder: &Path) -> Self {
+        Album::Folder(folder.to_path_buf())
+    }
+}
+
+impl From<PathBuf> for Album {
+    fn from(folder: PathBuf) -> Self {
+        Album::Folder(folder)
+    }
+}
+
+impl From<&str> for Album {
+    fn from(folder: &str) -> Self {
+        Album::Folder(folder.into())
+    }
+}
+
+impl From<Dataset> for Album {
+    fn from(photos: Dataset) -> Self {
+        Album::Memory(Arc::new(photos))
+    }
 }
 
 /// Where the prefix's outputs are kept.
@@ -41,8 +96,8 @@ pub enum CachePlace {
 /// The settings of one training run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
-    /// One folder per class.
-    pub data: PathBuf,
+    /// The photos to learn from.
+    pub data: Album,
     /// Photos to measure accuracy on.
     pub validation: Validation,
     /// What is trained, and how.
@@ -86,9 +141,9 @@ impl Lesson {
 
     /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
     #[must_use]
-    pub fn new(data: PathBuf) -> Self {
+    pub fn new(data: impl Into<Album>) -> Self {
         Lesson {
-            data,
+            data: data.into(),
             validation: Validation::None,
             method: Method::Srlora,
             start: None,

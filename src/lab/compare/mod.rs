@@ -76,8 +76,8 @@ pub fn compare<A: Into<Flow>>(
         let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
         return Err(Error::new(ErrorKind::Usage, "--val", message));
     };
-    request.refuse_idle(bundle, data.samples.len())?;
-    let photos = Hashed::read(&data, Some(&validation));
+    request.refuse_idle(bundle, data.photos.len())?;
+    let photos = Hashed::read(&data, Some(&validation), &bundle.preprocess);
     photos.warnings().iter().for_each(|warning| audience.tell(Progress::Warning(warning)));
     let settings = request.settings(bundle, &photos);
     let ignored = ignored(&data, Some(&validation));

@@ -68,7 +68,7 @@ impl Splits {
         if single.len() == data.classes.len() {
             let message = "no class has two photos, so none can be held out to choose a learning rate on; add photos, or \
                            give one rate: --lrs 3e-3 --head-lrs 1e-3";
-            return Err(Error::new(ErrorKind::Data, data.root.display(), message));
+            return Err(Error::new(ErrorKind::Data, data.place(), message));
         }
         if self.0.is_empty() && !single.is_empty() {
             let message = "a class of a single photo has no say in the choice of learning rates";

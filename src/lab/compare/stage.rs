@@ -31,7 +31,7 @@ impl Photos {
     pub(super) fn new(mut data: Dataset, mut validation: Dataset) -> Self {
         data.number(Slot::Rounded);
         validation.number(Slot::Exact);
-        let places = [data.samples.len(), validation.samples.len()];
+        let places = [data.photos.len(), validation.photos.len()];
         Photos { data, validation, places }
     }
 }
@@ -69,13 +69,13 @@ impl<'b> Stage<'b> {
         let [train, measured] = photos.places;
         let resources = Resources { threads: lesson.threads, cache: CachePlace::Disk, folder, photos: train, measured };
         let mut runner = Runner::start(&plan, adapter, bundle, &resources)?;
-        audience.tell(Progress::Begin { phase: "training photos", total: photos.data.samples.len() as u64 });
+        audience.tell(Progress::Begin { phase: "training photos", total: photos.data.photos.len() as u64 });
         runner.imprint(&mut photos.data, [0; 2], audience)?;
         audience.tell(Progress::End);
         measure(&mut runner, &photos.validation, ("before", 0), audience)?;
         let unreadable = runner.quarantine();
-        let readable = |path: &Path| unreadable.iter().all(|photo| Path::new(&photo.path) != path);
-        photos.validation.samples.retain(|sample| readable(&sample.path));
+        let readable = |name: &str| unreadable.iter().all(|photo| photo.path != name);
+        photos.validation.photos.retain(|photo| readable(&photo.picture.name()));
         Ok(Stage { bundle, runner })
     }
 
@@ -90,7 +90,7 @@ impl<'b> Stage<'b> {
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
         let mut outlook = self.runner.imprint(&mut data, [0; 2], &mut Audience::nobody())?.outlook;
-        let planned = plan(self.bundle, lesson, data.samples.len());
+        let planned = plan(self.bundle, lesson, data.photos.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
         // Rates are chosen as if pairs learned: whether they do is asked once, at the rate chosen.
@@ -117,7 +117,7 @@ impl<'b> Stage<'b> {
             accuracy,
             train_loss: outcome.epoch.loss(),
             steps: planned.steps,
-            images: data.samples.len(),
+            images: data.photos.len(),
             val_images: curve.images,
             trainable_params: if settings.trains_head { self.runner.trained(outlook.lets_pairs_learn()) } else { 0 },
             rehearsal: outlook.rehearsal,
@@ -248,7 +248,7 @@ pub(crate) mod tests {
         photos(&val, 9, 50);
         let bundle = bundle(folder.path());
         let base = Lesson {
-            validation: Validation::Folder(val.clone()),
+            validation: Validation::Photos(val.clone().into()),
             length: Length::Steps(25),
             interval: Some(3),
             batch: 5,

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lab::profile::peak_gflops;
 use crate::lab::temporary::TemporaryFolder;
 use crate::session::lesson::{TrainReport, train};
-use crate::session::photos::{Dataset, load, pixels, stream};
+use crate::session::photos::{load, pixels, stream};
 use crate::session::process::processor_ms;
 use crate::session::progress::{Flow, Progress};
 use crate::session::settings::{CachePlace, Length, Lesson};
@@ -173,10 +173,10 @@ fn too_little(error: Error, lesson: &Lesson, device: &Device) -> Error {
 
 /// How fast this machine computes and decodes.
 fn host(bundle: &Bundle, lesson: &Lesson) -> Result<Host> {
-    let photos = Dataset::open(&lesson.data)?.samples;
+    let photos = lesson.data.open()?.photos;
     let (begin, mut count, mut mpixels) = (processor_ms(), 0.0, 0.0);
     for photo in &photos {
-        let found = load(&photo.path, &bundle.preprocess, None).ok().and_then(|_| pixels(&photo.path));
+        let found = load(&photo.picture, &bundle.preprocess, None).ok().and_then(|_| pixels(&photo.picture));
         if let Some(pixels) = found {
             count += 1.0;
             mpixels += pixels as f64 / 1e6;

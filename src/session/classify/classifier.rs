@@ -1,6 +1,5 @@
 //! One photo at a time.
 
-use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -9,12 +8,10 @@ use super::evaluate::classifier;
 use super::scores::{best, probabilities};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::photos::Picture;
 use crate::session::progress::Audience;
-use crate::session::run::{Photo, Runner};
+use crate::session::run::{Runner, View};
 use crate::session::store::Store;
-
-/// Guesses listed for a photo.
-const TOP: usize = 5;
 
 /// A class and how likely it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,7 +33,7 @@ pub struct Prediction {
     pub ms: f64,
 }
 
-/// A bundle, with or without a store, ready to classify.
+/// A bundle, with or without a store, ready to classify files, the bytes of one, or pixels, one at a time.
 pub struct Classifier {
     runner: Runner,
     classes: Vec<String>,
@@ -52,34 +49,70 @@ impl Classifier {
         Ok(Classifier { runner, classes })
     }
 
-    /// Classifies a photo.
+    /// The names of the classes.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The `top` likeliest classes of a photo, or all where there are fewer.
     ///
     /// # Errors
     /// Kind `Image` where it cannot be read.
-    pub fn predict(&mut self, path: &Path) -> Result<Prediction> {
-        let begin = Instant::now();
-        let mut scores = self.scores(path)?;
-        probabilities(&mut scores, self.runner.is_own_classifier());
+    pub fn predict(&mut self, picture: impl Into<Picture>, top: usize) -> Result<Prediction> {
+        let (begin, picture) = (Instant::now(), picture.into());
+        let probabilities = self.probabilities(picture.clone())?;
         let guess = |class: usize| Guess {
             label: self.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
-            probability: scores[class],
+            probability: probabilities[class],
         };
-        let top = best(&scores, TOP).into_iter().map(guess).collect();
-        Ok(Prediction { path: path.to_string_lossy().into_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
+        let top = best(&probabilities, top).into_iter().map(guess).collect();
+        Ok(Prediction { path: picture.name().into_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
     }
 
-    fn scores(&mut self, path: &Path) -> Result<Vec<f32>> {
-        let photo = Photo { path: path.into(), label: -1, augment: None, slot: None };
-        let mut found = None;
-        self.runner.scores([photo], &mut Audience::nobody(), |scores, _| {
-            found = scores;
-            Ok(())
-        })?;
+    /// How likely each class is, in 0..1, in the order of [`Classifier::classes`].
+    ///
+    /// # Errors
+    /// As of [`Classifier::predict`].
+    pub fn probabilities(&mut self, picture: impl Into<Picture>) -> Result<Vec<f32>> {
+        let own_classifier = self.runner.is_own_classifier();
+        let mut scores = self.only(picture.into(), true)?;
+        probabilities(&mut scores, own_classifier);
+        Ok(scores)
+    }
+
+    /// The features of a photo, which the head reads: the bundle's `feature_dim` values.
+    ///
+    /// # Errors
+    /// As of [`Classifier::predict`]; `Usage` without a store, where the model's own classifier answers.
+    pub fn embed(&mut self, picture: impl Into<Picture>) -> Result<Vec<f32>> {
+        if self.runner.is_own_classifier() {
+            let message = "the model's own classifier has no features to give; open it with a store";
+            return Err(Error::new(ErrorKind::Usage, "embed", message));
+        }
+        self.only(picture.into(), false)
+    }
+
+    /// The scores or the features of one photo.
+    fn only(&mut self, picture: Picture, scored: bool) -> Result<Vec<f32>> {
+        let view = View { picture: picture.clone(), label: -1, augment: None, slot: None };
+        let (mut found, nobody) = (None, &mut Audience::nobody());
+        if scored {
+            self.runner.scores([view], nobody, |scores, _| {
+                found = scores;
+                Ok(())
+            })?;
+        } else {
+            self.runner.features([view], nobody, |features, _| {
+                found = features.map(<[f32]>::to_vec);
+                Ok(())
+            })?;
+        }
+        // Nothing of it is kept: a program may classify for months.
+        let unreadable = self.runner.take_quarantine();
         found.ok_or_else(|| {
-            let name = path.display().to_string();
-            let known = self.runner.quarantine().iter().find(|photo| photo.path == name);
-            let reason = known.map_or("cannot be read", |photo| &photo.reason);
-            Error::new(ErrorKind::Image, path.display(), reason)
+            let reason = unreadable.list().first().map_or("cannot be read", |photo| &photo.reason);
+            Error::new(ErrorKind::Image, picture.name(), reason)
         })
     }
 }

@@ -10,10 +10,10 @@ use super::scores::{argmax, probabilities};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_MATRIX_CLASSES, MOST_MISTAKES};
-use crate::session::photos::{Dataset, Ignored, Quarantined, Sample, ignored};
+use crate::session::photos::{Dataset, Ignored, Photo, Quarantined, ignored};
 use crate::session::policy::Recognized;
 use crate::session::progress::{Audience, Flow, Progress, Stop};
-use crate::session::run::{Runner, photo};
+use crate::session::run::{Runner, view};
 use crate::session::store::Store;
 
 /// What `eval` answers. In JSON `confusion` is the matrix, rows by true class, or null above [`MOST_MATRIX_CLASSES`];
@@ -94,19 +94,19 @@ impl Evaluation {
     }
 
     /// Counts a photo with its scores: logits, or what the model's own classifier gives.
-    pub(crate) fn count(&mut self, sample: &Sample, mut scores: Vec<f32>, own_classifier: bool) {
+    pub(crate) fn count(&mut self, photo: &Photo, mut scores: Vec<f32>, own_classifier: bool) {
         let guess = argmax(&scores);
-        self.confusion.count(sample.class, guess);
+        self.confusion.count(photo.class, guess);
         (self.n, self.accuracy) = (self.confusion.photos(), self.confusion.accuracy());
-        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != sample.class) else { return };
+        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != photo.class) else { return };
         probabilities(&mut scores, own_classifier);
         let probability = scores[guess];
         let at = mistakes.partition_point(|other| other.probability >= probability);
         if at < self.most_mistakes {
             mistakes.truncate(self.most_mistakes - 1);
             let name = |class: usize| self.classes[class].clone();
-            let path = sample.path.to_string_lossy().into_owned();
-            mistakes.insert(at, Mistake { path, class: name(sample.class), guess: name(guess), probability });
+            let path = photo.picture.name().into_owned();
+            mistakes.insert(at, Mistake { path, class: name(photo.class), guess: name(guess), probability });
         }
     }
 
@@ -179,13 +179,13 @@ pub(crate) fn measure(
     audience: &mut Audience,
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(&data.classes, mistakes);
-    audience.tell(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.samples.len() as u64 });
+    audience.tell(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.photos.len() as u64 });
     let (begin, own_classifier) = (Instant::now(), runner.is_own_classifier());
-    let mut samples = data.samples.iter();
-    let photos = data.samples.iter().map(|sample| photo(sample, None));
-    runner.scores(photos, audience, |scores, audience| {
-        if let (Some(sample), Some(scores)) = (samples.next(), scores) {
-            evaluation.count(sample, scores, own_classifier);
+    let mut photos = data.photos.iter();
+    let views = data.photos.iter().map(|photo| view(photo, None));
+    runner.scores(views, audience, |scores, audience| {
+        if let (Some(photo), Some(scores)) = (photos.next(), scores) {
+            evaluation.count(photo, scores, own_classifier);
         }
         audience.tell(Progress::Advance);
         audience.go_on()
@@ -193,7 +193,7 @@ pub(crate) fn measure(
     audience.tell(Progress::End);
     if evaluation.n == 0 {
         let message = "none of the photos that accuracy is measured on can be read";
-        return Err(Error::new(ErrorKind::Data, data.root.display(), message));
+        return Err(Error::new(ErrorKind::Data, data.place(), message));
     }
     evaluation.seconds(begin.elapsed().as_secs_f64());
     Ok(evaluation)

@@ -54,7 +54,7 @@ pub(crate) fn remember(
     let at_start = if opening.has_learned_pairs {
         let start = opening.record.lesson.start().unwrap_or_default();
         let fresh = start_adapter(bundle, Some(start), opening.data.classes.len())?;
-        audience.tell(Progress::Begin { phase: "class means", total: opening.data.samples.len() as u64 });
+        audience.tell(Progress::Begin { phase: "class means", total: opening.data.photos.len() as u64 });
         let at_start = AtStart::look(runner, fresh, &opening.data, audience)?;
         audience.tell(Progress::End);
         Some(at_start)
@@ -98,7 +98,7 @@ pub(crate) fn check_imprinted(
     lesson: &Lesson,
     audience: &mut Audience,
 ) -> Result<()> {
-    let first: Vec<usize> = order(lesson.seed, 0, data.samples.len()).into_iter().take(lesson.batch).collect();
+    let first: Vec<usize> = order(lesson.seed, 0, data.photos.len()).into_iter().take(lesson.batch).collect();
     judge(runner, data, &first, None, 0, audience)
 }
 

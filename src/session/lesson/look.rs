@@ -1,15 +1,13 @@
 //! Passes over photos: the head that is imprinted from them, their class means, and which of them a head recognizes.
 
-use std::path::Path;
-
 use crate::adapter::{ClassMeans, HeadBuffers};
 use crate::core::IMPRINT_SCALE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::classify::argmax;
-use crate::session::photos::Dataset;
+use crate::session::photos::{Dataset, Photo};
 use crate::session::policy::{LeftOut, Outlook, Recognized};
 use crate::session::progress::{Audience, Progress};
-use crate::session::run::{Runner, photo};
+use crate::session::run::{Runner, view};
 
 /// What one pass over photos has shown.
 pub(crate) struct Seen {
@@ -34,11 +32,11 @@ impl Runner {
         audience: &mut Audience,
         mut visit: impl FnMut(&[f32], usize),
     ) -> Result<Vec<bool>> {
-        let (mut samples, mut readable) = (data.samples.iter(), Vec::with_capacity(data.samples.len()));
-        self.features(data.samples.iter().map(|sample| photo(sample, None)), audience, |row, audience| {
+        let (mut photos, mut readable) = (data.photos.iter(), Vec::with_capacity(data.photos.len()));
+        self.features(data.photos.iter().map(|photo| view(photo, None)), audience, |row, audience| {
             readable.push(row.is_some());
-            if let (Some(sample), Some(row)) = (samples.next(), row) {
-                visit(row, sample.class);
+            if let (Some(photo), Some(row)) = (photos.next(), row) {
+                visit(row, photo.class);
             }
             audience.tell(Progress::Advance);
             audience.go_on()
@@ -55,7 +53,7 @@ impl Runner {
         let features = head.features();
         let mut seen = Seen {
             means: ClassMeans::unknown(data.classes.len(), features),
-            photos: LeftOut::new(data.samples.len(), features),
+            photos: LeftOut::new(data.photos.len(), features),
             right: Recognized::new(knew),
             outlook: Outlook::default(),
         };
@@ -79,20 +77,22 @@ impl Runner {
         audience: &mut Audience,
     ) -> Result<Seen> {
         let (mut seen, readable) = self.see(data, knew, audience)?;
-        let mut readable = readable.into_iter();
-        data.samples.retain(|_| readable.next().is_some_and(|readable| readable));
         let classes = data.classes.len();
         let mut means = self.adapter().means.with_classes(classes);
         means.replace(&seen.means);
         seen.outlook.left_out = seen.photos.accuracy(&means);
         let missing = data.classes.iter().zip(&seen.means.counts).skip(known).find(|(_, count)| **count == 0);
         if let Some((name, _)) = missing {
-            let folder = data.root.join(name);
-            let own = self.quarantine().iter().filter(|q| Path::new(&q.path).starts_with(&folder));
+            let of_class = |photo: &&Photo| data.classes.get(photo.class) == Some(name);
+            let own: Vec<String> =
+                data.photos.iter().filter(of_class).map(|photo| photo.picture.name().into_owned()).collect();
+            let own = self.quarantine().iter().filter(|q| own.contains(&q.path));
             let list = own.take(3).map(|q| format!("{} ({})", q.path, q.reason)).collect::<Vec<_>>().join("; ");
-            let message = format!("has no readable photo: {list}; add some, or remove the folder");
-            return Err(Error::new(ErrorKind::Data, folder.display(), message));
+            let message = format!("has no readable photo: {list}; add some, or leave the class out");
+            return Err(Error::new(ErrorKind::Data, data.class_place(name), message));
         }
+        let mut readable = readable.into_iter();
+        data.photos.retain(|_| readable.next().is_some_and(|readable| readable));
         if known < classes {
             let mut adapter = self.adapter_mut();
             adapter.head.take_rows(&seen.means.imprint(IMPRINT_SCALE), known..classes);
@@ -127,7 +127,7 @@ impl Runner {
         audience: &mut Audience,
     ) -> Result<[Recognized; N]> {
         let mut tallies = heads.map(|head| Recognized::new(head.classes()));
-        audience.tell(Progress::Begin { phase: "accuracy before", total: data.samples.len() as u64 });
+        audience.tell(Progress::Begin { phase: "accuracy before", total: data.photos.len() as u64 });
         self.look(data, audience, |row, class| {
             let judged = heads.iter().zip(&mut tallies);
             judged.for_each(|(head, tally)| tally.count(class, argmax(&head.logits(row)) == class));

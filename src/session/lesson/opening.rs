@@ -67,7 +67,7 @@ impl Opening {
             true => added_to(&record.classes, data, validation)?,
             false => (data, validation),
         };
-        let photos = Hashed::read(&data, validation.as_ref());
+        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
         let mut settings = Settings::on(lesson, &photos);
         if !adapter.sites.is_empty() {
             settings.keep_start(&record.lesson, lesson.start.is_some())?;
@@ -139,7 +139,7 @@ impl Opening {
 
     /// The lesson in numbers, on the photos that there are now.
     pub(crate) fn plan(&self, bundle: &Bundle, lesson: &Lesson) -> Plan {
-        let plan = plan(bundle, lesson, self.data.samples.len());
+        let plan = plan(bundle, lesson, self.data.photos.len());
         if self.takes_steps(lesson) { plan } else { plan.cut_to(0) }
     }
 
@@ -191,7 +191,7 @@ impl Opening {
             Ok(_) => {}
             Err(_) => keep.medium.check_new(&keep.store)?,
         }
-        let photos = Hashed::read(&data, validation.as_ref());
+        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
         let (settings, warnings) = (Settings::on(lesson, &photos), photos.warnings());
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
         let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
@@ -231,7 +231,7 @@ impl Opening {
                 "has no photos of {}: a lesson without them would unlearn them; add some of their old photos",
                 self.absent.join(", ")
             );
-            return Err(Error::new(ErrorKind::Data, self.data.root.display(), message));
+            return Err(Error::new(ErrorKind::Data, self.data.place(), message));
         }
         Ok(self)
     }

@@ -26,13 +26,13 @@ pub(crate) fn rehearsed_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) 
 
 /// Bytes of features that a rehearsal keeps.
 pub(crate) fn rehearsed_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
-    if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.samples.len() * bundle.feature_dim) as u64 }
+    if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.photos.len() * bundle.feature_dim) as u64 }
 }
 
 /// In how many parts the photos are left out.
 fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
     let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
-    let is_small = data.samples.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
+    let is_small = data.photos.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
     let most = counts(data).into_iter().max().unwrap_or(0);
     if is_default && is_small && (2..=FEW).contains(&most) { most } else { 0 }
 }
@@ -44,7 +44,7 @@ fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -
     let steps = match lesson.length {
         Length::Epochs(_) => whole.steps,
         Length::Steps(steps) => {
-            let share = part.len() as f64 / data.samples.len() as f64;
+            let share = part.len() as f64 / data.photos.len() as f64;
             (f64::from(steps) * share).ceil() as u64
         }
     };
@@ -54,7 +54,7 @@ fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -
 
 fn counts(data: &Dataset) -> Vec<usize> {
     let mut counts = vec![0; data.classes.len()];
-    data.samples.iter().for_each(|sample| counts[sample.class] += 1);
+    data.photos.iter().for_each(|photo| counts[photo.class] += 1);
     counts
 }
 
@@ -62,16 +62,16 @@ fn counts(data: &Dataset) -> Vec<usize> {
 fn parts(data: &Dataset, fold: usize) -> (Vec<usize>, Vec<usize>) {
     let counts = counts(data);
     let mut seen = vec![0; counts.len()];
-    (0..data.samples.len()).partition(|&photo| {
-        let class = data.samples[photo].class;
+    (0..data.photos.len()).partition(|&photo| {
+        let class = data.photos[photo].class;
         seen[class] += 1;
         counts[class] < 2 || seen[class] - 1 != fold
     })
 }
 
 fn side(data: &Dataset, photos: &[usize]) -> Dataset {
-    let samples = photos.iter().map(|&photo| data.samples[photo].clone()).collect();
-    Dataset { root: data.root.clone(), classes: data.classes.clone(), samples, ignored: Vec::new() }
+    let photos = photos.iter().map(|&photo| data.photos[photo].clone()).collect();
+    Dataset { root: data.root.clone(), classes: data.classes.clone(), photos, ignored: Vec::new() }
 }
 
 /// A first lesson, before its first step.
@@ -164,7 +164,7 @@ struct Rows<'r> {
 
 impl Rows<'_> {
     fn of(&self, photo: usize) -> (&[f32], usize) {
-        (&self.features[photo * self.width..][..self.width], self.data.samples[photo].class)
+        (&self.features[photo * self.width..][..self.width], self.data.photos[photo].class)
     }
 
     /// The head, imprinted on `photos`.
@@ -244,13 +244,13 @@ impl Pairs<'_> {
     ) -> Result<Option<Vec<bool>>> {
         let mut record = Record { steps: 0, ..self.record.clone() };
         match self.learn(runner, &rest, &mut record, audience) {
-            Err(error) if error.kind() == ErrorKind::Diverged => return Ok(Some(vec![false; out.samples.len()])),
+            Err(error) if error.kind() == ErrorKind::Diverged => return Ok(Some(vec![false; out.photos.len()])),
             learned => learned?,
         }
         let Some(features) = runner.all_features(&out)? else { return Ok(None) };
         let head = &runner.adapter().head;
         let rows = Rows { features: &features, width: head.features(), data: &out };
-        let photos: Vec<usize> = (0..out.samples.len()).collect();
+        let photos: Vec<usize> = (0..out.photos.len()).collect();
         Ok(Some(rows.right(&photos, head)))
     }
 
@@ -269,17 +269,17 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::session::photos::Sample;
+    use crate::session::photos::Photo;
 
     #[test]
     fn a_rehearsal_is_no_longer_than_one_of_the_default_length() {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
         let bundle = Bundle::open(&bundle).unwrap();
         // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
-        let samples = (0..25).map(|nth| Sample { path: Path::new("photo").into(), class: nth / 5, slot: None });
+        let photos = (0..25).map(|nth| Photo { picture: Path::new("photo").into(), class: nth / 5, slot: None });
         let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
-        let data = Dataset { root: "photos".into(), classes, samples: samples.collect(), ignored: Vec::new() };
-        let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos".into()) }, &data);
+        let data = Dataset { root: None, classes, photos: photos.collect(), ignored: Vec::new() };
+        let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos") }, &data);
         let default = steps(Lesson::DEFAULT_LENGTH);
         assert_eq!(default, 5 * 15 * 2);
         assert_eq!([Length::Steps(300), Length::Epochs(150)].map(steps), [default; 2]);
@@ -290,11 +290,11 @@ mod tests {
     #[test]
     fn every_photo_is_left_out_once_but_single_ones_and_what_cannot_have_been_counted_is_not_believed() {
         let classes = [0, 0, 0, 1, 2, 2];
-        let sample = |class| Sample { path: Path::new("photo").into(), class, slot: None };
+        let photo = |class| Photo { picture: Path::new("photo").into(), class, slot: None };
         let data = Dataset {
-            root: "photos".into(),
+            root: None,
             classes: ["a", "b", "c"].map(String::from).to_vec(),
-            samples: classes.into_iter().map(sample).collect(),
+            photos: classes.into_iter().map(photo).collect(),
             ignored: Vec::new(),
         };
         let out: Vec<_> = (0..3).map(|fold| parts(&data, fold).1).collect();

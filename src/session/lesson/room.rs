@@ -56,8 +56,8 @@ impl Applicant<'_> {
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
         let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
         let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
-        let photos = self.opening.data.samples.iter().chain(self.opening.validation.iter().flat_map(|v| &v.samples));
-        let (photo_bytes, largest) = largest_photo(photos.map(|sample| &sample.path), &bundle.preprocess).unzip();
+        let photos = self.opening.data.photos.iter().chain(self.opening.validation.iter().flat_map(|v| &v.photos));
+        let (photo_bytes, largest) = largest_photo(photos.map(|photo| &photo.picture), &bundle.preprocess).unzip();
         work.photo_bytes = photo_bytes.unwrap_or(0);
         work.boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
         work.cached = within(lesson.cache_limit, work.boundary_bytes).min(work.photos);
@@ -100,7 +100,7 @@ impl Applicant<'_> {
                 return Ok(Found { runner, forecast, warning });
             }
         }
-        Err(does_not_fit(limit, smallest, &bundle.precision, photo_bytes.zip(largest.as_deref())))
+        Err(does_not_fit(limit, smallest, &bundle.precision, photo_bytes.zip(largest)))
     }
 
     /// Its sizes and counts, as far as they are known before the network is planned.
@@ -118,9 +118,9 @@ impl Applicant<'_> {
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
             rehearsal_bytes: if rehearses { rehearsed_bytes(bundle, lesson, data) } else { 0 },
             photo_bytes: 0,
-            photos: data.samples.len(),
+            photos: data.photos.len(),
             cached: 0,
-            measured: validation.as_ref().map_or(0, |v| v.samples.len()),
+            measured: validation.as_ref().map_or(0, |v| v.photos.len()),
             steps: if trains { plan.steps } else { 0 },
             rehearsed: if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 },
             batch: lesson.batch,

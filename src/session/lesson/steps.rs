@@ -80,7 +80,7 @@ impl Steps {
         Steps {
             plan: *plan,
             gate,
-            course: Course::new(lesson, data.samples.len()),
+            course: Course::new(lesson, data.photos.len()),
             gradients: runner.adapter().zero_gradients(),
             epoch,
             step_ms: Vec::with_capacity(expected),

@@ -227,7 +227,7 @@ impl Trainer {
         opening.warnings.iter().for_each(|warning| audience.tell(Progress::Warning(warning)));
         audience.tell(Progress::Planned(forecast));
 
-        audience.tell(Progress::Begin { phase: "imprint", total: opening.data.samples.len() as u64 });
+        audience.tell(Progress::Begin { phase: "imprint", total: opening.data.photos.len() as u64 });
         announce(opening, runner, keep, &opening.plan(bundle, lesson))?;
         let counted = [opening.known, opening.knew];
         let seen = runner.imprint(&mut opening.data, counted, audience)?;
@@ -245,7 +245,7 @@ impl Trainer {
             check_imprinted(runner, &opening.data, lesson, audience)?;
         }
         if opening.validation.is_none() {
-            runner.drop_prefix(opening.data.samples.len());
+            runner.drop_prefix(opening.data.photos.len());
         }
         keeper.starts();
         let resumed_after = opening.resumes.then_some(opening.record.steps);
@@ -379,7 +379,7 @@ impl Trainer {
             startup_ms: self.startup_ms,
             step_ms_median: median(ran.step_ms),
             threads: forecast.threads,
-            cache_bytes: runner.cache_bytes(data.samples.len()),
+            cache_bytes: runner.cache_bytes(data.photos.len()),
             peak_rss_bytes: peak_rss_bytes(),
             lesson_peak_bytes: self.memory.peak(),
             planned_peak_bytes: forecast.peak_rss_bytes,
@@ -387,7 +387,7 @@ impl Trainer {
             generation: verdict.generation,
             quarantined,
             ignored: self.ignored.clone(),
-            train_images: data.samples.len(),
+            train_images: data.photos.len(),
             val_images: verdict.photos,
         }
     }

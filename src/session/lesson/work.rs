@@ -5,15 +5,13 @@
 //! it may take is counted from above, less the memory that the process has and does not use, so that a limit is not passed by trying.
 
 use std::num::NonZero;
-use std::path::Path;
-use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use crate::autodiff::Activations;
 use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::forecast::Forecast;
-use crate::session::photos::footprint;
+use crate::session::photos::{Picture, footprint};
 use crate::session::process::{Watch, rss_bytes};
 use crate::session::run::Timing;
 use crate::session::settings::CachePlace;
@@ -171,17 +169,17 @@ impl Work {
 
 /// The photo of `photos` that takes most for a moment to decode, and how many bytes.
 pub(crate) fn largest_photo<'p>(
-    photos: impl IntoIterator<Item = &'p Arc<Path>>,
+    photos: impl IntoIterator<Item = &'p Picture>,
     preprocess: &Preprocess,
-) -> Option<(u64, Arc<Path>)> {
-    let sizes = photos.into_iter().filter_map(|path| Some((footprint(path, preprocess)?, path)));
-    sizes.max_by_key(|(bytes, _)| *bytes).map(|(bytes, path)| (bytes, path.clone()))
+) -> Option<(u64, Picture)> {
+    let sizes = photos.into_iter().filter_map(|picture| Some((footprint(picture, preprocess)?, picture)));
+    sizes.max_by_key(|(bytes, _)| *bytes).map(|(bytes, picture)| (bytes, picture.clone()))
 }
 
 /// # Errors
 /// Kind `Memory`: no setup fits `limit`; `smallest` is what the smallest would take, with weights of `precision` and the photo that
 /// takes most.
-pub(crate) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Option<(u64, &Path)>) -> Error {
+pub(crate) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Option<(u64, Picture)>) -> Error {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
         "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes up \
@@ -190,7 +188,7 @@ pub(crate) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Op
         mib(smallest),
         if precision == "int8" { "" } else { "in int8 or " },
         photo.filter(|(bytes, _)| *bytes > smallest / 4).map_or_else(String::new, |(bytes, path)| {
-            format!("; of it {:.1} MiB are for {}, which a smaller copy would save", mib(bytes), path.display())
+            format!("; of it {:.1} MiB are for {}, which a smaller copy would save", mib(bytes), path.name())
         })
     );
     Error::new(ErrorKind::Memory, "--ram-limit", message)

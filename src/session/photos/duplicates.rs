@@ -1,30 +1,31 @@
-//! Photos that are there twice: what they hold is hashed once, for the record of a lesson and to find those that a lesson is trained
+//! Photos that are there twice: what they show is hashed once, for the record of a lesson and to find those that a lesson is trained
 //! on and measured on, or that show several classes at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::dataset::{Dataset, Sample, contents_sha256};
-use crate::bundle::sha256;
+use super::dataset::{Dataset, Photo};
+use super::image::pixels_sha256;
+use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Groups of equal photos that a warning names.
 const LISTED: usize = 5;
 
-/// The photos of a lesson, with the sha256 of what each file holds; `None` where it cannot be read.
+/// The photos of a lesson, with the sha256 of what each shows; `None` where it cannot be read.
 pub(crate) struct Hashed<'d> {
     data: (&'d Dataset, Vec<Option<String>>),
     validation: Option<(&'d Dataset, Vec<Option<String>>)>,
 }
 
 /// Equal photos: those trained on, and those measured on.
-type Group<'d> = [Vec<&'d Sample>; 2];
+type Group<'d> = [Vec<&'d Photo>; 2];
 
 impl<'d> Hashed<'d> {
-    /// Reads every file once. Classes of both are counted alike.
-    pub(crate) fn read(data: &'d Dataset, validation: Option<&'d Dataset>) -> Self {
+    /// Decodes every photo once. Classes of both are counted alike.
+    pub(crate) fn read(data: &'d Dataset, validation: Option<&'d Dataset>, preprocess: &Preprocess) -> Self {
         let hashed = |photos: &'d Dataset| {
-            let contents = photos.samples.iter().map(|sample| contents_sha256(&sample.path).ok()).collect();
+            let contents = photos.photos.iter().map(|photo| pixels_sha256(&photo.picture, preprocess)).collect();
             (photos, contents)
         };
         Hashed { data: hashed(data), validation: validation.map(hashed) }
@@ -45,7 +46,7 @@ impl<'d> Hashed<'d> {
         let mut warnings = Vec::new();
         if !on_both_sides.is_empty() {
             let shared: usize = on_both_sides.iter().map(|[_, measured]| measured.len()).sum();
-            let all = self.validation.as_ref().map_or(0, |(photos, _)| photos.samples.len());
+            let all = self.validation.as_ref().map_or(0, |(photos, _)| photos.photos.len());
             let are = if shared == 1 { "is" } else { "are" };
             warnings.push(format!(
                 "of the {all} photos that accuracy is measured on, {shared} {are} trained on as well, so it comes out too high: {}; keep \
@@ -66,17 +67,15 @@ impl<'d> Hashed<'d> {
 
     /// Photos that are equal, in the order of the first of each.
     fn groups(&self) -> Vec<Group<'d>> {
-        // Files that hold nothing are no photos.
-        let nothing = sha256(&[]);
         let (mut groups, mut known): (Vec<Group>, BTreeMap<&str, usize>) = (Vec::new(), BTreeMap::new());
         for (side, (photos, contents)) in core::iter::once(&self.data).chain(&self.validation).enumerate() {
-            for (sample, hash) in photos.samples.iter().zip(contents) {
-                let Some(hash) = hash.as_deref().filter(|hash| *hash != nothing) else { continue };
+            for (photo, hash) in photos.photos.iter().zip(contents) {
+                let Some(hash) = hash.as_deref() else { continue };
                 let group = *known.entry(hash).or_insert_with(|| {
                     groups.push(Group::default());
                     groups.len() - 1
                 });
-                groups[group][side].push(sample);
+                groups[group][side].push(photo);
             }
         }
         groups
@@ -84,7 +83,7 @@ impl<'d> Hashed<'d> {
 }
 
 fn is_in_two_classes(group: &Group) -> bool {
-    let mut classes = group.iter().flatten().map(|sample| sample.class);
+    let mut classes = group.iter().flatten().map(|photo| photo.class);
     let first = classes.next();
     classes.any(|class| Some(class) != first)
 }
@@ -92,7 +91,7 @@ fn is_in_two_classes(group: &Group) -> bool {
 /// "a/1.png = b/7.png, ...", cut after [`LISTED`].
 fn listed(groups: &[&Group]) -> String {
     let equal = |group: &&Group| {
-        let paths: Vec<String> = group.iter().flatten().map(|sample| sample.path.display().to_string()).collect();
+        let paths: Vec<String> = group.iter().flatten().map(|photo| photo.picture.name().into_owned()).collect();
         paths.join(" = ")
     };
     let named: Vec<String> = groups.iter().take(LISTED).map(equal).collect();
@@ -135,7 +134,11 @@ mod tests {
         for (name, contents) in files {
             let path = root.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, contents).unwrap();
+            // A pixel, as grey as the letter says; of nothing, an empty file.
+            match contents.as_bytes() {
+                [] => fs::write(path, "").unwrap(),
+                [grey, ..] => image::RgbImage::from_pixel(1, 1, image::Rgb([*grey; 3])).save(path).unwrap(),
+            }
         }
         root
     }
@@ -144,21 +147,22 @@ mod tests {
         let folders = [data, validation].map(folder);
         let [data, validation] = folders.each_ref().map(|folder| Dataset::open(folder.path()).unwrap());
         let without = |text: String| folders.iter().fold(text, |text, f| text.replace(f.path().to_str().unwrap(), "."));
-        Hashed::read(&data, Some(&validation)).warnings().into_iter().map(without).collect()
+        Hashed::read(&data, Some(&validation), &Preprocess::default()).warnings().into_iter().map(without).collect()
     }
 
     #[test]
-    fn a_hash_tells_contents_names_and_classes_apart_and_not_places() {
+    fn a_hash_tells_pixels_classes_and_order_apart_and_not_names_and_places() {
         let hash = |files: &[(&str, &str)]| {
             let root = folder(files);
-            Hashed::read(&Dataset::open(root.path()).unwrap(), None).sha256().0
+            Hashed::read(&Dataset::open(root.path()).unwrap(), None, &Preprocess::default()).sha256().0
         };
-        let first = hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y")]);
-        assert_eq!(first, hash(&[("a/1.jpg", "x"), ("b/1.jpg", "y"), ("b/notes.txt", "z")]));
+        let first = hash(&[("a/1.png", "x"), ("b/1.png", "y")]);
+        assert_eq!(first, hash(&[("a/1.png", "x"), ("b/1.png", "y"), ("b/notes.txt", "")]));
+        assert_eq!(first, hash(&[("a/7.png", "x"), ("b/8.png", "y")]));
         for other in [
-            [("a/1.jpg", "y"), ("b/1.jpg", "x")],
-            [("a/1.jpg", "x"), ("c/1.jpg", "y")],
-            [("a/1.jpg", "x"), ("b/2.jpg", "y")],
+            [("a/1.png", "y"), ("b/1.png", "x")],
+            [("a/1.png", "x"), ("c/1.png", "y")],
+            [("a/1.png", "x"), ("a/2.png", "y")],
         ] {
             assert_ne!(first, hash(&other));
         }
@@ -169,10 +173,10 @@ mod tests {
         let root = folder(&[("a \"\\\u{200b}\u{301}/tab\t.png", "x"), ("b/1.png", "y")]);
         let photos = Dataset::open(root.path()).unwrap();
         fs::remove_file(root.path().join("b/1.png")).unwrap();
-        // By Python: hashlib.sha256(text.encode()).hexdigest() of
-        // '"a \\"\\\\\u200b\u0301" "tab\t.png" ' + hashlib.sha256(b"x").hexdigest() + '\n"b" "1.png" -\n'
-        let expected = "c71294f2ef2ee9c5bd316a83cf8d82dc9d94fc4ed33fd5f36fda6c07331de90c";
-        assert_eq!(Hashed::read(&photos, None).sha256().0, expected);
+        // By Python: hashlib.sha256(text.encode()).hexdigest() of '"a \\"\\\\\u200b\u0301" ' + pixel + '\n"b" -\n', where pixel is
+        // hashlib.sha256(struct.pack("<II", 1, 1) + b"\1xxx").hexdigest()
+        let expected = "967dd2419cd2688308545bfba997c140eace3c0acfef6713bb42e4f2244f0df5";
+        assert_eq!(Hashed::read(&photos, None, &Preprocess::default()).sha256().0, expected);
     }
 
     #[test]

@@ -1,14 +1,26 @@
 //! The photos that a lesson learns from: which there are, what is in them, and how they become the network's input.
 //!
-//! In come a folder with a folder per class, and a bundle's preprocessing. Out go photos with their classes, in an order that follows
+//! In come a folder with a folder per class, or pixels in memory, and a bundle's preprocessing. Out go photos with their classes, in an order that follows
 //! from a seed; the pixels of each, cut, resized and normalized; and the names of those that cannot be read.
 
 mod dataset;
 mod duplicates;
+mod folder;
 mod image;
+mod order;
+mod picture;
+mod quarantine;
+#[cfg(test)]
+mod tests;
 
-pub use dataset::{Dataset, Ignored, Quarantine, Quarantined, Sample, order};
-pub(crate) use dataset::{Slot, ignored, stream};
+pub(crate) use dataset::Slot;
+pub use dataset::{Dataset, Photo};
 pub(crate) use duplicates::{Hashed, refuse_shared_folder};
+pub use folder::Ignored;
+pub(crate) use folder::ignored;
 pub use image::{Augment, load};
 pub(crate) use image::{footprint, pixels};
+pub use order::order;
+pub(crate) use order::stream;
+pub use picture::{Layout, Picture, Pixels};
+pub use quarantine::{Quarantine, Quarantined};

@@ -155,7 +155,7 @@ mod tests {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
         let bundle = Bundle::open(&bundle).unwrap();
         let due = |steps, interval| {
-            plan(&bundle, &Lesson { length: Length::Steps(steps), interval, ..Lesson::new("photos".into()) }, 80).due
+            plan(&bundle, &Lesson { length: Length::Steps(steps), interval, ..Lesson::new("photos") }, 80).due
         };
         assert_eq!([1, 2, 12, 22].map(|steps| due(steps, None)), [Due::Never; 4]);
         // 13 steps before it, 10 after it: as many as a rate takes to rise.

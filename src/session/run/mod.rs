@@ -9,5 +9,5 @@ mod runner;
 mod source;
 
 pub(crate) use crew::Crew;
-pub(crate) use runner::{Resources, Runner, Timing, photo};
-pub(crate) use source::Photo;
+pub(crate) use runner::{Resources, Runner, Timing, view};
+pub(crate) use source::View;

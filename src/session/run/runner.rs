@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cache::Cache;
 use super::crew::{Crew, Meeting};
-use super::source::{Micro, Photo, Source};
+use super::source::{Micro, Source, View};
 use crate::adapter::{Adapter, ClassMeans, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::core::{AdamW, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::photos::{Augment, Dataset, Quarantine, Quarantined, Sample, load};
+use crate::session::photos::{Augment, Dataset, Photo, Picture, Quarantine, Quarantined, load};
 use crate::session::process::{Claim, rss_bytes, timed};
 use crate::session::progress::{Audience, Progress};
 use crate::session::settings::CachePlace;
@@ -148,6 +148,11 @@ impl Runner {
         self.adapter.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of what could not be read so far.
+    pub(crate) fn take_quarantine(&mut self) -> Quarantine {
+        core::mem::take(&mut self.quarantine)
+    }
+
     pub(crate) fn quarantine(&self) -> &[Quarantined] {
         self.quarantine.list()
     }
@@ -155,12 +160,12 @@ impl Runner {
     /// Runs photos by ones and shows the feature vector of each, or `None` where it cannot be read, to `visit`, in order.
     pub(crate) fn features(
         &mut self,
-        photos: impl IntoIterator<Item = Photo>,
+        photos: impl IntoIterator<Item = View>,
         audience: &mut Audience,
         mut visit: impl FnMut(Option<&[f32]>, &mut Audience) -> Result<()>,
     ) -> Result<()> {
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
-        let work = move |network: &mut Network, photo: Photo| {
+        let work = move |network: &mut Network, photo: View| {
             let width = network.features();
             source.features(network, Micro { photos: vec![photo], ..Micro::default() }).map(|done| (done, width))
         };
@@ -174,7 +179,7 @@ impl Runner {
     /// The feature vectors of all photos, one after the other; `None` where one cannot be read.
     pub(crate) fn all_features(&mut self, data: &Dataset) -> Result<Option<Vec<f32>>> {
         let (mut features, mut whole) = (Vec::new(), true);
-        let photos = data.samples.iter().map(|sample| photo(sample, None));
+        let photos = data.photos.iter().map(|photo| view(photo, None));
         self.features(photos, &mut Audience::nobody(), |row, _| {
             whole &= row.is_some();
             features.extend_from_slice(row.unwrap_or_default());
@@ -195,8 +200,8 @@ impl Runner {
         total.clear();
         let mut clock = 0.0;
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
-        let photo = |&index: &usize| photo(&data.samples[index], cut(augment, index));
-        let micro = indices.chunks(self.micro).map(|indices| self.source.micro(indices.iter().map(photo)));
+        let views = |&index: &usize| view(&data.photos[index], cut(augment, index));
+        let micro = indices.chunks(self.micro).map(|indices| self.source.micro(indices.iter().map(views)));
         let work = move |network: &mut Network, micro| source.step(network, micro);
         self.crew.each(micro, work, |done| {
             let mut done = done?;
@@ -227,11 +232,11 @@ impl Runner {
         augment: Option<(u64, u64)>,
         audience: &mut Audience,
     ) -> Result<Option<f32>> {
-        let photos = indices.iter().map(|&index| photo(&data.samples[index], cut(augment, index)));
+        let photos = indices.iter().map(|&index| view(&data.photos[index], cut(augment, index)));
         let adapter = self.adapter.clone();
         let (mut at, mut losses) = (0, Vec::with_capacity(indices.len()));
         self.features(photos, audience, |row, _| {
-            let class = data.samples[indices[at]].class;
+            let class = data.photos[indices[at]].class;
             at += 1;
             losses.extend(row.map(|row| read(&adapter).head.loss(row, class)));
             Ok(())
@@ -248,7 +253,7 @@ impl Runner {
     /// Shows the scores of each photo, or `None` where it cannot be read, to `visit`, in order: the head's logits, or the model's own output.
     pub(crate) fn scores(
         &mut self,
-        photos: impl IntoIterator<Item = Photo>,
+        photos: impl IntoIterator<Item = View>,
         audience: &mut Audience,
         mut visit: impl FnMut(Option<Vec<f32>>, &mut Audience) -> Result<()>,
     ) -> Result<()> {
@@ -265,7 +270,7 @@ impl Runner {
     ///
     /// # Errors
     /// Kind `Internal` where a run fails or a thread panics.
-    pub(crate) fn trial(&mut self, train: bool, rounds: usize, photo: Option<Arc<Path>>) -> Result<Timing> {
+    pub(crate) fn trial(&mut self, train: bool, rounds: usize, photo: Option<Picture>) -> Result<Timing> {
         let source = self.source.clone();
         // One that cannot be read is set aside when its turn comes.
         self.try_out(train, rounds, move || drop(photo.as_ref().map(|photo| load(photo, &source.preprocess, None))))
@@ -346,20 +351,20 @@ fn read(adapter: &SharedAdapter) -> RwLockReadGuard<'_, Adapter> {
 
 fn set_aside(
     quarantine: &mut Quarantine,
-    unreadable: impl IntoIterator<Item = (Arc<Path>, String)>,
+    unreadable: impl IntoIterator<Item = (Picture, String)>,
     audience: &mut Audience,
 ) {
-    for (path, reason) in unreadable {
-        if quarantine.add(&path, &reason) {
-            audience.tell(Progress::Warning(&format!("set aside {}: {reason}", path.display())));
+    for (picture, reason) in unreadable {
+        if quarantine.add(&picture.name(), &reason) {
+            audience.tell(Progress::Warning(&format!("set aside {}: {reason}", picture.name())));
         }
     }
 }
 
 /// A random cut is another photo each time, and is not kept.
-pub(crate) fn photo(sample: &Sample, augment: Option<Augment>) -> Photo {
-    let slot = sample.slot.filter(|_| augment.is_none());
-    Photo { path: sample.path.clone(), label: sample.class as i64, augment, slot }
+pub(crate) fn view(photo: &Photo, augment: Option<Augment>) -> View {
+    let slot = photo.slot.filter(|_| augment.is_none());
+    View { picture: photo.picture.clone(), label: photo.class as i64, augment, slot }
 }
 
 /// The random cut of one photo, where (seed, epoch) ask for one.

@@ -1,7 +1,6 @@
 //! From photos to what the prefix makes of them, on whichever thread: decoded and run, or remembered.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use half::f16;
@@ -10,11 +9,11 @@ use super::cache::Cache;
 use crate::autodiff::{Boundary, Network, StepOutput, Stored};
 use crate::bundle::Preprocess;
 use crate::error::Result;
-use crate::session::photos::{Augment, Slot, load};
+use crate::session::photos::{Augment, Picture, Slot, load};
 
 /// A photo to be run.
-pub(crate) struct Photo {
-    pub(crate) path: Arc<Path>,
+pub(crate) struct View {
+    pub(crate) picture: Picture,
     /// Its class; negative where that does not matter.
     pub(crate) label: i64,
     pub(crate) augment: Option<Augment>,
@@ -25,13 +24,13 @@ pub(crate) struct Photo {
 /// A micro-batch on its way through the network.
 #[derive(Default)]
 pub(crate) struct Micro<T> {
-    pub(crate) photos: Vec<Photo>,
+    pub(crate) photos: Vec<View>,
     /// What the network said, unless it was not run.
     pub(crate) output: T,
     /// The label of each row; negative for rows that only fill the batch. None where no photo could be read.
     pub(crate) labels: Vec<i64>,
     /// Photos that could not be read, and why.
-    pub(crate) unreadable: Vec<(Arc<Path>, String)>,
+    pub(crate) unreadable: Vec<(Picture, String)>,
     /// Time that the network took; decoding is not in it.
     pub(crate) ms: f64,
 }
@@ -53,7 +52,7 @@ impl Source {
     }
 
     /// A micro-batch of `photos` to be trained on.
-    pub(crate) fn micro(&self, photos: impl Iterator<Item = Photo>) -> Micro<StepOutput> {
+    pub(crate) fn micro(&self, photos: impl Iterator<Item = View>) -> Micro<StepOutput> {
         let mut micro = self.spare().pop().unwrap_or_default();
         micro.photos.extend(photos);
         micro
@@ -123,20 +122,20 @@ impl Source {
     }
 
     /// What the cache holds for a micro-batch of one photo.
-    fn remembered(&self, network: &Network, photos: &[Photo]) -> Result<Option<Boundary>> {
+    fn remembered(&self, network: &Network, photos: &[View]) -> Result<Option<Boundary>> {
         fn read<T: Stored>(cache: Option<&Cache<T>>, slot: usize, network: &Network) -> Result<Option<Boundary>> {
             let Some(cache) = cache else { return Ok(None) };
             cache.read(slot, |values| network.plan().boundary(values))?.transpose()
         }
         match photos {
-            [Photo { slot: Some(Slot::Rounded(slot)), .. }] => read(self.rounded.as_ref(), *slot, network),
-            [Photo { slot: Some(Slot::Exact(slot)), .. }] => read(self.exact.as_ref(), *slot, network),
+            [View { slot: Some(Slot::Rounded(slot)), .. }] => read(self.rounded.as_ref(), *slot, network),
+            [View { slot: Some(Slot::Exact(slot)), .. }] => read(self.exact.as_ref(), *slot, network),
             _ => Ok(None),
         }
     }
 
     /// Keeps a boundary, and gives it back as the cache will.
-    fn remember(&self, network: &Network, photos: &[Photo], boundary: Boundary) -> Result<Boundary> {
+    fn remember(&self, network: &Network, photos: &[View], boundary: Boundary) -> Result<Boundary> {
         fn write<T: Stored>(
             cache: Option<&Cache<T>>,
             slot: usize,
@@ -147,8 +146,8 @@ impl Source {
             cache.write(slot, |values| boundary.round_to(values), |values| network.plan().boundary(values))
         }
         match photos {
-            [Photo { slot: Some(Slot::Rounded(slot)), .. }] => write(self.rounded.as_ref(), *slot, network, boundary),
-            [Photo { slot: Some(Slot::Exact(slot)), .. }] => write(self.exact.as_ref(), *slot, network, boundary),
+            [View { slot: Some(Slot::Rounded(slot)), .. }] => write(self.rounded.as_ref(), *slot, network, boundary),
+            [View { slot: Some(Slot::Exact(slot)), .. }] => write(self.exact.as_ref(), *slot, network, boundary),
             _ => Ok(boundary),
         }
     }
@@ -159,12 +158,12 @@ impl<T> Micro<T> {
     fn load(&mut self, preprocess: &Preprocess) -> Vec<f32> {
         let mut images: Vec<f32> = Vec::new();
         for photo in &self.photos {
-            match load(&photo.path, preprocess, photo.augment) {
+            match load(&photo.picture, preprocess, photo.augment) {
                 Ok(pixels) => {
                     images.extend(pixels);
                     self.labels.push(photo.label);
                 }
-                Err(error) => self.unreadable.push((photo.path.clone(), error.message().to_owned())),
+                Err(error) => self.unreadable.push((photo.picture.clone(), error.message().to_owned())),
             }
         }
         images

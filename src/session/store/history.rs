@@ -85,7 +85,7 @@ mod tests {
     /// The end of a lesson of 10 steps.
     fn record() -> Record {
         let json = serde_json::json!({ "bundle_sha256": "", "backbone_sha256": "", "precision": "", "steps": 10, "classes": [] });
-        let lesson = serde_json::to_value(Settings::of(&Lesson::new("photos".into()))).unwrap();
+        let lesson = serde_json::to_value(Settings::of(&Lesson::new("photos"))).unwrap();
         let fields = json.as_object().unwrap().iter().chain(lesson.as_object().unwrap());
         serde_json::from_value(fields.map(|(name, value)| (name.clone(), value.clone())).collect()).unwrap()
     }

@@ -38,7 +38,7 @@ pub(super) fn record(steps: u64, parent: u64) -> Record {
         backbone_sha256: String::new(),
         precision: String::new(),
         sites: Vec::new(),
-        lesson: Settings::of(&Lesson::new("photos".into())),
+        lesson: Settings::of(&Lesson::new("photos")),
         parent,
         steps,
         trial: None,

@@ -48,7 +48,7 @@ impl Span {
 pub(super) struct Cut {
     /// Of the photo as it is stored.
     size: [u32; 2],
-    orientation: Orientation,
+    pub(super) orientation: Orientation,
     /// On its stored axes.
     spans: [Span; 2],
     /// Of the upright input.

@@ -4,15 +4,18 @@ mod cut;
 mod jpeg;
 
 use core::error::Error as _;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba};
 
+use sha2::{Digest, Sha256};
+
 use self::cut::{Cut, WHOLE};
 use self::jpeg::{Fault, Jpeg};
+use super::picture::Picture;
 use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
@@ -30,7 +33,8 @@ pub struct Augment {
     pub index: u64,
 }
 
-/// Reads a photo and prepares it: 3 x height x width values, row-major.
+/// Reads a photo and prepares it: 3 x height x width values, row-major. Pixels in memory give what a file gives that holds them, unless
+/// that is a JPEG which is decoded at less than its size.
 ///
 /// Without `augment`: for [`Fit::Crop`](crate::bundle::Fit), resized so that both sides cover round(side / 0.875) and one equals
 /// it, then the centre; for `Stretch`, resized to the input. With it, in the same scale: for `Crop`, the cut is at a random place;
@@ -50,33 +54,58 @@ pub struct Augment {
 /// Kind `Image` where the file cannot be read, is empty, is no JPEG or PNG, is truncated or damaged, or is larger than 64
 /// megapixels, 65535 pixels a side or 512 MiB; or where it is a decompression bomb: it would take more than 48 times the file
 /// to decode, or more than 48 MiB where the file is smaller than 1 MiB.
-pub fn load(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> Result<Vec<f32>> {
+pub fn load(picture: &Picture, preprocess: &Preprocess, augment: Option<Augment>) -> Result<Vec<f32>> {
     let input =
-        input(path, preprocess, augment).map_err(|message| Error::new(ErrorKind::Image, path.display(), message))?;
+        decoded(picture, preprocess, augment).and_then(|Decoded { photo, cut, eighths }| cut.of(&photo, eighths));
+    let input = input.map_err(|message| Error::new(ErrorKind::Image, picture.name(), message))?;
     Ok(preprocess.normalize(input.as_raw()))
 }
 
-/// The photo in the input's size.
-fn input(path: &Path, preprocess: &Preprocess, augment: Option<Augment>) -> Plain<RgbImage> {
-    let (mut file, len) = open(path)?;
+/// sha256, in lowercase hex, of what a photo shows: its width and height as it is decoded (u32, little-endian), the number of its EXIF
+/// orientation (a byte), and its pixels in RGB. `None` where it cannot be read.
+pub(crate) fn pixels_sha256(picture: &Picture, preprocess: &Preprocess) -> Option<String> {
+    let Decoded { photo, cut, .. } = decoded(picture, preprocess, None).ok()?;
+    let mut hash = Sha256::new();
+    hash.update(photo.width().to_le_bytes());
+    hash.update(photo.height().to_le_bytes());
+    hash.update([cut.orientation.to_exif()]);
+    hash.update(photo.as_raw());
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A photo, decoded.
+struct Decoded<'p> {
+    photo: Cow<'p, RgbImage>,
+    cut: Cut,
+    /// Eighths of its size that it was decoded at.
+    eighths: usize,
+}
+
+fn decoded<'p>(picture: &'p Picture, preprocess: &Preprocess, augment: Option<Augment>) -> Plain<Decoded<'p>> {
+    let whole = |photo: Cow<'p, RgbImage>, orientation| {
+        let cut = Cut::new([photo.width(), photo.height()], orientation, preprocess, augment);
+        Decoded { photo, cut, eighths: WHOLE }
+    };
+    if let Picture::Pixels { pixels, .. } = picture {
+        return Ok(whole(Cow::Borrowed(&pixels.0), Orientation::NoTransforms));
+    }
+    let (mut file, len) = open(picture)?;
     if let Some((jpeg, cut, eighths)) = large_jpeg(&mut file, preprocess, augment) {
         let [width, height] = jpeg.frame.size;
         refuse_pixels(width, height)?;
         refuse_bomb(jpeg.frame.footprint(eighths), len)?;
         let photo = jpeg.decode(eighths).map_err(|fault| explain_jpeg(&fault, len))?;
-        return cut.of(&photo, eighths);
+        return Ok(Decoded { photo: Cow::Owned(photo), cut, eighths });
     }
-    let bytes = read(file).map_err(|e| unreadable(&e))?;
-    let (photo, orientation) = decode(&bytes)?;
-    Cut::new([photo.width(), photo.height()], orientation, preprocess, augment).of(&photo, WHOLE)
+    let (photo, orientation) = match picture {
+        Picture::Encoded { bytes, .. } => decode(bytes)?,
+        _ => decode(&read(file).map_err(|e| unreadable(&e))?)?,
+    };
+    Ok(whole(Cow::Owned(photo), orientation))
 }
 
 /// A JPEG that need not be decoded whole, how it is cut, and eighths of its size that are enough.
-fn large_jpeg<'f>(
-    file: &'f mut BufReader<File>,
-    preprocess: &Preprocess,
-    augment: Option<Augment>,
-) -> Option<(Jpeg<&'f mut BufReader<File>>, Cut, usize)> {
+fn large_jpeg<F: BufRead>(file: F, preprocess: &Preprocess, augment: Option<Augment>) -> Option<(Jpeg<F>, Cut, usize)> {
     let jpeg = Jpeg::open(file).ok()?;
     let orientation = jpeg.exif.as_deref().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let cut = Cut::new(jpeg.frame.size, orientation, preprocess, augment);
@@ -86,8 +115,11 @@ fn large_jpeg<'f>(
 
 /// Bytes that [`load`] takes for a moment to decode the photo: its pixels, what a progressive JPEG keeps of them until its last
 /// scan, and the file where it is read whole. `None` where it cannot be read.
-pub(crate) fn footprint(path: &Path, preprocess: &Preprocess) -> Option<u64> {
-    let (mut file, len) = open(path).ok()?;
+pub(crate) fn footprint(picture: &Picture, preprocess: &Preprocess) -> Option<u64> {
+    if let Picture::Pixels { .. } = picture {
+        return Some(0);
+    }
+    let (mut file, len) = open(picture).ok()?;
     if let Some((jpeg, _, eighths)) = large_jpeg(&mut file, preprocess, None) {
         let [width, height] = jpeg.frame.size;
         refuse_pixels(width, height).ok()?;
@@ -135,33 +167,54 @@ fn taken(decoder: &impl ImageDecoder, format: ImageFormat, file: &[u8]) -> u64 {
 }
 
 /// Pixels of a photo as it is stored. `None` where it cannot be read.
-pub(crate) fn pixels(path: &Path) -> Option<u64> {
-    let (width, height) = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
+pub(crate) fn pixels(picture: &Picture) -> Option<u64> {
+    let [width, height] = match picture {
+        Picture::Pixels { pixels, .. } => pixels.size(),
+        _ => {
+            let (file, _) = open(picture).ok()?;
+            ImageReader::new(file).with_guessed_format().ok()?.into_dimensions().ok()?.into()
+        }
+    };
     Some(u64::from(width) * u64::from(height))
 }
 
 /// What is wrong with a photo, in plain words.
 type Plain<T> = core::result::Result<T, String>;
 
-/// The file, and how many bytes it has.
-fn open(path: &Path) -> Plain<(BufReader<File>, u64)> {
-    // Asked before opening: opening a pipe would wait for its other end.
-    let about = path.metadata().map_err(|e| unreadable(&e))?;
-    if !about.is_file() {
-        return Err("is not a file".to_string());
-    }
-    match about.len() {
-        0 => Err("is empty".to_string()),
-        len if len > MOST_PHOTO_BYTES => Err(format!("is larger than {} MiB", MOST_PHOTO_BYTES >> 20)),
-        len => Ok((BufReader::new(File::open(path).map_err(|e| unreadable(&e))?), len)),
+/// What a file is read through.
+trait Input: BufRead + Seek {}
+impl<T: BufRead + Seek> Input for T {}
+
+/// What holds an encoded photo, and how many bytes it has; pixels hold none.
+fn open(picture: &Picture) -> Plain<(Box<dyn Input + '_>, u64)> {
+    let len = match picture {
+        Picture::File(path) => {
+            // Asked before opening: opening a pipe would wait for its other end.
+            let about = path.metadata().map_err(|e| unreadable(&e))?;
+            if !about.is_file() {
+                return Err("is not a file".to_string());
+            }
+            about.len()
+        }
+        Picture::Encoded { bytes, .. } => bytes.len() as u64,
+        Picture::Pixels { .. } => 0,
+    };
+    match (len, picture) {
+        (0, _) => Err("is empty".to_string()),
+        (len, _) if len > MOST_PHOTO_BYTES => Err(format!("is larger than {} MiB", MOST_PHOTO_BYTES >> 20)),
+        (len, Picture::File(path)) => {
+            Ok((Box::new(BufReader::new(File::open(path).map_err(|e| unreadable(&e))?)), len))
+        }
+        (len, Picture::Encoded { bytes, .. }) => Ok((Box::new(Cursor::new(&bytes[..])), len)),
+        (_, Picture::Pixels { .. }) => Err("is not encoded".to_string()),
     }
 }
 
 /// The whole file.
-fn read(mut file: BufReader<File>) -> io::Result<Vec<u8>> {
+fn read(mut file: Box<dyn Input + '_>) -> io::Result<Vec<u8>> {
     file.rewind()?;
     let mut bytes = Vec::new();
-    file.into_inner().take(MOST_PHOTO_BYTES).read_to_end(&mut bytes)?;
+    file.take(MOST_PHOTO_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

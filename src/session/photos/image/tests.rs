@@ -25,6 +25,14 @@ fn plain(height: usize, width: usize, fit: Fit) -> Preprocess {
     Preprocess { height, width, fit, range: 255.0, ..Preprocess::default() }
 }
 
+fn load(path: &std::path::Path, preprocess: &Preprocess, augment: Option<Augment>) -> Result<Vec<f32>> {
+    super::load(&path.into(), preprocess, augment)
+}
+
+fn footprint(path: &std::path::Path, preprocess: &Preprocess) -> Option<u64> {
+    super::footprint(&path.into(), preprocess)
+}
+
 struct Folder(TempDir);
 
 impl Folder {
