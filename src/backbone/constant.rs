@@ -7,8 +7,8 @@ use half::f16;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::onnx::{attribute, reads};
 use super::weight::{Codes, FrozenWeight};
+use crate::backbone::onnx::{attribute, reads};
 
 /// Longest integer tensor that is looked at as a shape.
 const LONGEST_SHAPE: usize = 16;

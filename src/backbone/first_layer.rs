@@ -5,8 +5,9 @@ use tract_onnx::pb::NodeProto;
 
 use super::constant::Constant;
 use super::features::ACTIVATIONS;
+use super::file::OnnxFile;
 use super::maps::{Map, MapKind};
-use super::onnx::{OnnxFile, attribute};
+use crate::backbone::onnx::attribute;
 use crate::limits::MOST_FILTER_WEIGHTS;
 
 /// What a quantized image has become, and what leaves its numbers as they are.

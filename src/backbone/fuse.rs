@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::constant::Constant;
-use super::maps::{MAP_OP, MapKind};
-use super::onnx::{OnnxFile, attribute};
+use super::file::OnnxFile;
+use super::maps::MapKind;
+use crate::backbone::onnx::{MAP_OP, attribute};
 
 const BIAS: &str = "srlora_bias";
 const CLIP: &str = "srlora_clip";

@@ -4,8 +4,8 @@ use tract_onnx::pb::NodeProto;
 
 use super::constant::{Constant, Values};
 use super::grid::{Grid, Kind, Quantizer};
-use super::onnx::{attribute, int_attribute};
 use super::quantized::{NOT_BLOCKED, Rewriter, operand, output};
+use crate::backbone::onnx::{attribute, int_attribute};
 
 type Outcome<T> = Result<T, String>;
 

@@ -7,11 +7,9 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
 use super::constant::{Constant, Constants};
 use super::geometry::Geometry;
-use super::onnx::attribute;
 use super::product::Frozen;
+use crate::backbone::onnx::{MAP_OP, attribute};
 
-/// The operator that stands for a frozen map once its weight has been taken; its attribute `index` finds it.
-pub(crate) const MAP_OP: &str = "SrloraMap";
 pub(crate) const MAP_INDEX: &str = "srlora_index";
 
 /// How a map's input becomes the columns that its weight multiplies.

@@ -8,6 +8,7 @@ mod depthwise;
 mod encode;
 pub(crate) mod expand;
 mod features;
+mod file;
 mod first_layer;
 mod fold;
 mod fuse;
@@ -24,9 +25,7 @@ mod product;
 mod quantized;
 mod shapes;
 mod sites;
-mod types;
 mod weight;
-mod wire;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,8 +37,8 @@ use tract_onnx::tract_core::internal::TractResult;
 use crate::adapter::Adapter;
 use crate::error::{Error, ErrorKind, Result};
 use features::{Features, default_features};
+use file::OnnxFile;
 use maps::Map;
-use onnx::OnnxFile;
 use product::Frozen;
 
 pub use encode::{Precision, encode};
@@ -47,8 +46,8 @@ pub use features::{Doubt, FeaturesFrom};
 pub use first_layer::{FirstLayer, Yardstick};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
+pub(crate) use onnx::nearest;
 pub use plan::NodeCost;
-pub(crate) use sites::nearest;
 pub use sites::{Ineligible, Selection, Site};
 
 /// What the frozen network costs in memory.

@@ -12,7 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::constant::{Constant, Constants, Values, is_float};
 use super::grid::{Grid, Integers, Kind, Quantizer};
-use super::onnx::{Names, attribute};
+use crate::backbone::onnx::{Names, attribute};
 
 /// Why a scale for every few numbers of a row is refused.
 pub(super) const NOT_BLOCKED: &str = "blocked quantization is not supported; quantize per tensor or per output channel";

@@ -19,7 +19,8 @@ use std::rc::Rc;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::maps::{MAP_OP, Map};
+use super::maps::Map;
+use crate::backbone::onnx::{Budget, MAP_OP, type_name};
 use crate::limits;
 use call::Call;
 
@@ -43,7 +44,7 @@ impl Kind {
             Ok(DataType::Int64) => Ok(Kind::Integer),
             Ok(DataType::Int32) => Ok(Kind::Short),
             Ok(DataType::Bool) => Ok(Kind::Truth),
-            _ => Err(format!("of type {}, which is not taken here", super::grid::type_name(data_type))),
+            _ => Err(format!("of type {}, which is not taken here", type_name(data_type))),
         }
     }
 
@@ -105,22 +106,6 @@ struct Made {
 impl Made {
     fn one(fact: Fact) -> Outcome<Made> {
         Ok(Made { outputs: vec![fact], scratch: 0, multiply_adds: 0 })
-    }
-}
-
-/// What a graph may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// Bytes of activations that live at a time.
-    pub(crate) bytes: usize,
-    /// Bytes of constants that are not weights of maps.
-    pub(crate) constants: usize,
-}
-
-impl Budget {
-    /// Of a file of `len` bytes.
-    pub(crate) fn of(len: usize) -> Budget {
-        Budget { bytes: limits::activation_bytes(len), constants: limits::constant_bytes(len) }
     }
 }
 
