@@ -6,8 +6,7 @@ use serde::Serialize;
 use tract_onnx::pb::NodeProto;
 
 use super::file::OnnxFile;
-use super::geometry::Geometry;
-use super::maps::{Map, MapKind};
+use crate::backbone::maps::{Geometry, Map, MapKind};
 use crate::backbone::onnx::changing;
 use crate::limits::MOST_BRANCH_NODES;
 

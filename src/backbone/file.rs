@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
-use super::constant::Constants;
 use super::fold::{drop_idle, plain_casts, settle_operands, single_precision};
-use super::maps::{self, MAP_INDEX, Map};
-use super::quantized::to_float;
+use crate::backbone::maps::{self, MAP_INDEX, Map};
 use crate::backbone::onnx::{
     self, Budget, Decoded, ImageInput, MAP_OP, attribute, float_input, model_of, nearest, producers,
 };
+use crate::backbone::quantized::to_float;
+use crate::backbone::weights::Constants;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A decoded model file.

@@ -16,11 +16,10 @@ use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
 use super::file::OnnxFile;
 use super::fuse::{bias_of, clip_of, fuse};
-use super::geometry::Geometry;
 use super::map_op::{MapOp, SharedAdapter, SiteRef};
-use super::maps::{MAP_INDEX, MapKind};
 use super::shapes::settle;
 use super::sites::Site;
+use crate::backbone::maps::{Geometry, MAP_INDEX, MapKind};
 use crate::backbone::onnx::{MAP_OP, attribute};
 
 const OUT_DIM: &str = "srlora_out_dim";

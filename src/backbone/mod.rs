@@ -3,19 +3,14 @@
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
 
 mod batch_product;
-mod constant;
 mod depthwise;
-mod encode;
 pub(crate) mod expand;
 mod features;
 mod file;
 mod first_layer;
 mod fold;
 mod fuse;
-mod geometry;
 pub(crate) mod graph;
-mod grid;
-mod integer;
 pub(crate) mod map_op;
 mod maps;
 mod onnx;
@@ -25,7 +20,7 @@ mod product;
 mod quantized;
 mod shapes;
 mod sites;
-mod weight;
+mod weights;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,16 +33,15 @@ use crate::adapter::Adapter;
 use crate::error::{Error, ErrorKind, Result};
 use features::{Features, default_features};
 use file::OnnxFile;
-use maps::Map;
-use product::Frozen;
+use maps::{Frozen, Map};
 
-pub use encode::{Precision, encode};
 pub use features::{Doubt, FeaturesFrom};
 pub use first_layer::{FirstLayer, Yardstick};
 pub use map_op::SharedAdapter;
 pub use onnx::ImageInput;
 pub(crate) use onnx::nearest;
 pub use plan::NodeCost;
+pub use quantized::{Precision, encode};
 pub use sites::{Ineligible, Selection, Site};
 
 /// What the frozen network costs in memory.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::maps::Map;
+use crate::backbone::maps::Map;
 use crate::backbone::onnx::{Budget, MAP_OP, type_name};
 use crate::limits;
 use call::Call;

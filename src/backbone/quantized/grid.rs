@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::constant::{Constant, Values};
 use crate::backbone::onnx::type_name;
+use crate::backbone::weights::{Constant, Values};
 
-type Outcome<T> = Result<T, String>;
+pub(super) type Outcome<T> = Result<T, String>;
 
 /// The type of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
