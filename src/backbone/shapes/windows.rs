@@ -1,7 +1,7 @@
 //! Products, windows, norms and sums.
 
 use super::call::{Call, broadcast};
-use super::{Fact, Made, Outcome};
+use super::fact::{Fact, Made, Outcome};
 use crate::backbone::maps::{Geometry, MapKind};
 use crate::limits;
 
