@@ -16,9 +16,9 @@ use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
 use super::file::OnnxFile;
 use super::fuse::{bias_of, clip_of, fuse};
-use super::map_op::{MapOp, SharedAdapter, SiteRef};
 use super::shapes::settle;
 use super::sites::Site;
+use crate::backbone::kernels::map_op::{MapOp, SharedAdapter, SiteRef};
 use crate::backbone::maps::{Geometry, MAP_INDEX, MapKind};
 use crate::backbone::onnx::{MAP_OP, attribute};
 

@@ -2,21 +2,16 @@
 //!
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
 
-mod batch_product;
-mod depthwise;
-pub(crate) mod expand;
 mod features;
 mod file;
 mod first_layer;
 mod fold;
 mod fuse;
 pub(crate) mod graph;
-pub(crate) mod map_op;
+mod kernels;
 mod maps;
 mod onnx;
-mod patches;
 pub(crate) mod plan;
-mod product;
 mod quantized;
 mod shapes;
 mod sites;
@@ -37,7 +32,8 @@ use maps::{Frozen, Map};
 
 pub use features::{Doubt, FeaturesFrom};
 pub use first_layer::{FirstLayer, Yardstick};
-pub use map_op::SharedAdapter;
+pub use kernels::SharedAdapter;
+pub(crate) use kernels::{expand, map_op};
 pub use onnx::ImageInput;
 pub(crate) use onnx::nearest;
 pub use plan::NodeCost;

@@ -10,6 +10,7 @@ use faer::{Accum, MatMut, MatRef};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::depthwise;
+use super::operands::{Around, ImageSize};
 use super::patches::{Band, fold_into, unfold};
 use crate::adapter::SiteBuffers;
 use crate::adapter::kernel::product;
@@ -23,28 +24,6 @@ const BAND: usize = 1 << 16;
 const POINTWISE_BAND: usize = 1 << 17;
 /// Fewer columns than this are not worth a product of their own, for which W is made f32 again.
 const FEWEST_COLUMNS: usize = 256;
-
-/// One image's channels x height x width, row-major.
-#[derive(Clone, Copy)]
-pub(crate) struct ImageSize {
-    pub(crate) channels: usize,
-    pub(crate) size: [usize; 2],
-}
-
-impl ImageSize {
-    fn pixels(self) -> usize {
-        self.size[0] * self.size[1]
-    }
-}
-
-/// What is added to W x, and where the sum is cut off.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Around<'s> {
-    /// One value per output, or none.
-    pub(crate) bias: &'s [f32],
-    pub(crate) site: Option<&'s SiteBuffers>,
-    pub(crate) clip: Option<Clip>,
-}
 
 impl Frozen {
     /// y = clip(W x + b + what the site adds). Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, both row-major

@@ -7,7 +7,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::depthwise;
 use super::map_op::{MapOp, floats, floats_mut, fused_multiply_adds, image_size, images, images_mut};
-use super::product::{Around, ImageSize};
+use super::operands::{Around, ImageSize};
 use crate::adapter::scratch::Scratch;
 use crate::backbone::maps::MapKind;
 

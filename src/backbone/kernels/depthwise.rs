@@ -9,8 +9,8 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::operands::Around;
 use super::patches::{add_every, take_every};
-use super::product::Around;
 use crate::adapter::scratch::Scratch;
 use crate::backbone::maps::{Clip, Frozen, Geometry, cut};
 

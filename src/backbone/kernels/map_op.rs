@@ -12,7 +12,8 @@ use faer::{MatMut, MatRef};
 use pulp::{Arch, Simd, WithSimd};
 use tract_onnx::tract_core::internal::*;
 
-use super::product::{Around, ImageSize, convolve_pairs_back};
+use super::operands::{Around, ImageSize};
+use super::product::convolve_pairs_back;
 use crate::adapter::{Adapter, SiteBuffers};
 use crate::backbone::maps::{Clip, Frozen, MapKind};
 
