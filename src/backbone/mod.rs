@@ -1,20 +1,25 @@
 //! The frozen network: an ONNX file, the maps in it that can carry pairs, and the graphs made of it.
 //!
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
+//!
+//! What a file is made of goes through the rooms once, from the top down; a room uses only those above it that it names:
+//!
+//! ```text
+//! onnx       bytes              -> a decoded and checked model
+//! weights    tensors            -> constants in the precision in which they ship   onnx
+//! quantized  quantized nodes    -> the graph in float form                         onnx, weights
+//! maps       graph, constants   -> frozen maps, out of the graph                   onnx, weights
+//! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, maps
+//! kernels    tensors, maps      -> what a node computes                            weights, maps
+//! graph      bytes              -> the network, and the plans that run             all of them
+//! ```
 
-mod features;
-mod file;
-mod first_layer;
-mod fold;
-mod fuse;
 pub(crate) mod graph;
 mod kernels;
 mod maps;
 mod onnx;
-pub(crate) mod plan;
 mod quantized;
 mod shapes;
-mod sites;
 mod weights;
 
 use std::collections::HashSet;
@@ -26,19 +31,16 @@ use tract_onnx::tract_core::internal::TractResult;
 
 use crate::adapter::Adapter;
 use crate::error::{Error, ErrorKind, Result};
-use features::{Features, default_features};
-use file::OnnxFile;
+use graph::{Features, OnnxFile, default_features, sites};
 use maps::{Frozen, Map};
 
-pub use features::{Doubt, FeaturesFrom};
-pub use first_layer::{FirstLayer, Yardstick};
+pub(crate) use graph::plan;
+pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection, Site, Yardstick};
 pub use kernels::SharedAdapter;
 pub(crate) use kernels::{expand, map_op};
 pub use onnx::ImageInput;
 pub(crate) use onnx::nearest;
-pub use plan::NodeCost;
 pub use quantized::{Precision, encode};
-pub use sites::{Ineligible, Selection, Site};
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +137,7 @@ impl Backbone {
     /// The layer that reads the image, where it tells which values it was made for.
     #[must_use]
     pub fn first_layer(&self) -> Option<FirstLayer> {
-        first_layer::first_layer(&self.file)
+        graph::first_layer(&self.file)
     }
 
     /// The model's own output tensor.

@@ -1,7 +1,7 @@
 //! Quantized forms of a network: read into float form, and written.
 //!
 //! In: a decoded graph with quantizers, or operators that compute with integers, and its constants. Out: the same graph in float
-//! form ([`to_float`]), where weights keep their codes and activations are not rounded. The other way round, [`encode`] makes of
+//! form ([`to_float()`]), where weights keep their codes and activations are not rounded. The other way round, [`encode()`] makes of
 //! the bytes of an fp32 file those of one whose weights are int8 or f16, which any ONNX runtime loads.
 
 mod encode;

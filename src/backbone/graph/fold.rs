@@ -9,8 +9,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::plan::Plan;
-use super::shapes::settle;
 use crate::backbone::onnx::{Budget, changing, int_attribute, model_of, opset, reads};
+use crate::backbone::shapes::settle;
 use crate::backbone::weights::{Constant, Constants, Values, check_room};
 
 /// Every activation is f32, whatever the file says: f16 inputs, casts and fills become f32. Weights keep their precision.
