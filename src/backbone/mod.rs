@@ -1,32 +1,26 @@
 //! The frozen network: an ONNX file, the maps in it that can carry pairs, and the graphs made of it.
 //!
 //! Here and in `autodiff` are the only places that name tract; nothing of it shows in a public signature.
+//!
+//! What a file is made of goes through the rooms once, from the top down; a room uses only those above it that it names:
+//!
+//! ```text
+//! onnx       bytes              -> a decoded and checked model
+//! weights    tensors            -> constants in the precision in which they ship   onnx
+//! quantized  quantized nodes    -> the graph in float form                         onnx, weights
+//! maps       graph, constants   -> frozen maps, out of the graph                   onnx, weights
+//! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, maps
+//! kernels    tensors, maps      -> what a node computes                            weights, maps
+//! graph      bytes              -> the network, and the plans that run             all of them
+//! ```
 
-mod batch_product;
-mod constant;
-mod depthwise;
-mod encode;
-pub(crate) mod expand;
-mod features;
-mod first_layer;
-mod fold;
-mod fuse;
-mod geometry;
 pub(crate) mod graph;
-mod grid;
-mod integer;
-pub(crate) mod map_op;
+mod kernels;
 mod maps;
 mod onnx;
-mod patches;
-pub(crate) mod plan;
-mod product;
 mod quantized;
 mod shapes;
-mod sites;
-mod types;
-mod weight;
-mod wire;
+mod weights;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,19 +31,16 @@ use tract_onnx::tract_core::internal::TractResult;
 
 use crate::adapter::Adapter;
 use crate::error::{Error, ErrorKind, Result};
-use features::{Features, default_features};
-use maps::Map;
-use onnx::OnnxFile;
-use product::Frozen;
+use graph::{Features, OnnxFile, default_features, sites};
+use maps::{Frozen, Map};
 
-pub use encode::{Precision, encode};
-pub use features::{Doubt, FeaturesFrom};
-pub use first_layer::{FirstLayer, Yardstick};
-pub use map_op::SharedAdapter;
+pub(crate) use graph::plan;
+pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection, Site, Yardstick};
+pub use kernels::SharedAdapter;
+pub(crate) use kernels::{expand, map_op};
 pub use onnx::ImageInput;
-pub use plan::NodeCost;
-pub(crate) use sites::nearest;
-pub use sites::{Ineligible, Selection, Site};
+pub(crate) use onnx::nearest;
+pub use quantized::{Precision, encode};
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +137,7 @@ impl Backbone {
     /// The layer that reads the image, where it tells which values it was made for.
     #[must_use]
     pub fn first_layer(&self) -> Option<FirstLayer> {
-        first_layer::first_layer(&self.file)
+        graph::first_layer(&self.file)
     }
 
     /// The model's own output tensor.

@@ -6,11 +6,8 @@ use half::f16;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, TensorProto};
 
-use super::super::maps::MAP_OP;
+use super::names::{MAP_OP, OWN_PREFIX};
 use crate::limits;
-
-/// Attributes of this crate's own nodes begin so.
-const OWN_PREFIX: &str = "srlora_";
 
 /// ONNX asks for topological order; later walks over the graph rely on it to end.
 pub(super) fn check_order(graph: &GraphProto, producers: &HashMap<String, usize>) -> std::result::Result<(), String> {

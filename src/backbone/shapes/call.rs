@@ -3,7 +3,7 @@
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
-use super::{Fact, Kind, Outcome};
+use super::fact::{Fact, Kind, Outcome};
 use crate::backbone::maps::Map;
 use crate::backbone::onnx::attribute;
 
@@ -86,6 +86,20 @@ impl<'c> Call<'c> {
     /// The attribute `axis`, from the start.
     pub(super) fn axis(&self, default: i64, rank: usize) -> Outcome<usize> {
         axis_of(self.int("axis")?.unwrap_or(default), rank)
+    }
+
+    /// Axes given as an attribute or, from the opset on from which they are an operand, as that; `None` where neither is.
+    pub(super) fn axes(&self, place: usize, operand_from: i64, rank: usize) -> Outcome<Option<Vec<usize>>> {
+        let given = if self.opset < operand_from {
+            self.ints("axes")?
+        } else {
+            match self.optional(place) {
+                Some(_) => Some(self.integers_of(place)?),
+                None if self.ints("axes")?.is_some() => return Err("its axes are an attribute of another opset".into()),
+                None => None,
+            }
+        };
+        given.map(|axes| axes_of(axes, rank)).transpose()
     }
 }
 

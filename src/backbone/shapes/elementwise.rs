@@ -1,7 +1,7 @@
 //! Operators that make one number for each.
 
 use super::call::{Call, broadcast};
-use super::{Fact, Kind, Made, Outcome};
+use super::fact::{Fact, Kind, Made, Outcome};
 
 /// Operators whose output is like their only input.
 const ALIKE: [&str; 36] = [

@@ -1,33 +1,7 @@
 //! The integers of a file, which its shapes follow from: worked out number by number, and refused where they overflow.
 
-use tract_onnx::pb::TensorProto;
-
-use super::call::{Call, axes_of, broadcast};
-use super::{Fact, Kind, Outcome};
-use crate::limits;
-
-/// The integers or truths that a tensor holds.
-pub(super) fn held(tensor: &TensorProto, kind: Kind, dims: &[usize]) -> Outcome<Vec<i64>> {
-    let count = elements(dims)?;
-    let raw = &tensor.raw_data[..];
-    let values: Vec<i64> = match (kind, raw) {
-        (Kind::Integer, []) => tensor.int64_data.clone(),
-        (_, []) => tensor.int32_data.iter().map(|&v| v.into()).collect(),
-        (Kind::Integer, raw) => raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
-        (Kind::Short, raw) => raw.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b).into()).collect(),
-        (_, raw) => raw.iter().map(|&b| b.into()).collect(),
-    };
-    let held = if dims.contains(&0) { 0 } else { count };
-    if values.len() != held {
-        return Err(format!("of the shape {dims:?} and holds {} values", values.len()));
-    }
-    Ok(values)
-}
-
-fn elements(dims: &[usize]) -> Outcome<usize> {
-    let most = limits::MOST_INTEGERS;
-    limits::elements(dims, most).ok_or_else(|| format!("of the shape {dims:?}, above the limit of {most} integers"))
-}
+use super::call::{Call, broadcast};
+use super::fact::{Fact, Kind, Made, Outcome, elements};
 
 /// Calls `visit` with every index of a tensor of shape `dims`, in order.
 fn each_index(dims: &[usize], mut visit: impl FnMut(&[usize])) {
@@ -130,7 +104,7 @@ impl Call<'_> {
     }
 
     /// The shape of the only output of what another rule has found, if it is not too large.
-    fn only(&self, made: super::Made) -> Outcome<Vec<usize>> {
+    fn only(&self, made: Made) -> Outcome<Vec<usize>> {
         let dims = made.outputs.into_iter().next().map(|fact| fact.dims).ok_or("it has no output")?;
         elements(&dims).map_err(|what| format!("its output is {what}"))?;
         Ok(dims)
@@ -325,20 +299,6 @@ impl Call<'_> {
             }
         }
         Ok((kind, dims, values))
-    }
-
-    /// Axes given as an attribute or, from the opset on from which they are an operand, as that; `None` where neither is.
-    pub(super) fn axes(&self, place: usize, operand_from: i64, rank: usize) -> Outcome<Option<Vec<usize>>> {
-        let given = if self.opset < operand_from {
-            self.ints("axes")?
-        } else {
-            match self.optional(place) {
-                Some(_) => Some(self.integers_of(place)?),
-                None if self.ints("axes")?.is_some() => return Err("its axes are an attribute of another opset".into()),
-                None => None,
-            }
-        };
-        given.map(|axes| axes_of(axes, rank)).transpose()
     }
 }
 

@@ -4,7 +4,7 @@ use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::attribute_proto::AttributeType;
 
 use super::call::{Call, axes_of, axis_of, broadcast};
-use super::{Fact, Kind, Made, Outcome, held, integers};
+use super::fact::{Fact, Kind, Made, Outcome, held, integers_in};
 use crate::limits;
 
 /// What a Slice takes along one axis: numbers `start`, `start + step` ..., `count` of them.
@@ -50,7 +50,7 @@ impl<'c> Call<'c> {
             return Err("its value is not one number".into());
         }
         let value =
-            if fact.kind.is_float() { None } else { integers::held(tensor, fact.kind, &fact.dims)?.first().copied() };
+            if fact.kind.is_float() { None } else { integers_in(tensor, fact.kind, &fact.dims)?.first().copied() };
         Ok(Some((fact.kind, value)))
     }
 

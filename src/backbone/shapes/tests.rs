@@ -1,13 +1,18 @@
 //! The shapes that are worked out here against those that tract works out from the same node.
 
 use proptest::prelude::*;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value;
-use tract_onnx::pb::{ModelProto, OperatorSetIdProto, TypeProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
 use tract_onnx::prelude::*;
 
-use super::*;
-use tract_onnx::pb::AttributeProto;
-use tract_onnx::pb::attribute_proto::AttributeType;
+use super::fact::Outcome;
+use super::walk::facts;
+use crate::backbone::onnx::Budget;
 
 const OPSET: i64 = 17;
 

@@ -1,9 +1,8 @@
 //! Products, windows, norms and sums.
 
 use super::call::{Call, broadcast};
-use super::{Fact, Made, Outcome};
-use crate::backbone::geometry::Geometry;
-use crate::backbone::maps::MapKind;
+use super::fact::{Fact, Made, Outcome};
+use crate::backbone::maps::{Geometry, MapKind};
 use crate::limits;
 
 /// Columns of a convolution that exist at a time, at least; the maps' own limit.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::geometry::Geometry;
+use crate::backbone::maps::Geometry;
 
 /// Some of the output rows of one image.
 pub(crate) struct Band {

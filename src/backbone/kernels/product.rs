@@ -10,13 +10,12 @@ use faer::{Accum, MatMut, MatRef};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::depthwise;
-use super::fuse::{Clip, cut};
-use super::geometry::Geometry;
+use super::operands::{Around, ImageSize};
 use super::patches::{Band, fold_into, unfold};
-use super::weight::FrozenWeight;
 use crate::adapter::SiteBuffers;
 use crate::adapter::kernel::product;
 use crate::adapter::scratch::Scratch;
+use crate::backbone::maps::{Clip, Frozen, Geometry, cut};
 
 /// Floats of columns that exist at a time: 256 KiB, unless that were too few columns.
 const BAND: usize = 1 << 16;
@@ -25,36 +24,6 @@ const BAND: usize = 1 << 16;
 const POINTWISE_BAND: usize = 1 << 17;
 /// Fewer columns than this are not worth a product of their own, for which W is made f32 again.
 const FEWEST_COLUMNS: usize = 256;
-
-/// A frozen map: W and b.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Frozen {
-    pub(crate) weight: FrozenWeight,
-    /// `out_dim` values, or none.
-    pub(crate) bias: Vec<f32>,
-}
-
-/// One image's channels x height x width, row-major.
-#[derive(Clone, Copy)]
-pub(crate) struct ImageSize {
-    pub(crate) channels: usize,
-    pub(crate) size: [usize; 2],
-}
-
-impl ImageSize {
-    fn pixels(self) -> usize {
-        self.size[0] * self.size[1]
-    }
-}
-
-/// What is added to W x, and where the sum is cut off.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Around<'s> {
-    /// One value per output, or none.
-    pub(crate) bias: &'s [f32],
-    pub(crate) site: Option<&'s SiteBuffers>,
-    pub(crate) clip: Option<Clip>,
-}
 
 impl Frozen {
     /// y = clip(W x + b + what the site adds). Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, both row-major
@@ -298,9 +267,9 @@ mod tests {
     use faer::Mat;
     use half::f16;
 
-    use super::super::weight::Codes;
     use super::*;
     use crate::adapter::{Adapter, Directions, SiteSettings};
+    use crate::backbone::weights::{Codes, FrozenWeight};
     use crate::core::{Choice, Recompose, Start};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {

@@ -1,61 +1,16 @@
-//! The frozen linear maps of a file: Conv, Gemm and MatMul with a constant weight. Their weights leave the protobuf and
-//! are held once, in the precision in which they ship.
+//! Taking the maps out of a graph: their weights leave the protobuf and are held once.
 
 use std::sync::Arc;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-use super::constant::{Constant, Constants};
 use super::geometry::Geometry;
-use super::onnx::attribute;
-use super::product::Frozen;
+use super::map::{Frozen, Map, MapKind};
+use crate::backbone::onnx::{MAP_OP, attribute};
+use crate::backbone::weights::{Constant, Constants};
 
-/// The operator that stands for a frozen map once its weight has been taken; its attribute `index` finds it.
-pub(crate) const MAP_OP: &str = "SrloraMap";
+/// The attribute of a [`MAP_OP`] that says which map it stands for.
 pub(crate) const MAP_INDEX: &str = "srlora_index";
-
-/// How a map's input becomes the columns that its weight multiplies.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum MapKind {
-    /// The last axis of x is `in_dim`: Gemm and MatMul.
-    Linear,
-    /// Patches of an NCHW map, in the order channel, row, column.
-    Conv(Geometry),
-}
-
-/// One frozen map: y = W x + b.
-#[derive(Debug, Clone)]
-pub(crate) struct Map {
-    /// The ONNX node's name.
-    pub(crate) name: String,
-    /// Its operator.
-    pub(crate) op: String,
-    pub(crate) kind: MapKind,
-    /// W and b, shared by every graph of this network.
-    pub(crate) frozen: Arc<Frozen>,
-}
-
-impl Map {
-    /// Why this map cannot carry pairs, if it cannot.
-    pub(crate) fn obstacle(&self) -> Option<String> {
-        let MapKind::Conv(Geometry { group, dilation, .. }) = &self.kind else { return None };
-        match (group, dilation) {
-            (1, [1, 1]) => None,
-            (1, _) => Some("a dilated convolution".into()),
-            _ if self.frozen.weight.in_dim == self.kernel() => {
-                Some(format!("a depthwise convolution (group {group}): only group 1 carries pairs"))
-            }
-            _ => Some(format!("a grouped convolution (group {group}): only group 1 carries pairs")),
-        }
-    }
-
-    fn kernel(&self) -> usize {
-        match &self.kind {
-            MapKind::Linear => 1,
-            MapKind::Conv(geometry) => geometry.kernel[0] * geometry.kernel[1],
-        }
-    }
-}
 
 /// Takes the maps out of `graph`: their nodes become [`MAP_OP`] with the data input alone.
 ///

@@ -5,22 +5,13 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-use super::constant::Constant;
-use super::maps::{MAP_OP, MapKind};
-use super::onnx::{OnnxFile, attribute};
+use super::file::OnnxFile;
+use crate::backbone::maps::{Clip, MapKind};
+use crate::backbone::onnx::{MAP_OP, attribute};
+use crate::backbone::weights::Constant;
 
 const BIAS: &str = "srlora_bias";
 const CLIP: &str = "srlora_clip";
-
-/// The smallest and the largest value that a map lets through.
-pub(crate) type Clip = [f32; 2];
-
-/// x within the clip; NaN stays NaN. Written so that it becomes two vector instructions.
-#[inline(always)]
-pub(crate) fn cut(x: f32, [low, high]: Clip) -> f32 {
-    let x = if x < low { low } else { x };
-    if x > high { high } else { x }
-}
 
 /// Fuses biases and clips into the maps before them. The tensor `keep` stays as it is.
 pub(crate) fn fuse(file: &OnnxFile, graph: &mut GraphProto, keep: &str) {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::constant::{Constant, Values};
+use crate::backbone::onnx::type_name;
+use crate::backbone::weights::{Constant, Values};
 
-type Outcome<T> = Result<T, String>;
+pub(super) type Outcome<T> = Result<T, String>;
 
 /// The type of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +60,6 @@ impl Kind {
     fn shift(self) -> i32 {
         if self == Kind::Uint8 { 128 } else { 0 }
     }
-}
-
-/// How ONNX calls a type.
-pub(super) fn type_name(data_type: i32) -> String {
-    DataType::try_from(data_type).map_or_else(|_| format!("number {data_type}"), |t| t.as_str_name().to_lowercase())
 }
 
 /// An integer tensor of the file, decoded once; all that use it share its numbers.

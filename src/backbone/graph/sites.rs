@@ -3,7 +3,8 @@
 use ndarray::{Array2, Axis};
 use tract_onnx::pb::NodeProto;
 
-use super::onnx::OnnxFile;
+use super::file::OnnxFile;
+use crate::backbone::onnx::nearest;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One linear map of the backbone that can carry pairs: y = W x, W `out_dim` x `in_dim`.
@@ -148,16 +149,6 @@ fn matching(spec: &str, sites: &[Site], ineligible: &[Ineligible]) -> std::resul
     }
     let near = nearest(spec, sites.iter().map(|s| s.name.as_str()));
     Err(format!("matches no site; the nearest names are: {}", near.join(", ")))
-}
-
-/// The five names nearest to `wanted` by Jaro-Winkler similarity, which prefers a common beginning; in byte order on a tie.
-pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
-    let mut names: Vec<&str> = names.collect();
-    let distance = |name: &str| 1.0 - strsim::jaro_winkler(wanted, name);
-    names.sort_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.cmp(b)));
-    names.dedup();
-    names.truncate(5);
-    names
 }
 
 /// Whether every entry of a weight is 0 or 1, some are 1, and each row has at most one: a shortcut, not something learned.

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::onnx::attribute;
+use crate::backbone::onnx::attribute;
 use crate::limits::{MOST_KERNEL, MOST_PAD, MOST_STRIDE};
 
 /// Kernel, stride, dilation, groups and padding of a two-dimensional convolution.

@@ -3,10 +3,11 @@
 use ndarray::Array2;
 use tract_onnx::pb::NodeProto;
 
-use super::constant::Constant;
 use super::features::ACTIVATIONS;
-use super::maps::{Map, MapKind};
-use super::onnx::{OnnxFile, attribute};
+use super::file::OnnxFile;
+use crate::backbone::maps::{Map, MapKind};
+use crate::backbone::onnx::attribute;
+use crate::backbone::weights::Constant;
 use crate::limits::MOST_FILTER_WEIGHTS;
 
 /// What a quantized image has become, and what leaves its numbers as they are.

@@ -6,7 +6,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::onnx::attribute;
+use super::nodes::attribute;
 
 /// Operators whose output has the type of their first input.
 const KEEPING: [&str; 37] = [
@@ -51,7 +51,7 @@ const KEEPING: [&str; 37] = [
 
 /// # Errors
 /// Names the first Conv, Gemm or MatMul with an operand in f16 and another in f32. What has no type here is passed over.
-pub(crate) fn check_types(graph: &GraphProto) -> Result<(), String> {
+pub(super) fn check_types(graph: &GraphProto) -> Result<(), String> {
     let is_float = |t: &i32| [DataType::Float as i32, DataType::Float16 as i32].contains(t);
     let mut types: HashMap<&str, i32> = graph.initializer.iter().map(|t| (t.name.as_str(), t.data_type)).collect();
     for input in &graph.input {

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use serde::Serialize;
 use tract_onnx::pb::NodeProto;
 
-use super::fold::changing;
-use super::geometry::Geometry;
-use super::maps::{Map, MapKind};
-use super::onnx::OnnxFile;
+use super::file::OnnxFile;
+use crate::backbone::maps::{Geometry, Map, MapKind};
+use crate::backbone::onnx::changing;
 use crate::limits::MOST_BRANCH_NODES;
 
 /// Where the features come from.

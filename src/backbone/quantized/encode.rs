@@ -11,8 +11,8 @@ use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
-use super::constant::{Constant, Values};
-use super::onnx::{Names, attribute, decode_proto, int_attribute, name_nodes, opset};
+use crate::backbone::onnx::{Names, attribute, decode_proto, int_attribute, name_nodes, opset};
+use crate::backbone::weights::{Constant, Values};
 use crate::core::{int8_code, int8_scale};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_core::runtime::RunOptions;
 
-use super::batch_product::use_products;
+use crate::backbone::kernels::use_products;
 
 /// An optimized graph in its order of evaluation; all who run it share its constants.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use tract_onnx::tract_core::internal::*;
 
 use super::depthwise;
 use super::map_op::{MapOp, floats, floats_mut, fused_multiply_adds, image_size, images, images_mut};
-use super::maps::MapKind;
-use super::product::{Around, ImageSize};
+use super::operands::{Around, ImageSize};
 use crate::adapter::scratch::Scratch;
+use crate::backbone::maps::MapKind;
 
 /// Floats of expanded channels that exist at a time: 256 KiB, or the fewest channels.
 const BLOCK: usize = 1 << 16;

@@ -9,11 +9,10 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::fuse::{Clip, cut};
-use super::geometry::Geometry;
+use super::operands::Around;
 use super::patches::{add_every, take_every};
-use super::product::{Around, Frozen};
 use crate::adapter::scratch::Scratch;
+use crate::backbone::maps::{Clip, Frozen, Geometry, cut};
 
 /// Lengths are multiples of this, so that no vector reaches past an end: four vectors of 16 floats.
 const LINE: usize = 64;
@@ -306,8 +305,8 @@ impl Lattice {
 
 #[cfg(test)]
 mod tests {
-    use super::super::weight::{Codes, FrozenWeight};
     use super::*;
+    use crate::backbone::weights::{Codes, FrozenWeight};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 1.37 + phase).sin()).collect()

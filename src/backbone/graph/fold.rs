@@ -8,10 +8,10 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use super::constant::{Constant, Constants, Values, check_room};
-use super::onnx::{int_attribute, model_of, opset, reads};
 use super::plan::Plan;
-use super::shapes::{Budget, settle};
+use crate::backbone::onnx::{Budget, changing, int_attribute, model_of, opset, reads};
+use crate::backbone::shapes::settle;
+use crate::backbone::weights::{Constant, Constants, Values, check_room};
 
 /// Every activation is f32, whatever the file says: f16 inputs, casts and fills become f32. Weights keep their precision.
 pub(crate) fn single_precision(graph: &mut GraphProto) {
@@ -90,17 +90,6 @@ pub(crate) fn drop_idle(graph: &mut GraphProto, image: &str) {
     }
     kept.reverse();
     graph.node = kept;
-}
-
-/// Tensors that depend on the image.
-pub(crate) fn changing<'g>(graph: &'g GraphProto, image: &'g str) -> HashSet<&'g str> {
-    let mut changing = HashSet::from([image]);
-    for node in &graph.node {
-        if node.input.iter().any(|i| changing.contains(i.as_str())) {
-            changing.extend(node.output.iter().map(String::as_str));
-        }
-    }
-    changing
 }
 
 /// Runs what `name` depends on.

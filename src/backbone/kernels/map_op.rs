@@ -12,10 +12,10 @@ use faer::{MatMut, MatRef};
 use pulp::{Arch, Simd, WithSimd};
 use tract_onnx::tract_core::internal::*;
 
-use super::fuse::Clip;
-use super::maps::MapKind;
-use super::product::{Around, Frozen, ImageSize, convolve_pairs_back};
+use super::operands::{Around, ImageSize};
+use super::product::convolve_pairs_back;
 use crate::adapter::{Adapter, SiteBuffers};
+use crate::backbone::maps::{Clip, Frozen, MapKind};
 
 /// The adapter of a network, read by its plans and written between steps.
 pub type SharedAdapter = Arc<RwLock<Adapter>>;

@@ -2,12 +2,10 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::constant::{Constant, Values};
-use super::grid::{Grid, Kind, Quantizer};
-use super::onnx::{attribute, int_attribute};
-use super::quantized::{NOT_BLOCKED, Rewriter, operand, output};
-
-type Outcome<T> = Result<T, String>;
+use super::grid::{Grid, Kind, Outcome, Quantizer};
+use super::rewriter::{NOT_BLOCKED, Rewriter, operand, output};
+use crate::backbone::onnx::{attribute, int_attribute};
+use crate::backbone::weights::{Constant, Values};
 
 /// Operators (x, scale, zero, y's scale, y's zero) -> y, and what they are in float.
 const UNARY: [(&str, &str); 4] = [
