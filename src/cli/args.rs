@@ -227,7 +227,7 @@ pub(super) struct RollbackArgs {
     /// The store, which `train` wrote.
     pub(super) store: PathBuf,
     /// The generation to go back to, or the number of a lesson that was kept aside [default: the generation that the last lesson
-    /// went out from].
+    /// started from].
     #[arg(long, value_name = "N", value_parser = parse_whole::<u64>)]
     pub(super) to: Option<u64>,
 }
