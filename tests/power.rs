@@ -195,7 +195,7 @@ fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photo
             photos(&data, "dark", 20, 0);
             photos(&data, "bright", 150, 0);
         }
-        let lesson = Lesson { data, ..place.lesson.clone() };
+        let lesson = Lesson { data: data.into(), ..place.lesson.clone() };
         let further = |medium: &Simulated, resume: bool| {
             let keep = Keep { further: true, ..place.keep(medium, resume) };
             train_into(&place.bundle, &lesson, keep, &mut |_| ())

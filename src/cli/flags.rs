@@ -11,25 +11,25 @@ use crate::session::{Length, Lesson, Validation};
 
 #[derive(Debug, Args)]
 pub(super) struct LessonFlags {
-    /// One folder per class, with JPEG or PNG files; photos of other formats are counted and named.
+    /// One folder per class, with JPEG or PNG files. Photos of other formats are counted and named.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Photos to measure accuracy on, arranged as --data, and none of those.
+    /// Photos held back to measure accuracy on, in folders as --data has them. None of them may be in --data.
     #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
     val: Option<PathBuf>,
-    /// Or: the share of each class of --data to keep aside for that.
+    /// Or the share of each class of --data to hold back for that, for instance 0.2.
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     val_split: Option<f64>,
     /// Passes over the photos [default: 15].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "steps")]
     pub(super) epochs: Option<u32>,
-    /// Or: batches in all.
+    /// Or the number of steps; a step takes one batch.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: Option<u32>,
     /// Photos per step [default: 16].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch: Option<u32>,
-    /// Threads that photos are run on; the result does not depend on them.
+    /// Threads that photos run on. The result does not depend on their number.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 }

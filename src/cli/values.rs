@@ -14,7 +14,7 @@ use crate::session::CachePlace;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CacheArg {
-    /// In a file without a name beside the store; it vanishes with the run.
+    /// In a file without a name beside the store. It vanishes with the lesson.
     Disk,
     /// In memory.
     Ram,
@@ -34,9 +34,9 @@ impl From<CacheArg> for CachePlace {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum FitArg {
-    /// Short side to input / 0.875, then the centre.
+    /// The short side is resized to input / 0.875, and the centre is cut out.
     Crop,
-    /// Plain resize; the aspect ratio is not kept.
+    /// Resized to the input's size; the aspect ratio is not kept.
     Stretch,
 }
 
@@ -74,8 +74,8 @@ impl From<PrecisionArg> for Precision {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum MethodArg {
-    /// Low-rank pairs that are recomposed along unused directions; with up to five photos a class the first lesson is rehearsed, each
-    /// photo left out once, and pairs learn only where that helps.
+    /// Low-rank pairs that are recomposed along unused directions. With up to five photos a class the first lesson is
+    /// cross-validated: each photo is left out once, and pairs learn only where that helps.
     Srlora,
     /// Low-rank pairs on the principal components.
     Pissa,

@@ -15,7 +15,7 @@ use crate::error::Result;
 /// task the pairs rest.
 const SETTLED_LOSS: f64 = 0.1;
 /// Share of what guessing costs, ln(classes), below which pairs have learned something worth keeping. Before that a fresh pair
-/// would only have to learn again what the fused one was still learning (`docs/RESULTS.md`).
+/// would only have to learn again what the fused one was still learning (`docs/results.md`).
 const LEARNED_SHARE: f64 = 2.0 / 3.0;
 /// Weight of the present batch in the loss that pairs rest by and have learned by.
 const SMOOTHING: f64 = 0.2;

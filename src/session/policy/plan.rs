@@ -7,7 +7,7 @@ use crate::session::settings::{Length, Lesson};
 /// Steps over which the learning rates rise, as in the peer that results are compared with.
 const WARMUP_STEPS: u64 = 10;
 /// Share of the run after which all pairs are recomposed, once: late enough to have learned, early enough to learn again
-/// (`docs/RESULTS.md`: what lies between a third and seven tenths does as well).
+/// (`docs/results.md`: what lies between a third and seven tenths does as well).
 const RECOMPOSED_AT: f64 = 0.6;
 /// The fewest steps before it and after it. Before, a pair's rate has not been at its peak, and nothing is worth keeping; a pair that
 /// starts with fewer steps to go does not come to that peak itself, and all that it does is lose what was there.

@@ -29,7 +29,7 @@ fn is_above(more: usize, less: usize, differ: usize) -> bool {
 }
 
 impl Rehearsal {
-    /// Whether pairs are shown to help, beyond a standard error: with few photos they may as well unlearn (`docs/RESULTS.md`).
+    /// Whether pairs are shown to help, beyond a standard error: with few photos they may as well unlearn (`docs/results.md`).
     #[must_use]
     pub fn pairs_help(&self) -> bool {
         is_above(self.pairs, self.head, self.pairs_differ)
