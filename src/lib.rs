@@ -14,7 +14,38 @@
 //! Each layer uses only those above it in this list. Without features the crate is `core` alone; `std` adds everything up
 //! to `lab`, `cli` the binary, `defmt` formats and log points in the core.
 //!
-//! **Memory.** The core allocates nothing: buffers are lent, [`core::SiteShape`] gives their lengths. On the host the frozen
+//! # Train and predict
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use srlora::bundle::Bundle;
+//! use srlora::session::{Classifier, Length, Lesson, Progress, Store, train};
+//!
+//! # let place = tempfile::tempdir().unwrap();
+//! # let store = place.path().join("my.store");
+//! // What `srlora pack` made of an ONNX file, and a folder with a folder of photos for each class.
+//! let bundle = Bundle::open(Path::new("models/handwriting/handwriting.bundle"))?;
+//! let lesson = Lesson { length: Length::Epochs(2), ..Lesson::new("models/handwriting/train") };
+//! let report = train(&bundle, &lesson, &store, &mut |progress: Progress| {
+//!     if let Progress::Step { step, loss, .. } = progress {
+//!         println!("step {step}: loss {loss}");
+//!     }
+//! })?;
+//! assert_eq!(report.steps, 16);
+//!
+//! let mut classifier = Classifier::new(&bundle, Some(&Store::open(&store)?))?;
+//! let prediction = classifier.predict(Path::new("models/handwriting/val/7/0.png"), 3)?;
+//! println!("{} with {:.0} %", prediction.top[0].label, 100.0 * prediction.top[0].probability);
+//! # assert_eq!(prediction.top.len(), 3);
+//! # Ok::<(), srlora::Error>(())
+//! ```
+//!
+//! [`session::Trainer`] takes the same lesson step by step, [`session::Dataset::add`] takes photos from memory; `examples/` has both.
+//!
+//! # Memory
+//!
+//! The core allocates nothing: buffers are lent, [`core::SiteShape`] gives their lengths. On the host the frozen
 //! weights are held once per plan, photos are decoded one at a time, and a training step keeps the activations of one
 //! micro-batch (one image, unless the model file fixes a larger batch).
 #![cfg_attr(not(feature = "std"), no_std)]

@@ -375,7 +375,7 @@ fn a_lesson_that_is_over_or_another_one_is_not_taken_up() {
     place.lesson.lr = 0.5;
     let error = place.train(&medium, true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert!(error.to_string().contains("--seed: 0 then, 5 now; --lr: 0.003 then, 0.5 now"), "{error}");
+    assert!(error.to_string().contains("option `seed`: 0 then, 5 now; option `lr`: 0.003 then, 0.5 now"), "{error}");
     assert!(generations(&medium) == expected);
 }
 
@@ -410,7 +410,7 @@ fn a_cache_that_cannot_be_read_any_more_is_made_again_or_named_and_the_lesson_go
             // Nothing but the photos trained on was to come, so the prefix had been let go.
             let error = ended.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-            for word in ["--cache", folder.path().to_str().unwrap(), "--resume"] {
+            for word in ["option `cache`", folder.path().to_str().unwrap(), "option `resume`"] {
                 assert!(error.to_string().contains(word), "{error}");
             }
             let keep = Keep { resume: true, ..keep(&store) };

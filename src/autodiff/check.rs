@@ -166,7 +166,7 @@ fn compare(
             let name = part.and_then(|ix| sites.get(ix)).map_or("head", |site| site.name.as_str());
             let message = format!(
                 "its gradient differs from finite differences by {:.1} % (at most {:.0} % is accepted); leave the site \
-                 out with --sites, and report the model",
+                 out with option `sites`, and report the model",
                 second * 100.0,
                 GRADIENT_TOLERANCE * 100.0
             );

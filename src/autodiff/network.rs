@@ -99,7 +99,7 @@ impl NetworkPlan {
     /// Plans the forward pass and the training step.
     ///
     /// # Errors
-    /// Kind `Model` as above; `UnsupportedOp` names the op, its node and the `--sites` that would avoid it.
+    /// Kind `Model` as above; `UnsupportedOp` names the op, its node and the option `sites` that would avoid it.
     pub fn training(
         backbone: &Backbone,
         sites: &[Site],
@@ -399,7 +399,7 @@ fn refuse_unsupported(backbone: &Backbone, sites: &[Site], graph: &StepGraph) ->
     if let Some(first) = graph.unsupported.first() {
         return Err(Error::new(
             ErrorKind::UnsupportedOp,
-            "--sites",
+            "option `sites`",
             advice(backbone, sites, first, &graph.unsupported),
         ));
     }
@@ -407,7 +407,7 @@ fn refuse_unsupported(backbone: &Backbone, sites: &[Site], graph: &StepGraph) ->
         None => Ok(()),
         Some(ix) => {
             let message = format!("{} does not influence the features; leave it out", sites[ix].name);
-            Err(Error::new(ErrorKind::Sites, "--sites", message))
+            Err(Error::new(ErrorKind::Sites, "option `sites`", message))
         }
     }
 }
@@ -422,7 +422,7 @@ fn advice(backbone: &Backbone, sites: &[Site], first: &Unsupported, all: &[Unsup
     let free = sites.iter().rev().take_while(|site| !blocked(site)).count();
     let way_out = match free {
         0 => "no site of this model avoids it; export the model with another operator there".to_string(),
-        n => format!("use --sites last:{n}, all of which lie behind it"),
+        n => format!("use option `sites` last:{n}, all of which lie behind it"),
     };
     let node = onnx_name(&names, &first.node);
     format!("the op {} at node {node} has no gradient rule{because}; {way_out}", first.op)

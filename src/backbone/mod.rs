@@ -290,7 +290,7 @@ impl Backbone {
 }
 
 fn image_size(input: &ImageInput, size: Option<[usize; 2]>) -> Result<[usize; 2]> {
-    let fault = |message: String| Error::new(ErrorKind::Usage, "--input", message);
+    let fault = |message: String| Error::new(ErrorKind::Usage, "option `input`", message);
     match (input.height, input.width, size) {
         (Some(h), Some(w), None) => Ok([h, w]),
         (h, w, Some([height, width])) => {
@@ -301,6 +301,6 @@ fn image_size(input: &ImageInput, size: Option<[usize; 2]>) -> Result<[usize; 2]
                 Err(fault(format!("the model takes images of {}x{}, not {height}x{width}", say(h), say(w))))
             }
         }
-        _ => Err(fault("the model leaves the image size open; give it, for instance --input 224x224".into())),
+        _ => Err(fault("the model leaves the image size open; give it, for instance option `input` 224x224".into())),
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn check(
     let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
     let feature_dim = backbone.feature_dim()?;
     if feature_dim > MOST_FEATURES {
-        let message = format!("has {feature_dim} values, above the limit of {MOST_FEATURES}; choose other --features");
+        let message =
+            format!("has {feature_dim} values, above the limit of {MOST_FEATURES}; choose other option `features`");
         return Err(Error::new(ErrorKind::Model, backbone.features(), message));
     }
     let adapter = Adapter::start(seeds, rank, settings, CHECK_CLASSES, feature_dim)?;

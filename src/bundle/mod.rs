@@ -71,7 +71,7 @@ pub struct Bundle {
     pub backbone_sha256: String,
     /// sha256 over all tensors and metadata, lowercase hex.
     pub content_sha256: String,
-    /// The release that `pack --release` gave it.
+    /// The release that `pack` gave it with option `release`.
     pub release: Option<u64>,
     /// Whether it has a signature; that it is a good one, only [`Bundle::open_trusted`] says.
     pub is_signed: bool,

@@ -173,7 +173,9 @@ impl<'r> Packing<'r> {
         let [height, width] = backbone.size();
         let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
         preprocess.validate().map_err(|e| match (e.subject(), request.size) {
-            ("--input", None) => Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message())),
+            ("option `input`", None) => {
+                Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message()))
+            }
             _ => e,
         })?;
         check_input(&backbone, &subject)?;
@@ -189,7 +191,7 @@ impl<'r> Packing<'r> {
         let Selection { sites, left_out } = self.backbone.select(&request.sites, request.rank)?;
         if sites.len() > MOST_SITES {
             let message = format!("selects {} sites; {MOST_SITES} are taken at most", sites.len());
-            return Err(Error::new(ErrorKind::Sites, format_args!("--sites {}", request.sites), message));
+            return Err(Error::new(ErrorKind::Sites, format_args!("option `sites` {}", request.sites), message));
         }
         self.notes.extend(left_out.iter().map(|map| format!("left out {}: {}", map.name, map.reason)));
         self.notes.extend(lossy(&self.rounding, request.precision));
@@ -202,7 +204,7 @@ impl<'r> Packing<'r> {
         let reserve = asked.max(rank);
         if reserve > asked {
             self.notes.push(format!(
-                "--reserve {asked} is below --rank {reserve}: {reserve} directions ship, none of them to recompose along"
+                "option `reserve` {asked} is below option `rank` {reserve}: {reserve} directions ship, none of them to recompose along"
             ));
         }
         for site in &self.sites {
@@ -284,7 +286,7 @@ impl<'r> Packing<'r> {
 fn warnings(backbone: &Backbone, preprocess: &Preprocess) -> Vec<String> {
     let scores = backbone.doubt().map(|Doubt { candidate, node }| {
         format!(
-            "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with --features \
+            "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with option `features` \
              {candidate}, which is what that node reads",
             backbone.features()
         )
@@ -298,10 +300,12 @@ fn check_counts(request: &PackRequest) -> Result<()> {
         Err(Error::new(ErrorKind::Sites, format_args!("{flag} {given}"), message))
     };
     match (request.rank, request.reserve) {
-        (0, _) => refuse("--rank", 0, "a site needs at least one pair".to_owned()),
-        (rank, _) if rank > MOST_PAIRS => refuse("--rank", rank, format!("a site has {MOST_PAIRS} pairs at most")),
+        (0, _) => refuse("option `rank`", 0, "a site needs at least one pair".to_owned()),
+        (rank, _) if rank > MOST_PAIRS => {
+            refuse("option `rank`", rank, format!("a site has {MOST_PAIRS} pairs at most"))
+        }
         (_, reserve) if reserve > MOST_DIRECTIONS => {
-            refuse("--reserve", reserve, format!("{MOST_DIRECTIONS} directions ship for a site at most"))
+            refuse("option `reserve`", reserve, format!("{MOST_DIRECTIONS} directions ship for a site at most"))
         }
         _ => Ok(()),
     }

@@ -38,7 +38,7 @@ fn wrong_units(preprocess: &Preprocess) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "--mean and --std are in units of --range {other}, and the range is {range}: {}; give --range {other}, or a --preset",
+        "option `mean` and option `std` are in units of option `range` {other}, and the range is {range}: {}; give option `range` {other}, or an option `preset`",
         seen(preprocess)
     ))
 }
@@ -54,8 +54,8 @@ fn wrong_scale(preprocess: &Preprocess, first: &FirstLayer) -> Option<String> {
     let fitting = PRESETS.iter().filter(|preset| self::strength(first, &preset.preprocess()).is_some_and(fits));
     let fitting: Vec<&str> = fitting.map(|preset| preset.name).collect();
     let advice = match fitting[..] {
-        [] => "give the --range, --mean and --std that it was trained with".to_owned(),
-        _ => format!("try --preset {}", fitting.join(", or ")),
+        [] => "give the option `range`, option `mean` and option `std` that it was trained with".to_owned(),
+        _ => format!("try option `preset` {}", fitting.join(", or ")),
     };
     let (seen, name) = (seen(preprocess), &first.name);
     Some(format!("{seen}, too {size} by far for node {name}, the first layer, as {witness}; {advice}"))
@@ -132,9 +132,13 @@ mod tests {
     #[test]
     fn a_scale_that_the_first_layer_cannot_mean_is_told_with_the_presets_that_fit() {
         for (made, given, words) in [
-            ("raw", "unit", &["too small", "node stem", "--preset raw"][..]),
-            ("raw", "torchvision", &["too small", "--preset raw"][..]),
-            ("torchvision", "raw", &["too large", "--preset torchvision, or timm-inception, or unit", "255.000"][..]),
+            ("raw", "unit", &["too small", "node stem", "option `preset` raw"][..]),
+            ("raw", "torchvision", &["too small", "option `preset` raw"][..]),
+            (
+                "torchvision",
+                "raw",
+                &["too large", "option `preset` torchvision, or timm-inception, or unit", "255.000"][..],
+            ),
             ("timm-inception", "raw", &["too large"][..]),
         ] {
             let said = doubtful(&of(given), Some(&made_for(made))).unwrap();
@@ -160,9 +164,9 @@ mod tests {
         let inception = || of("timm-inception");
         let bytes = Preprocess { mean: [127.5; 3], std: [127.5; 3], ..inception() };
         for (wrong, words) in [
-            (Preprocess { range: 255.0, ..inception() }, ["--range 1,", "white 509.000"]),
-            (Preprocess { range: 255.0, ..of("torchvision") }, ["--range 1,", "black becomes -2.036"]),
-            (bytes.clone(), ["--range 255,", "white -0.992"]),
+            (Preprocess { range: 255.0, ..inception() }, ["option `range` 1,", "white 509.000"]),
+            (Preprocess { range: 255.0, ..of("torchvision") }, ["option `range` 1,", "black becomes -2.036"]),
+            (bytes.clone(), ["option `range` 255,", "white -0.992"]),
         ] {
             let said = doubtful(&wrong, None).unwrap();
             assert!(words.iter().all(|word| said.contains(word)), "{said}");

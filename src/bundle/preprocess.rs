@@ -37,7 +37,7 @@ pub struct Preprocess {
 /// Values of [`Preprocess`] that go by a name; the size is the model's own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preset {
-    /// What `--preset` takes.
+    /// What option `preset` takes.
     pub name: &'static str,
     /// Whose models want it.
     pub of: &'static str,
@@ -133,19 +133,19 @@ impl Preprocess {
                 "{}x{} is not possible; height and width go from 1 to {MOST_INPUT_SIDE}",
                 self.height, self.width
             );
-            return refuse("--input", &size);
+            return refuse("option `input`", &size);
         }
         if !(self.range.is_finite() && self.range * 255.0 < f32::INFINITY && self.range > 0.0) {
-            return refuse("--range", &format!("{} is not possible; it is 1 or 255", self.range));
+            return refuse("option `range`", &format!("{} is not possible; it is 1 or 255", self.range));
         }
         if !self.mean.iter().all(|mean| mean.is_finite()) {
-            return refuse("--mean", "every value must be a number");
+            return refuse("option `mean`", "every value must be a number");
         }
         if !self.std.iter().all(|std| std.is_finite() && *std != 0.0) {
-            return refuse("--std", "every value must be a number other than 0");
+            return refuse("option `std`", "every value must be a number other than 0");
         }
         if !self.normalize(&[0, 0, 0, 255, 255, 255]).iter().all(|value| value.is_finite()) {
-            return refuse("--std", "(x - mean) / std is too large for a 32-bit number");
+            return refuse("option `std`", "(x - mean) / std is too large for a 32-bit number");
         }
         Ok(())
     }
@@ -235,15 +235,15 @@ mod tests {
     fn a_bad_setting_is_refused_with_the_flag_that_sets_it() {
         let good = Preprocess::default;
         let cases = [
-            (Preprocess { height: 0, ..good() }, "--input"),
-            (Preprocess { width: 4097, ..good() }, "--input"),
-            (Preprocess { range: f32::NAN, ..good() }, "--range"),
-            (Preprocess { range: -1.0, ..good() }, "--range"),
-            (Preprocess { range: f32::MAX, ..good() }, "--range"),
-            (Preprocess { mean: [0.0, f32::INFINITY, 0.0], ..good() }, "--mean"),
-            (Preprocess { std: [1.0, 1.0, 0.0], ..good() }, "--std"),
-            (Preprocess { std: [f32::NAN, 1.0, 1.0], ..good() }, "--std"),
-            (Preprocess { std: [1e-45, 1.0, 1.0], ..good() }, "--std"),
+            (Preprocess { height: 0, ..good() }, "option `input`"),
+            (Preprocess { width: 4097, ..good() }, "option `input`"),
+            (Preprocess { range: f32::NAN, ..good() }, "option `range`"),
+            (Preprocess { range: -1.0, ..good() }, "option `range`"),
+            (Preprocess { range: f32::MAX, ..good() }, "option `range`"),
+            (Preprocess { mean: [0.0, f32::INFINITY, 0.0], ..good() }, "option `mean`"),
+            (Preprocess { std: [1.0, 1.0, 0.0], ..good() }, "option `std`"),
+            (Preprocess { std: [f32::NAN, 1.0, 1.0], ..good() }, "option `std`"),
+            (Preprocess { std: [1e-45, 1.0, 1.0], ..good() }, "option `std`"),
         ];
         for (preprocess, flag) in cases {
             let error = preprocess.validate().unwrap_err();

@@ -53,8 +53,9 @@ impl Trust {
     /// Kind `Bundle` where the bundle is not signed, not with this key, or of an earlier release.
     pub(super) fn check(&self, container: &Container) -> Result<()> {
         let Some(text) = container.metadata.get(SIGNATURE) else {
-            return Err(container
-                .refused("is not signed, and --verify-key asks for a signature; ask its maker for a signed one"));
+            return Err(container.refused(
+                "is not signed, and option `verify_key` asks for a signature; ask its maker for a signed one",
+            ));
         };
         let message = message(container.text("content_sha256")?);
         let signature = unhex(text).map(|bytes| Signature::from_bytes(&bytes));
@@ -67,12 +68,11 @@ impl Trust {
         match (release(container)?, self.min_release) {
             (_, 0) => Ok(()),
             (Some(release), least) if release >= least => Ok(()),
-            (Some(release), least) => Err(container
-                .refused(format_args!("is of release {release}, and --min-release asks for {least}; get a newer one"))),
-            (None, least) => {
-                Err(container
-                    .refused(format_args!("has no release, and --min-release asks for {least}; get a newer one")))
-            }
+            (Some(release), least) => Err(container.refused(format_args!(
+                "is of release {release}, and option `min_release` asks for {least}; get a newer one"
+            ))),
+            (None, least) => Err(container
+                .refused(format_args!("has no release, and option `min_release` asks for {least}; get a newer one"))),
         }
     }
 }

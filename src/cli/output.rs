@@ -61,7 +61,22 @@ fn print(mut text: String) -> Result<()> {
 
 /// One line on stderr. A stderr that is full or closed takes nothing, and stops nothing.
 pub(super) fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{}", plain(text));
+    let _ = writeln!(io::stderr(), "{}", plain(in_flags(&text.to_string())));
+}
+
+/// The library speaks of "option `ram_limit`"; who reads this has typed --ram-limit.
+pub(super) fn in_flags(text: &str) -> String {
+    let (mut told, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("option `") {
+        let Some((name, after)) = after.split_once('`') else { break };
+        told += &match before.strip_suffix("an ") {
+            Some(before) => format!("{before}a "),
+            None => before.to_owned(),
+        };
+        told += &format!("--{}", name.replace('_', "-"));
+        rest = after;
+    }
+    told + rest
 }
 
 /// Names and paths as one line of a terminal: control characters as Rust escapes.
@@ -245,6 +260,12 @@ mod tests {
     fn control_characters_are_escaped_and_other_letters_are_not() {
         assert_eq!(plain("Übung\n\u{1b}[2J\u{9b}\t薔薇"), "Übung\\n\\u{1b}[2J\\u{9b}\\t薔薇");
         assert_eq!(shown(Path::new("a\rb/c")), "a\\rb/c");
+    }
+
+    #[test]
+    fn options_of_the_library_are_flags_here_and_names_of_nodes_stay() {
+        let told = in_flags("node `data`: give an option `ram_limit` of 40, or option `cache` off; option `");
+        assert_eq!(told, "node `data`: give a --ram-limit of 40, or --cache off; option `");
     }
 
     #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! `srlora pack`.
 
 use super::args::PackArgs;
-use super::output::{Meter, Output, count, plain, quoted, shown, size, tell};
+use super::output::{Meter, Output, count, in_flags, plain, quoted, shown, size, tell};
 use crate::backbone::FeaturesFrom;
 use crate::bundle::{PackReport, PackRequest, Preprocess, Preset, pack};
 use crate::error::Result;
@@ -28,6 +28,7 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
     for note in &report.notes {
         tell(format_args!("note: {note}"));
     }
+    report.warnings.iter_mut().for_each(|warning| *warning = in_flags(warning));
     for warning in &report.warnings {
         tell(format_args!("warning: {warning}"));
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::PredictArgs;
 use super::open_store;
-use super::output::{Output, count, percent, plain, tell};
+use super::output::{Output, count, in_flags, percent, plain, tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Classifier, Guess, Prediction};
 
@@ -51,8 +51,8 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
 /// On stderr, and with --json in the photo's place among the answers.
 fn tell_unreadable(path: &Path, error: &Error, output: &Output) -> Result<()> {
     tell(format_args!("error: {error}"));
-    let (path, error) = (path.to_string_lossy(), error.message());
-    output.json(&Answer { path: &path, top: None, ms: None, error: Some(error) })
+    let (path, error) = (path.to_string_lossy(), in_flags(error.message()));
+    output.json(&Answer { path: &path, top: None, ms: None, error: Some(&error) })
 }
 
 fn describe(prediction: &Prediction) -> String {

@@ -14,7 +14,7 @@ use crate::limits::MOST_BRANCH_NODES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeaturesFrom {
-    /// `--features` names them.
+    /// option `features` names them.
     Flag,
     /// The input of the last linear layer.
     Linear,

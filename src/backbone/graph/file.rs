@@ -89,7 +89,7 @@ impl OnnxFile {
         self.maps.get(index.i as usize)
     }
 
-    /// Resolves what `--features` names, a tensor or a node, to a tensor.
+    /// Resolves what option `features` names, a tensor or a node, to a tensor.
     ///
     /// # Errors
     /// Kind `Usage`, with the nearest names.
@@ -104,7 +104,7 @@ impl OnnxFile {
         let near = nearest(name, names.map(String::as_str)).join(", ");
         Err(Error::new(
             ErrorKind::Usage,
-            format!("--features {name}"),
+            format!("option `features` {name}"),
             format!("{} has no tensor or node of that name; the nearest are: {near}", self.subject),
         ))
     }

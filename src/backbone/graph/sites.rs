@@ -1,4 +1,4 @@
-//! Which linear maps of the backbone can carry pairs, and which of them a `--sites` pattern selects.
+//! Which linear maps of the backbone can carry pairs, and which of them an option `sites` pattern selects.
 
 use ndarray::{Array2, Axis};
 use tract_onnx::pb::NodeProto;
@@ -65,7 +65,7 @@ pub(crate) fn weight(file: &OnnxFile, site: &Site) -> Result<Array2<f32>> {
         .ok_or_else(|| Error::new(ErrorKind::Model, &site.name, "the model has no map of that name"))
 }
 
-/// The outcome of matching a `--sites` pattern.
+/// The outcome of matching an option `sites` pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// What carries pairs, in graph order.
@@ -89,7 +89,7 @@ pub(crate) fn select(
     ineligible: &[Ineligible],
     fixed: impl Fn(&Site) -> bool,
 ) -> Result<Selection> {
-    let fault = |message: String| Error::new(ErrorKind::Sites, format!("--sites {spec}"), message);
+    let fault = |message: String| Error::new(ErrorKind::Sites, format!("option `sites` {spec}"), message);
     let last = match spec.strip_prefix("last:").map(str::parse::<usize>) {
         None if spec == "all" => Some(usize::MAX),
         None => None,
@@ -99,7 +99,7 @@ pub(crate) fn select(
     let Some(count) = last else {
         let selection = matching(spec, sites, ineligible).map_err(fault)?;
         return match selection.sites.iter().find(|site| no_room(site, rank)) {
-            Some(site) => Err(Error::new(ErrorKind::Sites, format!("--rank {rank}"), crowded(site, rank))),
+            Some(site) => Err(Error::new(ErrorKind::Sites, format!("option `rank` {rank}"), crowded(site, rank))),
             None => Ok(selection),
         };
     };
@@ -120,7 +120,7 @@ pub(crate) fn select(
     }
     chosen.reverse();
     match (chosen.is_empty(), left_out.first()) {
-        (true, Some(first)) => Err(Error::new(ErrorKind::Sites, format!("--rank {rank}"), &first.reason)),
+        (true, Some(first)) => Err(Error::new(ErrorKind::Sites, format!("option `rank` {rank}"), &first.reason)),
         (true, None) => Err(fault("the model has no linear map or group-1 convolution before its features".into())),
         (false, _) => Ok(Selection { sites: chosen, left_out }),
     }

@@ -44,14 +44,14 @@ pub fn encode(bytes: &[u8], subject: &str, precision: Precision) -> Result<Vec<u
         let message = format!(
             "int8 codes per channel need opset {PER_CHANNEL_OPSET} and {subject} has {opset}; export it again, or take fp16"
         );
-        return Err(Error::new(ErrorKind::Usage, "--precision int8", message));
+        return Err(Error::new(ErrorKind::Usage, "option `precision` int8", message));
     }
     let Some(graph) = proto.graph.as_mut() else { return Ok(bytes.to_vec()) };
     let made = graph.node.iter().filter_map(|node| Some((node.output.first()?, constant_in(node)?)));
     let mut tensors = graph.initializer.iter().map(|t| (&t.name, t)).chain(made);
     if let Some((name, _)) = tensors.find(|(_, tensor)| is_coded(tensor)) {
-        let message = format!("{subject} is not fp32 (tensor {name} is int8 or fp16); use --precision keep");
-        return Err(Error::new(ErrorKind::Usage, "--precision", message));
+        let message = format!("{subject} is not fp32 (tensor {name} is int8 or fp16); use option `precision` keep");
+        return Err(Error::new(ErrorKind::Usage, "option `precision`", message));
     }
     if matches!(precision, Precision::Keep | Precision::Fp32) {
         return Ok(bytes.to_vec());
@@ -159,7 +159,7 @@ fn code(
     let (op, input, setting) = if precision == Precision::Fp16 {
         let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
         if halves.iter().any(|h| !h.is_finite()) {
-            return Err("its weight exceeds what f16 can hold; use --precision int8 or fp32".into());
+            return Err("its weight exceeds what f16 can hold; use option `precision` int8 or fp32".into());
         }
         let raw = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
         ("Cast", vec![add("half", &dims, DataType::Float16, raw)], int_attribute("to", DataType::Float as i64))

@@ -58,7 +58,7 @@ pub static CONTENDERS: [Contender; 8] = [
     },
     Contender {
         name: "oldest",
-        about: "control: srlora that fuses the oldest pairs first, whatever their importance; see --interval",
+        about: "control: srlora that fuses the oldest pairs first, whatever their importance; it needs an interval",
         method: Method::Srlora,
         adjust: |lesson| Lesson { choice: Choice::Oldest, ..lesson },
     },

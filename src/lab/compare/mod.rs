@@ -73,8 +73,8 @@ pub fn compare<A: Into<Flow>>(
     }
     let (data, validation) = datasets(&request.lesson, false)?;
     let Some(validation) = validation else {
-        let message = "there are no photos to measure accuracy on; give a folder, or --val-split 0.2";
-        return Err(Error::new(ErrorKind::Usage, "--val", message));
+        let message = "there are no photos to measure accuracy on; give a folder, or option `val_split` 0.2";
+        return Err(Error::new(ErrorKind::Usage, "option `val`", message));
     };
     request.refuse_idle(bundle, data.photos.len())?;
     let photos = Hashed::read(&data, Some(&validation), &bundle.preprocess);
@@ -101,18 +101,18 @@ impl Comparison {
     fn check(&self) -> Result<()> {
         let refuse = |flag: &str, message: &str| Err(Error::new(ErrorKind::Usage, flag, message));
         if self.contenders.is_empty() {
-            return refuse("--methods", "names none");
+            return refuse("option `methods`", "names none");
         }
         if self.seeds == 0 {
-            return refuse("--seeds", "is 0; one run each is the least");
+            return refuse("option `seeds`", "is 0; one run each is the least");
         }
         if self.tries == 0 {
-            return refuse("--tries", "is 0; a rate is chosen by trying it");
+            return refuse("option `tries`", "is 0; a rate is chosen by trying it");
         }
         if self.points == 0 {
-            return refuse("--points", "is 0; the end is the least that is measured");
+            return refuse("option `points`", "is 0; the end is the least that is measured");
         }
-        for (flag, rates) in [("--lrs", &self.lrs), ("--head-lrs", &self.head_lrs)] {
+        for (flag, rates) in [("option `lrs`", &self.lrs), ("option `head_lrs`", &self.head_lrs)] {
             if rates.is_empty() || !rates.iter().all(|rate| rate.is_finite() && *rate >= 0.0) {
                 return refuse(flag, "must be numbers of at least 0, with commas: 1e-3,3e-3");
             }
@@ -136,15 +136,15 @@ impl Comparison {
             let is_oldest = lesson.choice == Choice::Oldest;
             let why = match () {
                 () if (is_oldest || lesson.renews_only) && !recomposes => {
-                    "no pair is recomposed: ask for a shorter --interval or more steps, or pack with a larger --reserve"
+                    "no pair is recomposed: ask for a shorter option `interval` or more steps, or pack with a larger option `reserve`"
                 }
                 () if is_oldest && !chooses => {
-                    "all pairs are fused at once: ask for --interval STEPS, with which half of them are"
+                    "all pairs are fused at once: ask for option `interval` STEPS, with which half of them are"
                 }
                 () => continue,
             };
             let message = format!("{} would be srlora once more, as {why}, or leave it out", contender.name);
-            return Err(Error::new(ErrorKind::Usage, "--methods", message));
+            return Err(Error::new(ErrorKind::Usage, "option `methods`", message));
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Splits {
         let single: Vec<&str> = data.single().iter().map(|class| data.classes[*class].as_str()).collect();
         if single.len() == data.classes.len() {
             let message = "no class has two photos, so none can be held out to choose a learning rate on; add photos, or \
-                           give one rate: --lrs 3e-3 --head-lrs 1e-3";
+                           give one rate: option `lrs` 3e-3 option `head_lrs` 1e-3";
             return Err(Error::new(ErrorKind::Data, data.place(), message));
         }
         if self.0.is_empty() && !single.is_empty() {

@@ -136,11 +136,11 @@ fn ram_use(trace: &Trace, device: &Device, train: &TrainReport, cap_bytes: u64) 
 fn check(lesson: &Lesson, device: &Device, cuts: &Cuts) -> Result<()> {
     if lesson.threads > device.cores {
         let message = format!("{} are more than the {} cores of a {}", lesson.threads, device.cores, device.name);
-        return Err(Error::new(ErrorKind::Usage, "--threads", message));
+        return Err(Error::new(ErrorKind::Usage, "option `threads`", message));
     }
     if lesson.ram_limit.is_some_and(|limit| limit > device.total_bytes()) {
         let message = format!("is more than the {} MiB of a {}", device.ram.total_mib, device.name);
-        return Err(Error::new(ErrorKind::Usage, "--ram-limit", message));
+        return Err(Error::new(ErrorKind::Usage, "option `ram_limit`", message));
     }
     let trains = lesson.method.settings().trains_head;
     let steps = match lesson.length {
@@ -160,7 +160,7 @@ fn check(lesson: &Lesson, device: &Device, cuts: &Cuts) -> Result<()> {
 
 fn no_such_step(step: u64, steps: u64) -> Error {
     let message = format!("there is no step {step}; the lesson has {steps}");
-    Error::new(ErrorKind::Usage, "--cut-at", message)
+    Error::new(ErrorKind::Usage, "option `cut_at`", message)
 }
 
 /// The planner's refusal names its flag; where the limit is the device's own, it names the device.

@@ -1,7 +1,7 @@
 //! A traced lesson on a device's clock: heat, the hours with power, and power cuts.
 //!
 //! The lesson's work is what it was; only when it happens, and what has to be done again, is played here. After a cut the lesson is
-//! taken up as `train --resume` does.
+//! taken up as one with option `resume` is.
 
 use serde::Serialize;
 

@@ -228,7 +228,7 @@ pub fn evaluate<A: Into<Flow>>(
 pub(crate) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<(Runner, Vec<String>)> {
     let Some(store) = store else {
         let labels = bundle.labels.clone().ok_or_else(|| {
-            let message = "has no labels of its own classes; give a --store, or pack it with --labels";
+            let message = "has no labels of its own classes; give an option `store`, or pack it with option `labels`";
             Error::new(ErrorKind::Mismatch, bundle.path.display(), message)
         })?;
         return Ok((Runner::own_classifier(bundle, labels.len())?, labels));

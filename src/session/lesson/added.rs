@@ -115,7 +115,7 @@ pub(crate) fn imprinted_only(absent: &[String], added: Option<&Added>) -> String
     let rest = match added {
         None => {
             "the store does not know how the photos of all its classes look, so only the new classes are imprinted, and the known ones \
-             may lose photos to them: that is kept aside unless photos held back (--val) show no harm"
+             may lose photos to them: that is kept aside unless photos held back (option `val`) show no harm"
         }
         Some(Added { lets_pairs_go: false, .. }) => {
             "all classes are imprinted, the known ones from their means; they are recognized less surely than after a lesson with \

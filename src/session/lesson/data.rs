@@ -11,10 +11,10 @@ use crate::session::store::beside;
 pub(crate) fn refuse_among_photos(output: &Path, lesson: &Lesson) -> Result<()> {
     let Ok(folder) = beside(output).canonicalize() else { return Ok(()) };
     let validation = match &lesson.validation {
-        Validation::Photos(album) => Some(("--val", album)),
+        Validation::Photos(album) => Some(("option `val`", album)),
         _ => None,
     };
-    for (flag, album) in [("--data", &lesson.data)].into_iter().chain(validation) {
+    for (flag, album) in [("option `data`", &lesson.data)].into_iter().chain(validation) {
         let Some(photos) = album.folder() else { continue };
         if photos.canonicalize().is_ok_and(|photos| folder.starts_with(photos)) {
             let message = format!("lies inside {flag} {}, among the photos; keep it elsewhere", photos.display());

@@ -77,8 +77,9 @@ impl Opening {
         let left = if keep.resume {
             Left::find(bundle, &store, &record, own, (&settings, keep.further), &mut warnings)?
         } else {
-            let let_go =
-                |step| format!("a lesson under way, after step {step}, is let go; --resume would have gone on with it");
+            let let_go = |step| {
+                format!("a lesson under way, after step {step}, is let go; option `resume` would have gone on with it")
+            };
             warnings.extend(store.steps_under_way()?.map(let_go));
             Left::Nothing
         };
@@ -154,10 +155,10 @@ impl Opening {
         if self.resumes && self.record.lesson.rounded != rounded {
             let [then, now] = if rounded { ["without", "with"] } else { ["with", "without"] };
             let message = format!(
-                "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then, for --cache-limit \
+                "the lesson began {then} a cache, and {now} one it would end in other bytes; give what was given then, for option `cache_limit` \
                  too"
             );
-            return Err(Error::new(ErrorKind::Mismatch, "--cache", message));
+            return Err(Error::new(ErrorKind::Mismatch, "option `cache`", message));
         }
         self.record.lesson.rounded = rounded;
         Ok(())
@@ -276,8 +277,7 @@ impl Left {
             Some(left) if own(&left.record) && left.standing.announced => return Ok(Left::Nothing),
             Some(left) if own(&left.record) => return Ok(Left::UnderWay(Box::new(left))),
             Some(left) => {
-                let advice =
-                    "give the same ones to go on; without --resume, --from begins another lesson and lets that one go";
+                let advice = "give the same ones to go on; without option `resume`, option `from` begins another lesson and lets that one go";
                 return Err(other_lesson(store, "the lesson under way", (&left.record.lesson, settings), advice));
             }
             None => {}
@@ -288,7 +288,7 @@ impl Left {
             true => Ok(Left::Imprinted),
             false if further => Ok(Left::Nothing),
             false => {
-                let advice = "give the same ones to go on, or add a lesson with --from";
+                let advice = "give the same ones to go on, or add a lesson with option `from`";
                 Err(other_lesson(store, "its lesson", (&record.lesson, settings), advice))
             }
         }

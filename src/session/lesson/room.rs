@@ -66,7 +66,7 @@ impl Applicant<'_> {
         let limit = lesson.ram_limit.unwrap_or(u64::MAX);
         if lesson.ram_limit.is_some() && rss_bytes().is_none() {
             let message = "this system does not tell how much memory a process takes, so no limit can be kept";
-            return Err(Error::new(ErrorKind::Memory, "--ram-limit", message));
+            return Err(Error::new(ErrorKind::Memory, "option `ram_limit`", message));
         }
         let (mut smallest, folder) = (0, beside(&self.keep.store));
         let first = Setup { threads: lesson.threads, activations: Activations::Kept, cache };

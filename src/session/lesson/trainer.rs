@@ -287,7 +287,7 @@ impl Trainer {
         let is_stopped = audience.is_stopped();
         keeper.stands(record, *outlook, steps, &runner.adapter(), is_stopped)?;
         if is_stopped {
-            let message = format!("stopped after step {} of {}; go on with --resume", record.steps, plan.steps);
+            let message = format!("stopped after step {} of {}; go on with option `resume`", record.steps, plan.steps);
             return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
         }
         Ok(Some(Happened::Step { step, loss, accuracy }))
@@ -397,7 +397,7 @@ impl Trainer {
 fn before_steps(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Stopped => {
-            Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with --resume")
+            Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with option `resume`")
         }
         _ => error,
     }

@@ -183,7 +183,7 @@ pub(crate) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Op
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let message = format!(
         "{:.1} MiB are too few: with one thread, nothing kept in memory and activations computed again, this lesson takes up \
-         to {:.1} MiB; raise the limit, or pack the bundle {}with fewer --sites{}",
+         to {:.1} MiB; raise the limit, or pack the bundle {}with fewer option `sites`{}",
         mib(limit),
         mib(smallest),
         if precision == "int8" { "" } else { "in int8 or " },
@@ -191,7 +191,7 @@ pub(crate) fn does_not_fit(limit: u64, smallest: u64, precision: &str, photo: Op
             format!("; of it {:.1} MiB are for {}, which a smaller copy would save", mib(bytes), path.name())
         })
     );
-    Error::new(ErrorKind::Memory, "--ram-limit", message)
+    Error::new(ErrorKind::Memory, "option `ram_limit`", message)
 }
 
 #[cfg(test)]

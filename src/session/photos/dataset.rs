@@ -129,7 +129,11 @@ impl Dataset {
     /// Kind `Usage` where `fraction` is not between 0 and 1; kind `Data` where a class has a single photo.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
         if !(fraction > 0.0 && fraction < 1.0) {
-            return Err(Error::new(ErrorKind::Usage, "--val-split", format!("{fraction} is not between 0 and 1")));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "option `val_split`",
+                format!("{fraction} is not between 0 and 1"),
+            ));
         }
         if let Some(class) = self.single().first() {
             let place = self.classes.get(*class).map_or_else(|| self.place(), |name| self.class_place(name));

@@ -113,12 +113,12 @@ pub(crate) fn refuse_shared_folder(data: &Path, validation: &Path) -> Result<()>
         (false, false) => return Ok(()),
     };
     let message = format!(
-        "{} {what} --data, {}: accuracy has to be measured on other photos than those trained on; give them a folder of their own, or take \
-         --val-split 0.2",
+        "{} {what} option `data`, {}: accuracy has to be measured on other photos than those trained on; give them a folder of their own, or take \
+         option `val_split` 0.2",
         validation.display(),
         data.display()
     );
-    Err(Error::new(ErrorKind::Usage, "--val", message))
+    Err(Error::new(ErrorKind::Usage, "option `val`", message))
 }
 
 #[cfg(test)]
@@ -214,13 +214,13 @@ mod tests {
         let root = folder(&[("photos/a/1.png", "x"), ("photos/b/1.png", "y"), ("photos-2/a/1.png", "z")]);
         let path = |name: &str| root.path().join(name);
         for (data, validation, words) in [
-            ("photos", "photos", "is the folder of --data"),
-            ("photos", "photos/../photos", "is the folder of --data"),
-            ("photos", "photos/a", "lies inside the folder of --data"),
-            ("photos/a", "photos", "holds the folder of --data"),
+            ("photos", "photos", "is the folder of option `data`"),
+            ("photos", "photos/../photos", "is the folder of option `data`"),
+            ("photos", "photos/a", "lies inside the folder of option `data`"),
+            ("photos/a", "photos", "holds the folder of option `data`"),
         ] {
             let error = refuse_shared_folder(&path(data), &path(validation)).unwrap_err();
-            assert!(error.kind() == ErrorKind::Usage && error.subject() == "--val", "{error}");
+            assert!(error.kind() == ErrorKind::Usage && error.subject() == "option `val`", "{error}");
             assert!(error.message().contains(words), "{error}");
         }
         refuse_shared_folder(&path("photos"), &path("photos-2")).unwrap();

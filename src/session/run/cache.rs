@@ -141,10 +141,10 @@ impl<T: Pod> Cache<T> {
 fn not_read(folder: &Path, why: &str) -> Error {
     let message = format!(
         "what was kept of a photo in {} cannot be read any more ({why}); what has been learned is safe up to the last checkpoint: \
-         see to the medium and go on with --resume, if need be with --cache ram",
+         see to the medium and go on with option `resume`, if need be with option `cache` ram",
         if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
     );
-    Error::new(ErrorKind::Io, "--cache", message)
+    Error::new(ErrorKind::Io, "option `cache`", message)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Worker {
             Err(error) => drop(ready.send(Err(error))),
         };
         let thread = std::thread::Builder::new().name("srlora".into()).spawn(run);
-        let thread = thread.map_err(|e| Error::new(ErrorKind::Internal, "--threads", e))?;
+        let thread = thread.map_err(|e| Error::new(ErrorKind::Internal, "option `threads`", e))?;
         let mut worker = Worker { jobs: Some(jobs), thread: Some(thread) };
         started.recv().map_err(|_| worker.died())??;
         Ok(worker)
@@ -127,7 +127,7 @@ impl Worker {
             "a thread that runs photos has panicked ({}), a fault of this program; what was kept before is as it was",
             text.unwrap_or("its message stands above")
         );
-        Error::new(ErrorKind::Internal, "--threads", message)
+        Error::new(ErrorKind::Internal, "option `threads`", message)
     }
 }
 

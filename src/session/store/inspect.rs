@@ -53,7 +53,7 @@ pub struct Inspection {
     pub bytes: Option<u64>,
     /// A store's generation.
     pub generation: Option<u64>,
-    /// A store's generations, the newest first: where `rollback --to` can go.
+    /// A store's generations, the newest first: where a rollback can go.
     pub generations: Option<Vec<u64>>,
     /// The numbers of a store's lessons kept aside.
     pub aside: Option<Vec<u64>>,
@@ -76,7 +76,7 @@ pub struct Inspection {
 pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
     if path.is_dir() {
         if trust.is_some() {
-            return Err(Error::new(ErrorKind::Usage, path.display(), "is a store: --verify-key is for bundles"));
+            return Err(Error::new(ErrorKind::Usage, path.display(), "is a store: option `verify_key` is for bundles"));
         }
         return inspect_store(path);
     }

@@ -136,7 +136,7 @@ impl Store {
 
 /// A store must not be there yet; what to do with one that is.
 pub(crate) fn already_there(path: &Path) -> Error {
-    let message = "is already there; a store learns on with --from, and a lesson that was cut off goes on with --resume. Or choose \
+    let message = "is already there; a store learns on with option `from`, and a lesson that was cut off goes on with option `resume`. Or choose \
                    another output";
     Error::new(ErrorKind::Exists, path.display(), message)
 }
@@ -190,8 +190,10 @@ fn refuse_not_finite(container: &Container, steps: u64) -> Result<()> {
 /// What was trained until `step` is not worth keeping, because of `what`.
 pub(crate) fn diverged(step: u64, what: impl std::fmt::Display) -> Error {
     let advice = match step {
-        0 => "nothing has been trained yet: check how the bundle prepares photos (--mean, --std and --range of `pack`)",
-        _ => "the store keeps the generation before. Try a smaller --lr and --head-lr",
+        0 => {
+            "nothing has been trained yet: check how the bundle prepares photos (option `mean`, option `std` and option `range` of `pack`)"
+        }
+        _ => "the store keeps the generation before. Try a smaller option `lr` and option `head_lr`",
     };
     Error::new(ErrorKind::Diverged, format_args!("step {step}"), format_args!("{what}; {advice}"))
 }

@@ -114,7 +114,7 @@ impl Settings {
     pub(crate) fn keep_start(&mut self, before: &Settings, asked: bool) -> Result<()> {
         if asked && self.start != before.start {
             let message = format!("the store's pairs have started {}, and stay so; leave it out", before.start);
-            return Err(Error::new(ErrorKind::Usage, "--start", message));
+            return Err(Error::new(ErrorKind::Usage, "option `start`", message));
         }
         (self.start, self.start_seed) = (before.start.clone(), before.start_seed);
         Ok(())
@@ -139,16 +139,16 @@ impl Settings {
         fn rows(settings: &Settings) -> [(&'static str, String); 13] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
-                ("--method", settings.method.clone()),
-                ("--start", settings.start.clone()),
-                ("--seed", settings.seed.to_string()),
-                ("--batch", settings.batch.to_string()),
+                ("option `method`", settings.method.clone()),
+                ("option `start`", settings.start.clone()),
+                ("option `seed`", settings.seed.to_string()),
+                ("option `batch`", settings.batch.to_string()),
                 ("length", settings.length.clone()),
-                ("--lr", settings.lr.to_string()),
-                ("--head-lr", settings.head_lr.to_string()),
-                ("--augment", if settings.augment { "on" } else { "off" }.to_owned()),
-                ("--interval", asked(settings.interval)),
-                ("--min-age", asked(settings.min_age)),
+                ("option `lr`", settings.lr.to_string()),
+                ("option `head_lr`", settings.head_lr.to_string()),
+                ("option `augment`", if settings.augment { "on" } else { "off" }.to_owned()),
+                ("option `interval`", asked(settings.interval)),
+                ("option `min_age`", asked(settings.min_age)),
                 ("pairs fused", if settings.fuses_oldest { "the oldest" } else { "the least important" }.to_owned()),
                 ("renewed", if settings.renews_only { "rates and moments only" } else { "pairs" }.to_owned()),
                 ("photos to measure on", settings.val_sha256.as_ref().map_or("none", |_| "others").to_owned()),

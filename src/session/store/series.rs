@@ -107,7 +107,8 @@ impl Series {
         })?;
         // Taking the name back would promise no more: that, too, would have to be synced.
         medium.sync_folder(store).map_err(|e| {
-            let advice = "the next command that changes the store, for instance train --resume, makes it durable first";
+            let advice =
+                "the next command that changes the store, for instance train option `resume`, makes it durable first";
             Error::unsynced(&file, self.role(), advice, e)
         })?;
         Ok(bytes)

@@ -174,13 +174,13 @@ impl StoreWriter {
         known.sort_unstable();
         let known = known.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let (subject, what) = match to {
-            Some(to) => ("--to".to_owned(), format!("there is no generation {to} in {}", self.path.display())),
+            Some(to) => ("option `to`".to_owned(), format!("there is no generation {to} in {}", self.path.display())),
             None => {
                 let what = "what the last lesson went out from is not kept, or it was the first one".to_owned();
                 (self.path.display().to_string(), what)
             }
         };
-        Error::new(ErrorKind::Usage, subject, format_args!("{what}; --to goes to any of {known}"))
+        Error::new(ErrorKind::Usage, subject, format_args!("{what}; option `to` goes to any of {known}"))
     }
 
     /// Makes a generation without one class: its row leaves the head, and its means and what a trial tells of it leave. Pairs and other
