@@ -35,7 +35,7 @@
 //! assert_eq!(report.steps, 16);
 //!
 //! let mut classifier = Classifier::new(&bundle, Some(&Store::open(&store)?))?;
-//! let prediction = classifier.predict(Path::new("models/handwriting/val/7/0.png"), 3)?;
+//! let prediction = classifier.predict(Path::new("models/handwriting/val/7/0061.png"), 3)?;
 //! println!("{} with {:.0} %", prediction.top[0].label, 100.0 * prediction.top[0].probability);
 //! # assert_eq!(prediction.top.len(), 3);
 //! # Ok::<(), srlora::Error>(())

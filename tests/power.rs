@@ -14,7 +14,8 @@ use srlora::bundle::Bundle;
 use srlora::core::Choice;
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
-    CachePlace, Flow, Happened, Keep, Length, Lesson, Progress, Store, StoreWriter, TrainReport, Trainer, Validation,
+    CachePlace, Dataset, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter,
+    TrainReport, Trainer, Validation,
 };
 use tempfile::TempDir;
 
@@ -342,6 +343,71 @@ fn a_lesson_is_stopped_from_another_thread_between_two_steps_and_goes_on_to_the_
     let error = lesson.join().unwrap();
     assert!(error.kind() == ErrorKind::Stopped && error.to_string().contains("after step 4 of 7"), "{error}");
     assert_eq!(take_up(&place, &medium), (Some(4), expected));
+}
+
+/// The photos of `folder` in memory, each as `picture` makes it of its path.
+fn in_memory(folder: &Path, picture: impl Fn(&Path) -> Picture) -> Dataset {
+    let mut photos = Dataset::default();
+    for class in ["dark", "bright"] {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder.join(class)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().for_each(|file| photos.add(class, picture(file)).unwrap());
+    }
+    photos
+}
+
+#[test]
+fn photos_in_memory_come_to_the_same_bytes_as_those_of_a_folder_as_pixels_and_as_the_bytes_of_files() {
+    let place = Place::new(true);
+    let (expected, _) = place.uninterrupted();
+    let pixels = |path: &Path| {
+        let photo = image::open(path).unwrap().into_rgb8();
+        // Blue first, and rows that are padded.
+        let (width, stride) = (photo.width() as usize, 3 * photo.width() as usize + 5);
+        let rows = photo.as_raw().chunks(3 * width);
+        let padded: Vec<u8> = rows
+            .flat_map(|row| row.chunks(3).flat_map(|rgb| [rgb[2], rgb[1], rgb[0]]).chain([0xee; 5]).collect::<Vec<_>>())
+            .collect();
+        let pixels = Pixels::new(&padded, Layout::Bgr8, [photo.width(), photo.height()], stride).unwrap();
+        Picture::pixels("frame", pixels)
+    };
+    let encoded = |path: &Path| Picture::encoded("upload", fs::read(path).unwrap());
+    let pictures: [&dyn Fn(&Path) -> Picture; 2] = [&pixels, &encoded];
+    for picture in pictures {
+        let [data, val] = ["photos", "others"].map(|name| in_memory(&place.folder.path().join(name), picture));
+        let lesson = Lesson { data: data.into(), validation: Validation::Photos(val.into()), ..place.lesson.clone() };
+        let medium = medium();
+        let report = Trainer::new(&place.bundle, lesson, place.keep(&medium, false)).unwrap().run(&mut |_| ()).unwrap();
+        let end = generations(&medium);
+        assert!(end == expected, "{}", difference(&end, &expected));
+        assert_eq!(report.train_images, 10);
+    }
+}
+
+#[test]
+fn photos_in_memory_that_nothing_can_be_learned_from_are_refused_and_nothing_is_kept() {
+    let place = Place::new(false);
+    let refusal = |photos: Dataset| {
+        let medium = medium();
+        let lesson = Lesson { data: photos.into(), ..place.lesson.clone() };
+        let error = Trainer::new(&place.bundle, lesson, place.keep(&medium, false))
+            .and_then(|trainer| trainer.run(&mut |_| ()))
+            .unwrap_err();
+        assert!(medium.files().is_empty(), "{error}");
+        (error.kind(), error.to_string())
+    };
+    let mut photos = Dataset::default();
+    let (kind, said) = refusal(photos.clone());
+    assert!(kind == ErrorKind::Data && said.contains("holds no photos"), "{said}");
+    photos
+        .add("only", Picture::encoded("a", fs::read(place.folder.path().join("photos/dark/0.png")).unwrap()))
+        .unwrap();
+    let (kind, said) = refusal(photos.clone());
+    assert!(kind == ErrorKind::Data && said.contains("only one class, only"), "{said}");
+    photos.add("other", Picture::encoded("broken", &b"no picture"[..])).unwrap();
+    let (kind, said) = refusal(photos);
+    assert!(kind == ErrorKind::Data && said.contains("class other: has no readable photo: broken (is not a"), "{said}");
 }
 
 #[test]
