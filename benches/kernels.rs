@@ -5,10 +5,10 @@ use std::sync::{Arc, RwLock};
 
 use divan::{Bencher, black_box};
 use half::f16;
-use srlora::adapter::{Adapter, Directions, SiteSettings, Update};
+use srlora::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings, Update};
 use srlora::autodiff::{Activations, Network, NetworkPlan, StepOutput};
 use srlora::bundle::Bundle;
-use srlora::core::{AdamW, Choice, Recompose, Schedule, Weight, int8_blocks, int8_rows};
+use srlora::core::{AdamW, FuseOrder, Recompose, Schedule, Weight, int8_blocks, int8_rows};
 
 #[global_allocator]
 static COUNTED: divan::AllocProfiler = divan::AllocProfiler::system();
@@ -31,12 +31,12 @@ fn wave(count: usize, phase: f32) -> Vec<f32> {
 /// One site of MobileNetV2 and a head.
 fn site() -> Adapter {
     let half = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
-    let directions = Directions {
+    let directions = DirectionsBuf {
         sigma: (0..RESERVE).map(|k| 1.0 / (1 + k) as f32).collect(),
         u: half(wave(RESERVE * OUT_DIM, 0.1)),
         v: half(wave(RESERVE * IN_DIM, 0.2)),
     };
-    let seed = ("site".to_owned(), OUT_DIM, IN_DIM, directions);
+    let seed = SiteSeed::new("site", [OUT_DIM, IN_DIM], directions);
     Adapter::start([seed], RANK, SiteSettings::default(), CLASSES, 1280).unwrap()
 }
 
@@ -78,7 +78,7 @@ fn update(bencher: Bencher) {
 fn recompose(bencher: Bencher) {
     let mut adapter = site();
     let (rule, nudge) = (
-        Recompose { pairs: 4, min_age: 0, wrap: true, choice: Choice::LeastImportant },
+        Recompose { pairs: 4, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant },
         wave(RANK * (OUT_DIM + IN_DIM), 0.4),
     );
     bencher.bench_local(|| {
@@ -97,7 +97,7 @@ fn handwriting() -> (Network, Vec<f32>) {
         .sites
         .iter()
         .enumerate()
-        .map(|(at, site)| (site.name.clone(), site.out_dim, site.in_dim, bundle.directions(at).clone()));
+        .map(|(at, site)| SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(at).clone()));
     let adapter = Adapter::start(seeds, bundle.rank, SiteSettings::default(), CLASSES, bundle.feature_dim).unwrap();
     let adapter = Arc::new(RwLock::new(adapter));
     let network = NetworkPlan::training(&backbone, &sites, &adapter, Activations::Kept).unwrap().start().unwrap();

@@ -2,7 +2,7 @@
 
 use half::f16;
 use srlora::core::{
-    AdamW, Choice, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, cross_entropy,
+    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Site, SiteConfig, SiteShape, cross_entropy,
     head_backward, head_forward,
 };
 
@@ -121,7 +121,7 @@ impl Classifier {
     fn learn(&mut self) -> [f64; 2] {
         let before = self.accuracy();
         // Directions wrap, as there are fewer than events.
-        let rule = Recompose { pairs: 1, min_age: INTERVAL as u32 + 1, wrap: true, choice: Choice::LeastImportant };
+        let rule = Recompose { pairs: 1, min_age: INTERVAL as u32 + 1, wrap: true, choice: FuseOrder::LeastImportant };
         let (steps, mut events) = (EVENTS * INTERVAL + 100, 0);
         for step in 0..steps {
             let first = (step * 16 % 4096) as u32;

@@ -162,7 +162,7 @@ fn the_head_reads_what_the_classifier_reads_whatever_layer_that_is() {
         let file = fs::read(folder.join(format!("{name}.onnx"))).unwrap();
         let backbone = Backbone::read(file, &name, None, None).unwrap();
         assert_eq!(backbone.features(), end.features, "{name}");
-        let none: [(String, usize, usize, srlora::adapter::Directions); 0] = [];
+        let none: [srlora::adapter::SiteSeed; 0] = [];
         let width = backbone.feature_dim().unwrap();
         let adapter = Adapter::start(none, 1, SiteSettings::default(), 2, width).unwrap();
         let network = Network::inference(&backbone, &[], &Arc::new(RwLock::new(adapter))).unwrap();

@@ -4,7 +4,8 @@
 use half::f16;
 use serde_json::Value;
 use srlora::core::{
-    AdamW, Choice, Delta, Directions, Floats, Ledger, Recompose, Site, SiteConfig, SiteShape, Start, Weight, int8_rows,
+    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Site, SiteConfig, SiteShape, Start, Weight,
+    int8_rows,
 };
 
 /// Every number of the vectors agrees with a float64 run to better than 8e-6.
@@ -115,7 +116,7 @@ impl Layer {
                 pairs: int("fuse"),
                 min_age: int("min_age") as u32,
                 wrap: c["wrap"].as_bool().unwrap(),
-                choice: Choice::LeastImportant,
+                choice: FuseOrder::LeastImportant,
             },
             interval: int("interval") as u64,
             optimizer: AdamW { beta1: float("beta1"), beta2: float("beta2"), eps: float("eps"), decay: float("decay") },

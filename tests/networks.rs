@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use safetensors::SafeTensors;
-use srlora::adapter::{Adapter, SiteSettings};
+use srlora::adapter::{Adapter, SiteSeed, SiteSettings};
 use srlora::autodiff::{Activations, Network, NetworkPlan};
 use srlora::backbone::{Backbone, Site};
 use srlora::bundle::directions;
@@ -62,7 +62,7 @@ impl Golden<'_> {
 fn started(backbone: &Backbone, sites: &[Site], rank: usize, start: Start) -> Adapter {
     let seed = |site: &Site| {
         let directions = directions(backbone.weight(site).unwrap().view(), 2 * rank).unwrap();
-        (site.name.clone(), site.out_dim, site.in_dim, directions)
+        SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], directions)
     };
     let settings = SiteSettings { start, ..SiteSettings::default() };
     Adapter::start(sites.iter().map(seed), rank, settings, CLASSES, backbone.feature_dim().unwrap()).unwrap()

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use srlora::ErrorKind;
 use srlora::bundle::Bundle;
-use srlora::core::Choice;
+use srlora::core::FuseOrder;
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
     CachePlace, Dataset, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter,
@@ -494,7 +494,10 @@ fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
     let mut place = Place::new(false);
     let lesson = place.lesson.clone();
     let others = [
-        (Lesson { choice: Choice::Oldest, ..lesson.clone() }, "pairs fused: the least important then, the oldest now"),
+        (
+            Lesson { choice: FuseOrder::Oldest, ..lesson.clone() },
+            "pairs fused: the least important then, the oldest now",
+        ),
         (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
     ];
     for (other, difference) in others {

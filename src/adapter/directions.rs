@@ -9,7 +9,7 @@ use crate::core;
 /// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive. Bundle and adapter
 /// share them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Directions {
+pub struct DirectionsBuf {
     /// K singular values.
     pub sigma: Arc<[f32]>,
     /// K x out_dim, row-major.
@@ -18,7 +18,7 @@ pub struct Directions {
     pub v: Arc<[f16]>,
 }
 
-impl Directions {
+impl DirectionsBuf {
     /// As the core reads them.
     #[must_use]
     pub fn view(&self) -> core::Directions<'_> {

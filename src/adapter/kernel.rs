@@ -19,7 +19,7 @@ pub(crate) fn reserve() {
 
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs; on the calling thread.
 pub(crate) fn product(dst: MatMut<'_, f32>, keep: Accum, factor: f32, lhs: MatRef<'_, f32>, rhs: MatRef<'_, f32>) {
-    let is_small = small::is(dst.nrows(), dst.ncols(), lhs.ncols());
+    let is_small = small::is_small(dst.nrows(), dst.ncols(), lhs.ncols());
     // On 32-bit ARM the library multiplies and adds in two roundings, a number at a time.
     match is_small || cfg!(target_arch = "arm") {
         true => small::product(dst, keep, factor, [lhs, rhs], !is_small),

@@ -10,25 +10,42 @@ mod site;
 mod small;
 
 pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
-pub use directions::Directions;
+pub use directions::DirectionsBuf;
 pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
 pub use means::ClassMeans;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
-use crate::core::{AdamW, Moment, Recompose, Recomposition};
+use crate::core::{AdamW, PairRate, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_CLASSES, MOST_HEAD_VALUES};
 
-/// One site to be started: name, rows and columns of W, shipped directions.
-pub type SiteSeed = (String, usize, usize, Directions);
+/// One site to be started.
+#[derive(Debug, Clone)]
+pub struct SiteSeed {
+    /// Its name.
+    pub name: String,
+    /// Rows of W.
+    pub out_dim: usize,
+    /// Columns of W.
+    pub in_dim: usize,
+    /// The directions that ship.
+    pub directions: DirectionsBuf,
+}
+
+impl SiteSeed {
+    /// A site whose W has `out_dim` rows and `in_dim` columns.
+    pub fn new(name: impl Into<String>, [out_dim, in_dim]: [usize; 2], directions: DirectionsBuf) -> Self {
+        SiteSeed { name: name.into(), out_dim, in_dim, directions }
+    }
+}
 
 /// The learning rates and the optimizer of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
     /// Rate of the pairs, by their ages.
-    pub lr: Moment,
+    pub lr: PairRate,
     /// Rate of the head.
     pub head_lr: f32,
     /// What moves both.
@@ -97,7 +114,7 @@ impl Adapter {
     }
 
     /// The largest rate that a pair has had at `moment`, after [`Adapter::update`].
-    pub(crate) fn largest_rate(&self, moment: &Moment) -> f32 {
+    pub(crate) fn largest_rate(&self, moment: &PairRate) -> f32 {
         let ages = self.sites.iter().flat_map(|site| site.ledger.ages());
         ages.map(|age| moment.rate(*age)).fold(0.0, f32::max)
     }
@@ -167,8 +184,8 @@ mod tests {
     #[test]
     fn gradients_of_another_length_are_refused_and_nothing_moves() {
         let halves = |len| vec![f16::from_f32(0.5); len].into();
-        let directions = || Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
-        let seeds = ["first", "second"].map(|name| (name.to_owned(), 6, 5, directions()));
+        let directions = || DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+        let seeds = ["first", "second"].map(|name| SiteSeed::new(name, [6, 5], directions()));
         let mut adapter = Adapter::start(seeds, 2, SiteSettings::default(), 3, 7).unwrap();
         let rates = Update { lr: Schedule::linear(0.1, 0, 10).at(0), head_lr: 0.1, optimizer: AdamW::default() };
         let mut gradients = adapter.zero_gradients();

@@ -6,7 +6,7 @@ use half::f16;
 use pulp::Simd;
 
 use super::kernel::{Factors, Terms, product};
-use super::{Directions, SiteSeed, Update};
+use super::{DirectionsBuf, SiteSeed, Update};
 use crate::core::{CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
@@ -41,7 +41,7 @@ pub struct SiteBuffers {
     /// Sizes.
     pub shape: SiteShape,
     config: SiteConfig,
-    directions: Directions,
+    directions: DirectionsBuf,
     pub(crate) state: Vec<f32>,
     pub(crate) ledger: HostLedger,
     pub(crate) codes: Vec<i8>,
@@ -59,7 +59,7 @@ fn told(name: &str) -> impl Fn(CoreError) -> Error + '_ {
 
 impl SiteBuffers {
     pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
-        let (name, out_dim, in_dim, directions) = seed;
+        let SiteSeed { name, out_dim, in_dim, directions } = seed;
         let reserve = directions.sigma.len();
         let shape = SiteShape { out_dim, in_dim, rank, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
@@ -227,7 +227,7 @@ mod tests {
     use faer::Mat;
 
     use super::*;
-    use crate::core::Choice;
+    use crate::core::FuseOrder;
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.73 + phase).sin()).collect()
@@ -241,19 +241,20 @@ mod tests {
     fn site(start: Start, fused: bool) -> SiteBuffers {
         let (out_dim, in_dim, reserve) = (70, 41, 6);
         let halves = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
-        let directions = Directions {
+        let directions = DirectionsBuf {
             sigma: (0..reserve).map(|k| 2.0 - 0.2 * k as f32).collect(),
             u: halves(wave(reserve * out_dim, 0.1)),
             v: halves(wave(reserve * in_dim, 0.2)),
         };
         let settings = SiteSettings { start, scale: 1.5 };
-        let mut site = SiteBuffers::start(0, ("site".into(), out_dim, in_dim, directions), 3, settings).unwrap();
+        let mut site =
+            SiteBuffers::start(0, SiteSeed::new("site", [out_dim, in_dim], directions), 3, settings).unwrap();
         for (value, noise) in site.values_mut().iter_mut().zip(wave(3 * 111, 0.7)) {
             *value += 0.3 * noise;
         }
         if fused {
             let events = site
-                .recompose(&Recompose { pairs: 2, min_age: 0, wrap: false, choice: Choice::LeastImportant })
+                .recompose(&Recompose { pairs: 2, min_age: 0, wrap: false, choice: FuseOrder::LeastImportant })
                 .unwrap();
             assert_eq!(events.len(), 2);
         }
@@ -307,8 +308,8 @@ mod tests {
     fn many_pairs_and_directions_have_room() {
         let start = |rank, reserve| {
             let halves: std::sync::Arc<[f16]> = vec![f16::ZERO; reserve * MOST_DIRECTIONS].into();
-            let directions = Directions { sigma: vec![0.0; reserve].into(), u: halves.clone(), v: halves };
-            let seed = ("site".into(), MOST_DIRECTIONS, MOST_DIRECTIONS, directions);
+            let directions = DirectionsBuf { sigma: vec![0.0; reserve].into(), u: halves.clone(), v: halves };
+            let seed = SiteSeed::new("site", [MOST_DIRECTIONS; 2], directions);
             SiteBuffers::start(0, seed, rank, SiteSettings::default())
         };
         let site = start(MOST_PAIRS, MOST_DIRECTIONS).unwrap();

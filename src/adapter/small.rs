@@ -12,7 +12,7 @@ const MOST: usize = 16 * 16 * 16;
 
 /// Whether the library's order depends on the processor for a product of this many rows, columns and terms per sum: vectors, up to
 /// two terms, and all that is small.
-pub(super) fn is(rows: usize, columns: usize, terms: usize) -> bool {
+pub(super) fn is_small(rows: usize, columns: usize, terms: usize) -> bool {
     rows == 1 || columns == 1 || terms <= 2 || rows * columns * terms <= MOST
 }
 

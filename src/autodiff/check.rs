@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::*;
 use super::network::{Boundary, Network, StepOutput};
 use crate::adapter::Adapter;
 use crate::backbone::graph::{is_source, onnx_name};
-use crate::backbone::plan::{Plan, floats};
+use crate::backbone::plan::{RunPlan, floats};
 use crate::backbone::{Backbone, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,7 +34,7 @@ const SMALL_STEP: f64 = 3e-4;
 /// Kind `Check` if it exceeds [`FORWARD_TOLERANCE`], naming the first node that differs.
 pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32]) -> Result<f32> {
     let plain = backbone.reference_graph()?;
-    let reference = backbone.told(Plan::as_is(plain.clone()))?;
+    let reference = backbone.told(RunPlan::as_is(plain.clone()))?;
     let expected = backbone.told(run(&reference, backbone, network.batch(), images))?;
     let boundary = network.prefix(images)?;
     let found = network.forward(&boundary)?;
@@ -51,7 +51,7 @@ pub fn check_forward(backbone: &Backbone, network: &mut Network, images: &[f32])
     Err(Error::new(ErrorKind::Check, backbone.features(), message))
 }
 
-fn run(plan: &Plan, backbone: &Backbone, batch: usize, images: &[f32]) -> TractResult<Vec<f32>> {
+fn run(plan: &RunPlan, backbone: &Backbone, batch: usize, images: &[f32]) -> TractResult<Vec<f32>> {
     let [height, width] = backbone.size();
     let images = Tensor::from_shape(&[batch, 3, height, width], images)?;
     Ok(floats(&plan.start()?.run(tvec!(images.into_tvalue()))?[0])?.to_vec())
@@ -87,7 +87,7 @@ fn first_divergence(backbone: &Backbone, plain: TypedModel, batch: usize, images
     for (before, after, name) in candidates {
         let value = |mut model: TypedModel, outlet| -> TractResult<Vec<f32>> {
             model.select_output_outlets(&[outlet])?;
-            run(&Plan::as_is(model.into_compact()?)?, backbone, batch, images)
+            run(&RunPlan::as_is(model.into_compact()?)?, backbone, batch, images)
         };
         let (Ok(before), Ok(after)) = (value(plain.clone(), before), value(decluttered.clone(), after)) else {
             continue;
@@ -237,7 +237,7 @@ mod tests {
     use half::f16;
 
     use super::*;
-    use crate::adapter::{Directions, SiteSettings};
+    use crate::adapter::{DirectionsBuf, SiteSeed, SiteSettings};
 
     const CLASSES: usize = 3;
 
@@ -258,12 +258,12 @@ mod tests {
             let mut some = |count: usize| (0..count).map(|_| f16::from_f32(random.unit() - 0.5)).collect::<Vec<_>>();
             let sites = backbone.sites().to_vec();
             let mut seed = |site: &Site| {
-                let directions = Directions {
+                let directions = DirectionsBuf {
                     sigma: [1.0, 0.5].into(),
                     u: some(2 * site.out_dim).into(),
                     v: some(2 * site.in_dim).into(),
                 };
-                (site.name.clone(), site.out_dim, site.in_dim, directions)
+                SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], directions)
             };
             let seeds: Vec<_> = sites.iter().map(&mut seed).collect();
             let features = backbone.feature_dim().unwrap();

@@ -7,7 +7,7 @@ use super::{StepGraph, Stored, Unsupported, step_graph};
 use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
 use crate::backbone::map_op::{floats_mut, read};
-use crate::backbone::plan::{Plan, Run, floats, live_bytes};
+use crate::backbone::plan::{Run, RunPlan, floats, live_bytes};
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -68,9 +68,9 @@ pub struct StepOutput {
 /// learns) and then pass their map's output on: all methods start from the same features, bit for bit.
 #[derive(Clone)]
 pub struct NetworkPlan {
-    prefix: Option<Plan>,
-    forward: Plan,
-    step: Option<Plan>,
+    prefix: Option<RunPlan>,
+    forward: RunPlan,
+    step: Option<RunPlan>,
     subject: String,
     batch: usize,
     features: usize,
@@ -146,7 +146,7 @@ impl NetworkPlan {
                 Activations::Kept => graph.model,
                 Activations::Recomputed => backbone.told(smallest(graph.model, &cut.suffix, adapter))?,
             };
-            backbone.told(Plan::optimized(model))
+            backbone.told(RunPlan::optimized(model))
         });
         let [height, width] = backbone.size();
         let boundary = cut.suffix.input_outlets().map(|inputs| inputs.to_vec());
@@ -158,8 +158,8 @@ impl NetworkPlan {
         let boundary = backbone.told(boundary)?;
         Ok(NetworkPlan {
             step: step.transpose()?,
-            prefix: Some(backbone.told(Plan::optimized(cut.prefix))?),
-            forward: backbone.told(Plan::optimized(cut.suffix))?,
+            prefix: Some(backbone.told(RunPlan::optimized(cut.prefix))?),
+            forward: backbone.told(RunPlan::optimized(cut.suffix))?,
             subject: backbone.features().to_string(),
             batch,
             features,
@@ -181,7 +181,7 @@ impl NetworkPlan {
     /// Kind `Internal` where a size is not known.
     pub fn activation_bytes(&self) -> Result<usize> {
         let plans = self.prefix.iter().chain([&self.forward]).chain(&self.step);
-        let bytes = plans.map(Plan::live_bytes).collect::<TractResult<Vec<_>>>();
+        let bytes = plans.map(RunPlan::live_bytes).collect::<TractResult<Vec<_>>>();
         bytes.map(|bytes| bytes.into_iter().max().unwrap_or(0)).map_err(|e| failed(&self.subject, &e))
     }
 
@@ -224,7 +224,7 @@ impl NetworkPlan {
     /// # Errors
     /// Kind `Internal` where a run cannot begin.
     pub fn start(&self) -> Result<Network> {
-        let start = |plan: &Plan| plan.start().map_err(|e| failed(&self.subject, &e));
+        let start = |plan: &RunPlan| plan.start().map_err(|e| failed(&self.subject, &e));
         Ok(Network {
             prefix: self.prefix.as_ref().map(start).transpose()?,
             forward: start(&self.forward)?,

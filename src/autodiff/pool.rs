@@ -49,7 +49,7 @@ struct PoolGradient {
 
 /// One image channel: where it starts, and how far apart rows and columns lie.
 #[derive(Clone, Copy)]
-struct Layout {
+struct PoolLayout {
     height: usize,
     width: usize,
     row: usize,
@@ -57,7 +57,7 @@ struct Layout {
 }
 
 impl PoolGradient {
-    fn plane(&self, shape: &[usize]) -> TractResult<(Layout, Vec<usize>)> {
+    fn plane(&self, shape: &[usize]) -> TractResult<(PoolLayout, Vec<usize>)> {
         let shape = self.spec.data_format.shape(shape)?;
         let (hw, strides) = (shape.hw_dims(), shape.hw_strides());
         let (batch, channels) = (shape.n().copied().unwrap_or(1), *shape.c());
@@ -66,11 +66,11 @@ impl PoolGradient {
             (0..channels).map(move |c| (image, c))
         });
         let starts = starts.map(|(image, c)| image + c * *shape.c_stride()).collect();
-        Ok((Layout { height: hw[0], width: hw[1], row: strides[0], column: strides[1] }, starts))
+        Ok((PoolLayout { height: hw[0], width: hw[1], row: strides[0], column: strides[1] }, starts))
     }
 
     /// Offsets of the pixels that output (y, z) looks at, in row order.
-    fn window(&self, y: usize, z: usize, x: Layout, before: [usize; 2]) -> impl Iterator<Item = usize> + '_ {
+    fn window(&self, y: usize, z: usize, x: PoolLayout, before: [usize; 2]) -> impl Iterator<Item = usize> + '_ {
         let spec = &self.spec;
         let rows = (0..spec.kernel_shape[0]).map(move |i| y * spec.stride(0) + i * spec.dilation(0));
         rows.flat_map(move |iy| {

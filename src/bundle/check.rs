@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Directions, Preprocess};
-use crate::adapter::{Adapter, SiteSettings};
+use super::{DirectionsBuf, Preprocess};
+use crate::adapter::{Adapter, SiteSeed, SiteSettings};
 use crate::autodiff::{Network, check_forward, check_gradients};
 use crate::backbone::{Backbone, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,12 +29,12 @@ pub(super) struct Checked {
 pub(super) fn check(
     backbone: &Backbone,
     sites: &[Site],
-    shipped: &[Directions],
+    shipped: &[DirectionsBuf],
     rank: usize,
     preprocess: &Preprocess,
 ) -> Result<Checked> {
     let settings = SiteSettings::default();
-    let seeds = sites.iter().zip(shipped).map(|(s, d)| (s.name.clone(), s.out_dim, s.in_dim, d.clone()));
+    let seeds = sites.iter().zip(shipped).map(|(s, d)| SiteSeed::new(&*s.name, [s.out_dim, s.in_dim], d.clone()));
     let feature_dim = backbone.feature_dim()?;
     if feature_dim > MOST_FEATURES {
         let message =
@@ -81,7 +81,7 @@ fn check_classifier(backbone: &Backbone, images: &[f32]) -> Result<()> {
 
 /// A copy of the adapter with pairs away from their start, b a tenth of its direction's singular value, and a head that
 /// is not even: somewhere where every gradient is alive.
-fn start_away(adapter: &Adapter, shipped: &[Directions], random: &mut ChaCha8Rng) -> Adapter {
+fn start_away(adapter: &Adapter, shipped: &[DirectionsBuf], random: &mut ChaCha8Rng) -> Adapter {
     let mut away = adapter.clone();
     for (site, directions) in away.sites.iter_mut().zip(shipped) {
         let (rank, out_dim, in_dim) = (site.shape.rank, site.shape.out_dim, site.shape.in_dim);

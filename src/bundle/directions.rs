@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::adapter::Directions;
+use crate::adapter::DirectionsBuf;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Up to this smaller dimension the full thin SVD is taken: it is exact, and fast enough.
@@ -25,7 +25,7 @@ const ITERATIONS: usize = 8;
 ///
 /// # Errors
 /// Kind `Check` where a weight is not finite; the caller adds the site's name.
-pub fn directions(weight: ArrayView2<f32>, count: usize) -> Result<Directions> {
+pub fn directions(weight: ArrayView2<f32>, count: usize) -> Result<DirectionsBuf> {
     let fault = |message: &str| Error::new(ErrorKind::Check, "", message);
     if weight.iter().any(|w| !w.is_finite()) {
         return Err(fault("its weight holds values that are not finite; export the model again"));
@@ -48,7 +48,7 @@ pub fn directions(weight: ArrayView2<f32>, count: usize) -> Result<Directions> {
         let sign = sign(k);
         m.col(k).iter().map(|x| f16::from_f64(sign * x)).collect()
     };
-    Ok(Directions {
+    Ok(DirectionsBuf {
         sigma: sigma.iter().take(count).map(|&s| s as f32).collect(),
         u: (0..count).flat_map(|k| column(&u, k)).collect(),
         v: (0..count).flat_map(|k| column(&v, k)).collect(),

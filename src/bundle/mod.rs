@@ -21,7 +21,7 @@ use crate::limits::{
     SITE_SHARE,
 };
 
-pub use crate::adapter::Directions;
+pub use crate::adapter::DirectionsBuf;
 pub use container::{Container, Kind, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
@@ -44,7 +44,7 @@ pub struct BundleSite {
     pub out_dim: usize,
     /// Columns of W.
     pub in_dim: usize,
-    /// Directions shipped.
+    /// DirectionsBuf shipped.
     pub reserve: usize,
 }
 
@@ -76,7 +76,7 @@ pub struct Bundle {
     /// Whether it has a signature; that it is a good one, only [`Bundle::open_trusted`] says.
     pub is_signed: bool,
     /// Of each site.
-    directions: Vec<Directions>,
+    directions: Vec<DirectionsBuf>,
     container: Container<'static>,
 }
 
@@ -234,17 +234,17 @@ impl Bundle {
 
     /// The shipped directions of the site `index`.
     #[must_use]
-    pub fn directions(&self, index: usize) -> &Directions {
+    pub fn directions(&self, index: usize) -> &DirectionsBuf {
         &self.directions[index]
     }
 }
 
 /// # Errors
 /// Kind `Bundle` where a tensor is missing or has another size.
-fn take_directions(container: &mut Container, site: &BundleSite) -> Result<Directions> {
+fn take_directions(container: &mut Container, site: &BundleSite) -> Result<DirectionsBuf> {
     let BundleSite { name, out_dim, in_dim, reserve } = site;
     let [sigma, u, v] = ["sigma", "u", "v"].map(|part| format!("directions/{name}/{part}"));
-    let directions = Directions {
+    let directions = DirectionsBuf {
         sigma: container.f32(&sigma, &[*reserve])?.into(),
         u: container.f16(&u, &[*reserve, *out_dim])?.into(),
         v: container.f16(&v, &[*reserve, *in_dim])?.into(),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{
-    BACKBONE, Bundle, BundleSite, Container, Directions, Kind, Preprocess,
+    BACKBONE, Bundle, BundleSite, Container, DirectionsBuf, Kind, Preprocess,
     check::{Checked, check},
     check_input, check_output,
     directions::directions,
@@ -39,7 +39,7 @@ pub struct PackRequest {
     pub output: PathBuf,
     /// Pairs per site.
     pub rank: usize,
-    /// Directions per site.
+    /// DirectionsBuf per site.
     pub reserve: usize,
     /// `last:N`, `all`, or a regular expression over site names.
     pub sites: String,
@@ -68,7 +68,7 @@ pub struct SiteReport {
     pub out_dim: usize,
     /// Columns of W.
     pub in_dim: usize,
-    /// Directions shipped.
+    /// DirectionsBuf shipped.
     pub reserve: usize,
     /// ||W - W'|| / ||W|| of its weight as it ships against the file's; null where nothing was rounded.
     pub rounding_error: Option<f64>,
@@ -149,7 +149,7 @@ struct Packing<'r> {
     labels: Option<Vec<String>>,
     sites: Vec<Site>,
     /// Of each site.
-    shipped: Vec<Directions>,
+    shipped: Vec<DirectionsBuf>,
     /// What to tell the user.
     notes: Vec<String>,
 }
@@ -366,12 +366,12 @@ fn fit_outputs(path: &Path, labels: &[String], backbone: &Backbone) -> Result<()
     Err(Error::new(ErrorKind::Usage, path.display(), message))
 }
 
-fn site_directions(backbone: &Backbone, site: &Site, reserve: usize) -> Result<Directions> {
+fn site_directions(backbone: &Backbone, site: &Site, reserve: usize) -> Result<DirectionsBuf> {
     let weight = backbone.weight(site)?;
     directions(weight.view(), reserve).map_err(|e| Error::new(e.kind(), &site.name, e.message()))
 }
 
-fn clamped(asked: usize, sites: &[Site], shipped: &[Directions]) -> Vec<String> {
+fn clamped(asked: usize, sites: &[Site], shipped: &[DirectionsBuf]) -> Vec<String> {
     let short = sites.iter().zip(shipped).filter(|(_, d)| d.sigma.len() < asked);
     short.map(|(site, d)| format!("{} has only {} directions, not {asked}", site.name, d.sigma.len())).collect()
 }

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
 use super::values::parse_rate;
-use crate::core::Settings;
+use crate::core::MethodSettings;
 use crate::error::Result;
 use crate::lab::compare::{
     CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
@@ -104,7 +104,7 @@ pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
 
 /// The flags that were given and that no method looks at.
 fn ignored(args: &CompareArgs) -> Vec<&'static str> {
-    let any = |of: fn(Settings) -> bool| args.methods.iter().any(|contender| of(contender.method.settings()));
+    let any = |of: fn(MethodSettings) -> bool| args.methods.iter().any(|contender| of(contender.method.settings()));
     let trains = any(|settings| settings.trains_head);
     let flags = [
         ("--interval", args.interval.is_some(), any(|settings| settings.recomposes)),

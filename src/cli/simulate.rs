@@ -222,7 +222,7 @@ fn cuts(report: &Simulation) -> String {
         let Cut { cause, at_s, phase, step, saving, generation, checkpoint, lost_steps, lost_s } = cut;
         let what = match cause {
             Cause::Cut => "power cut",
-            Cause::Schedule => "power off",
+            Cause::PowerHours => "power off",
         };
         let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
         let left = match generation {

@@ -173,7 +173,7 @@ proptest! {
         rule in (size(), any::<u32>(), any::<bool>(), any::<bool>()), filling in filling(), int8 in any::<bool>(), at in size(),
     ) {
         let config = SiteConfig { start, index, scale, beta_sensitivity: betas[0], beta_uncertainty: betas[1] };
-        let choice = if rule.3 { Choice::Oldest } else { Choice::LeastImportant };
+        let choice = if rule.3 { FuseOrder::Oldest } else { FuseOrder::LeastImportant };
         let rule = Recompose { pairs: rule.0, min_age: rule.1 % 3, wrap: rule.2, choice };
         live(shape, config, rule, &mut filling.clone(), int8, at);
     }

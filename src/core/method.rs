@@ -21,7 +21,7 @@ pub enum Method {
 /// What a method switches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Settings {
+pub struct MethodSettings {
     /// What its pairs start on, unless told otherwise.
     pub start: Start,
     /// Whether there are pairs at all.
@@ -35,7 +35,7 @@ pub struct Settings {
 impl Method {
     /// What the method switches on.
     #[must_use]
-    pub const fn settings(self) -> Settings {
+    pub const fn settings(self) -> MethodSettings {
         let (start, trains_pairs, trains_head, recomposes) = match self {
             Method::Srlora => (Start::Aligned, true, true, true),
             Method::Pissa => (Start::Principal, true, true, false),
@@ -43,7 +43,7 @@ impl Method {
             Method::Head => (Start::Aligned, false, true, false),
             Method::Imprint => (Start::Aligned, false, false, false),
         };
-        Settings { start, trains_pairs, trains_head, recomposes }
+        MethodSettings { start, trains_pairs, trains_head, recomposes }
     }
 
     /// Its name on the command line and in files.

@@ -10,7 +10,7 @@ use super::start::{Directions, StartRow};
 /// Which of the pairs that are old enough are fused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Choice {
+pub enum FuseOrder {
     /// Those of the lowest importance.
     #[default]
     LeastImportant,
@@ -29,7 +29,7 @@ pub struct Recompose {
     /// Whether a freed direction goes to the back of the reserve.
     pub wrap: bool,
     /// Which pairs.
-    pub choice: Choice,
+    pub choice: FuseOrder,
 }
 
 /// What happened to one pair.
@@ -142,8 +142,8 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
         for (pair, (&age, &direction)) in self.ledger.ages().iter().zip(self.ledger.directions()).enumerate() {
             if age >= rule.min_age {
                 let rank = match rule.choice {
-                    Choice::LeastImportant => self.importance(pair),
-                    Choice::Oldest => -(age as f32),
+                    FuseOrder::LeastImportant => self.importance(pair),
+                    FuseOrder::Oldest => -(age as f32),
                 };
                 let _ = old_enough.push((rank, pair as u16, direction));
             }

@@ -35,8 +35,8 @@ impl Schedule {
 
     /// What each pair's rate at step `step`, counted from 0, follows from.
     #[must_use]
-    pub const fn at(self, step: u64) -> Moment {
-        Moment { schedule: self, step }
+    pub const fn at(self, step: u64) -> PairRate {
+        PairRate { schedule: self, step }
     }
 
     /// The rate at step `t`, counted from 0.
@@ -56,12 +56,12 @@ impl Schedule {
 /// One step of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Moment {
+pub struct PairRate {
     schedule: Schedule,
     step: u64,
 }
 
-impl Moment {
+impl PairRate {
     /// The rate of a pair that has learned for `age` steps, the present one included: the schedule over the steps that were left
     /// when it started. A fresh pair has all to learn, and the rate of those that have learned since the first step is too small
     /// for it.

@@ -104,7 +104,7 @@ impl Lent {
     }
 }
 
-const ANY_AGE: Recompose = Recompose { pairs: 2, min_age: 0, wrap: false, choice: Choice::LeastImportant };
+const ANY_AGE: Recompose = Recompose { pairs: 2, min_age: 0, wrap: false, choice: FuseOrder::LeastImportant };
 
 #[test]
 fn at_the_start_every_output_keeps_its_bits() {
@@ -210,7 +210,7 @@ fn a_reserve_that_wraps_at_its_capacity_restarts_every_fused_pair() {
     let directions = Directions { sigma: &lent.sigma, u: Floats::F32(&lent.u), v: Floats::F32(&lent.v) };
     let delta = Delta::Int8 { codes: &mut lent.codes, scales: &mut lent.scales };
     let mut site = Site::new(shape, lent.config, directions, &mut lent.state, &mut tight, delta).unwrap();
-    let records = site.recompose(&Recompose { pairs: 3, min_age: 0, wrap: true, choice: Choice::LeastImportant });
+    let records = site.recompose(&Recompose { pairs: 3, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant });
     assert_eq!(records.len(), 3);
     assert_eq!(tight.reserve().len(), 1);
     lent.ledger = Ledger::restore(&shape, [0; 3], tight.directions().iter().copied(), tight.reserve()).unwrap();
@@ -249,7 +249,7 @@ fn a_pair_is_not_chosen_before_its_minimum_age() {
 #[test]
 fn the_oldest_pair_goes_first_whatever_its_importance() {
     let mut lent = Lent::new(SHAPE, Start::Aligned);
-    let oldest = Recompose { pairs: 1, choice: Choice::Oldest, ..ANY_AGE };
+    let oldest = Recompose { pairs: 1, choice: FuseOrder::Oldest, ..ANY_AGE };
     let pairs: Vec<u16> = (0..3)
         .map(|round| {
             lent.train(80 + round);

@@ -9,7 +9,7 @@ mod temporary;
 pub use bench::{BenchReport, bench};
 pub use profile::{OpCost, Profile};
 pub use simulate::{
-    Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, Ram, RamUse,
-    Schedule, Simulation, Speed, Thermal, Times, Written, simulate,
+    Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, PowerHours, Ram,
+    RamUse, Simulation, Speed, Thermal, Times, Written, simulate,
 };
 pub use temporary::TemporaryFolder;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::photos::Dataset;
-use crate::core::{Choice, Method, Start};
+use crate::core::{FuseOrder, Method, Start};
 use crate::error::Result;
 
 /// How long a lesson takes.
@@ -121,7 +121,7 @@ pub struct Lesson {
     /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval, or none without one.
     pub min_age: Option<u32>,
     /// Which pairs are fused.
-    pub choice: Choice,
+    pub choice: FuseOrder,
     /// Nothing is fused: where pairs would be recomposed, only their rates and moments start anew. A control.
     pub renews_only: bool,
     /// Threads that photos are run on; the result does not depend on them.
@@ -155,7 +155,7 @@ impl Lesson {
             augment: false,
             interval: None,
             min_age: None,
-            choice: Choice::LeastImportant,
+            choice: FuseOrder::LeastImportant,
             renews_only: false,
             threads: 1,
             cache: CachePlace::Disk,

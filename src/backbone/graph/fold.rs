@@ -8,7 +8,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use super::plan::Plan;
+use super::plan::RunPlan;
 use crate::backbone::onnx::{Budget, changing, int_attribute, model_of, opset, reads};
 use crate::backbone::shapes::settle;
 use crate::backbone::weights::{Constant, Constants, Values, check_room};
@@ -117,7 +117,7 @@ fn evaluate(proto: &ModelProto, name: &str, constants: &Constants, budget: Budge
     settle(&mut small, opset(proto), None, budget, |_| None).map_err(TractError::msg)?;
     let small = model_of(proto, small);
     let model = tract_onnx::onnx().model_for_proto_model(&small)?.into_typed()?;
-    let value = Plan::as_is(model)?.start()?.run(tvec!())?.remove(0);
+    let value = RunPlan::as_is(model)?.start()?.run(tvec!())?.remove(0);
     let dims = value.shape().to_vec();
     let values = value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.into();
     Ok(Constant { dims, values: Values::F32(values) })

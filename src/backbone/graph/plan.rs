@@ -15,7 +15,7 @@ use crate::backbone::kernels::use_products;
 
 /// An optimized graph in its order of evaluation; all who run it share its constants.
 #[derive(Clone)]
-pub(crate) struct Plan(Arc<TypedSimplePlan>);
+pub(crate) struct RunPlan(Arc<TypedSimplePlan>);
 
 /// A plan with room for the values of one run at a time: values are freed after their last use. It stays on its thread.
 pub(crate) struct Run(SimpleState<TypedFact, Box<dyn TypedOp>>);
@@ -35,7 +35,7 @@ pub struct NodeCost {
     pub flops: f64,
 }
 
-impl Plan {
+impl RunPlan {
     /// Optimizes and plans `model`.
     pub(crate) fn optimized(mut model: TypedModel) -> TractResult<Self> {
         use_products(&mut model)?;
@@ -45,7 +45,7 @@ impl Plan {
 
     /// Plans `model` without any rewriting.
     pub(crate) fn as_is(model: TypedModel) -> TractResult<Self> {
-        Ok(Plan(TypedSimplePlan::new_with_options(model, &RunOptions::default())?))
+        Ok(RunPlan(TypedSimplePlan::new_with_options(model, &RunOptions::default())?))
     }
 
     /// Bytes of all values that live at the same time, at most: constants are not among them.

@@ -18,7 +18,7 @@ use crate::backbone::maps::{Clip, Frozen, Geometry, cut};
 const LINE: usize = 64;
 
 /// Whether a convolution of `channels` input channels is depthwise (a channel may have more than one output).
-pub(super) fn is(geometry: &Geometry, channels: usize) -> bool {
+pub(super) fn is_depthwise(geometry: &Geometry, channels: usize) -> bool {
     geometry.group == channels && channels > 1
 }
 

@@ -49,7 +49,7 @@ fn is_expansion(map: &MapOp) -> bool {
 }
 
 fn is_depthwise(map: &MapOp) -> bool {
-    matches!(&map.kind, MapKind::Conv(geometry) if depthwise::is(geometry, map.out_dim)) && map.site.is_none()
+    matches!(&map.kind, MapKind::Conv(geometry) if depthwise::is_depthwise(geometry, map.out_dim)) && map.site.is_none()
 }
 
 impl Expand {

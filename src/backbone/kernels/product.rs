@@ -69,7 +69,7 @@ impl Frozen {
         (input, x): (ImageSize, &[f32]),
         (output, y): (ImageSize, &mut [f32]),
     ) {
-        if depthwise::is(geometry, input.channels) {
+        if depthwise::is_depthwise(geometry, input.channels) {
             let channels = 0..input.channels;
             let around = [Around::default(), around];
             return depthwise::forward(geometry, self, channels, around, (input.size, x), (output.size, y));
@@ -108,7 +108,7 @@ impl Frozen {
         (output, dy): (ImageSize, &[f32]),
         (input, dx): (ImageSize, &mut [f32]),
     ) {
-        if depthwise::is(geometry, input.channels) {
+        if depthwise::is_depthwise(geometry, input.channels) {
             return depthwise::backward(geometry, self, (output.size, dy), (input.size, dx));
         }
         let groups = Groups::new(geometry, input, output);
@@ -268,9 +268,9 @@ mod tests {
     use half::f16;
 
     use super::*;
-    use crate::adapter::{Adapter, Directions, SiteSettings};
+    use crate::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings};
     use crate::backbone::weights::{Codes, FrozenWeight};
-    use crate::core::{Choice, Recompose, Start};
+    use crate::core::{FuseOrder, Recompose, Start};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 1.37 + phase).sin()).collect()
@@ -287,12 +287,12 @@ mod tests {
 
     fn adapter(out_dim: usize, in_dim: usize, start: Start) -> Adapter {
         let half = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
-        let directions = Directions {
+        let directions = DirectionsBuf {
             sigma: (0..9).map(|k| 1.0 - 0.1 * k as f32).collect(),
             u: half(wave(9 * out_dim, 0.1)),
             v: half(wave(9 * in_dim, 0.2)),
         };
-        let seeds = [("site".to_string(), out_dim, in_dim, directions)];
+        let seeds = [SiteSeed::new("site", [out_dim, in_dim], directions)];
         Adapter::start(seeds, 3, SiteSettings { start, scale: 1.5 }, 2, 2).unwrap()
     }
 
@@ -320,7 +320,7 @@ mod tests {
                 let x = wave_matrix(in_dim, positions, round as f32);
                 let before = output(&frozen, &adapter.sites[0], &x);
                 let events = adapter
-                    .recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: Choice::LeastImportant })
+                    .recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant })
                     .unwrap();
                 let bound = events.iter().map(|(_, event)| event.max_error).fold(0.0, f32::max);
                 let after = output(&frozen, &adapter.sites[0], &x);
@@ -344,7 +344,7 @@ mod tests {
         let mut adapter = adapter(out_dim, in_dim, Start::Principal);
         let nudge = wave(3 * (out_dim + in_dim), 0.0);
         adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
-        adapter.recompose(&Recompose { pairs: 1, min_age: 0, wrap: true, choice: Choice::LeastImportant }).unwrap();
+        adapter.recompose(&Recompose { pairs: 1, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant }).unwrap();
         let site = &adapter.sites[0];
         assert!(site.has_merged(), "the delta has to take part");
         let x = wave_matrix(in_dim, 5, 0.4);
@@ -363,7 +363,9 @@ mod tests {
         for round in 0..6 {
             let nudge = wave(3 * (out_dim + in_dim), round as f32);
             adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
-            adapter.recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: Choice::LeastImportant }).unwrap();
+            adapter
+                .recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant })
+                .unwrap();
         }
         let mut dense = frozen.weight.dense();
         for (row, mut out) in dense.rows_mut().into_iter().enumerate() {

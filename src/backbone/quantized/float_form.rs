@@ -53,7 +53,7 @@ pub(crate) fn to_float(graph: &mut GraphProto, opset: i64, constants: &mut Const
 }
 
 fn is_quantizer(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear") || integer::is(&node.op_type)
+    matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear") || integer::is_integer_op(&node.op_type)
 }
 
 /// Moves the integer tensors that quantizers read out of the graph, one by one; what another node reads as well stays too.
@@ -92,7 +92,7 @@ impl Rewriter<'_> {
         match node.op_type.as_str() {
             "QuantizeLinear" => self.quantize(&node),
             "DequantizeLinear" => self.dequantize(&node),
-            op if integer::is(op) => self.integer(node),
+            op if integer::is_integer_op(op) => self.integer(node),
             _ => {
                 if self.constants.resolve(&mut node)? {
                     return Ok(());

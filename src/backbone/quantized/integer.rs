@@ -25,7 +25,7 @@ const BLOCKED: [&str; 5] = ["MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBl
 const ONE_AXIS_OPSET: i64 = 13;
 
 /// Whether an operator computes with integers.
-pub(super) fn is(op: &str) -> bool {
+pub(super) fn is_integer_op(op: &str) -> bool {
     op.starts_with("QLinear")
         || BLOCKED.contains(&op)
         || matches!(op, "QGemm" | "ConvInteger" | "MatMulInteger" | "DynamicQuantizeLinear")

@@ -1,7 +1,7 @@
 //! What can be compared: the methods, and controls that each leave one idea out.
 
 use super::ledger::Run;
-use crate::core::{Choice, Method, Start};
+use crate::core::{FuseOrder, Method, Start};
 use crate::session::settings::Lesson;
 
 /// A method as it enters a comparison.
@@ -60,7 +60,7 @@ pub static CONTENDERS: [Contender; 8] = [
         name: "oldest",
         about: "control: srlora that fuses the oldest pairs first, whatever their importance; it needs an interval",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { choice: Choice::Oldest, ..lesson },
+        adjust: |lesson| Lesson { choice: FuseOrder::Oldest, ..lesson },
     },
 ];
 

@@ -17,7 +17,7 @@ const MARK: &str = "{\"compare\":4,";
 
 /// What all runs of a comparison share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ComparisonSettings {
     /// Of the program.
     pub version: String,
     /// Hash of the bundle.
@@ -110,22 +110,22 @@ struct Line<S, R> {
 }
 
 /// The runs so far, and the file that keeps them.
-pub(super) struct Ledger {
-    settings: Settings,
+pub(super) struct RunFile {
+    settings: ComparisonSettings,
     /// Locked for as long as it is open.
     file: Option<(PathBuf, File)>,
     runs: Vec<Run>,
 }
 
-impl Ledger {
+impl RunFile {
     /// Reads what the file at `path` holds, and keeps other comparisons from writing to it; where there is none it is made. Without
     /// a `path` nothing is kept. A last line that was cut off is dropped, and `warn` told.
     ///
     /// # Errors
     /// `Mismatch` where it holds anything else, or runs with other settings; `Busy` where another comparison writes to it;
     /// `Unsynced` where its folder cannot be synced; `Io` where it cannot be read or written.
-    pub(super) fn open(path: Option<&Path>, settings: Settings, warn: impl FnOnce(&str)) -> Result<Self> {
-        let mut ledger = Ledger { settings, file: None, runs: Vec::new() };
+    pub(super) fn open(path: Option<&Path>, settings: ComparisonSettings, warn: impl FnOnce(&str)) -> Result<Self> {
+        let mut ledger = RunFile { settings, file: None, runs: Vec::new() };
         let Some(path) = path else { return Ok(ledger) };
         let (file, bytes) = held(path, sync_folder_of)?;
         let other = |what: String| Error::new(ErrorKind::Mismatch, path.display(), what);
@@ -169,7 +169,7 @@ impl Ledger {
         (!told.is_empty()).then(|| told.join(", "))
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &ComparisonSettings {
         &self.settings
     }
 
@@ -220,8 +220,8 @@ mod tests {
 
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> ComparisonSettings {
+        ComparisonSettings {
             version: "1".into(),
             bundle_sha256: "b".into(),
             data_sha256: "d".into(),
@@ -256,8 +256,8 @@ mod tests {
         }
     }
 
-    fn quiet(path: &Path) -> Result<Ledger> {
-        Ledger::open(Some(path), settings(), |warning| panic!("{warning}"))
+    fn quiet(path: &Path) -> Result<RunFile> {
+        RunFile::open(Some(path), settings(), |warning| panic!("{warning}"))
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         for cut in [second + 1, second + 20, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).unwrap();
             let mut warnings = 0;
-            let mut ledger = Ledger::open(Some(&path), settings(), |_| warnings += 1).unwrap();
+            let mut ledger = RunFile::open(Some(&path), settings(), |_| warnings += 1).unwrap();
             assert_eq!((ledger.runs.len(), warnings), (2, 1));
             ledger.add(&run(2)).unwrap();
             assert_eq!(fs::read(&path).unwrap(), whole);
@@ -323,8 +323,8 @@ mod tests {
         let path = folder.path().join("compare.jsonl");
         quiet(&path).unwrap().add(&run(0)).unwrap();
         let before = fs::read(&path).unwrap();
-        let other = Settings { steps: Some(40), data_sha256: "e".into(), ..settings() };
-        let error = Ledger::open(Some(&path), other, |_| ()).err().unwrap();
+        let other = ComparisonSettings { steps: Some(40), data_sha256: "e".into(), ..settings() };
+        let error = RunFile::open(Some(&path), other, |_| ()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Mismatch);
         assert!(error.message().contains("data_sha256 \"d\", not \"e\", steps 30, not 40"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);

@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use contenders::{CONTENDERS, Contender};
-pub use ledger::{Key, Purpose, Run, Settings};
+pub use ledger::{ComparisonSettings, Key, Purpose, Run};
 pub use rates::RateTried;
 pub use standings::{ComparisonReport, Standing};
 pub use statistics::Difference;
 
-use self::ledger::Ledger;
+use self::ledger::RunFile;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
 use crate::bundle::{Bundle, BundleSite};
-use crate::core::Choice;
+use crate::core::FuseOrder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::lesson::{datasets, refuse_among_photos};
 use crate::session::photos::{Hashed, ignored};
@@ -83,9 +83,9 @@ pub fn compare<A: Into<Flow>>(
     let ignored = ignored(&data, Some(&validation));
     ignored.iter().for_each(|format| audience.tell(Progress::Warning(&format.to_string())));
     let warn = |text: &str| audience.tell(Progress::Warning(text));
-    let ledger = Ledger::open(request.output.as_deref(), settings, warn)?;
+    let ledger = RunFile::open(request.output.as_deref(), settings, warn)?;
     let classes = data.classes.clone();
-    let mut course = Course::new(bundle, request, ledger, Photos::new(data, validation));
+    let mut course = Contest::new(bundle, request, ledger, Photos::new(data, validation));
     let contenders = request.ordered();
     let mut standings = Vec::new();
     // First those that take long.
@@ -133,7 +133,7 @@ impl Comparison {
             let recomposes = plan.has_events() && bundle.sites.iter().any(|site| fused(site) > 0);
             // Where all pairs are fused, or none, it does not matter which come first.
             let chooses = recomposes && bundle.sites.iter().any(|site| (1..bundle.rank).contains(&fused(site)));
-            let is_oldest = lesson.choice == Choice::Oldest;
+            let is_oldest = lesson.choice == FuseOrder::Oldest;
             let why = match () {
                 () if (is_oldest || lesson.renews_only) && !recomposes => {
                     "no pair is recomposed: ask for a shorter option `interval` or more steps, or pack with a larger option `reserve`"
@@ -149,13 +149,13 @@ impl Comparison {
         Ok(())
     }
 
-    fn settings(&self, bundle: &Bundle, photos: &Hashed) -> Settings {
+    fn settings(&self, bundle: &Bundle, photos: &Hashed) -> ComparisonSettings {
         let (data_sha256, val_sha256) = photos.sha256();
         let (epochs, steps) = match self.lesson.length {
             Length::Epochs(epochs) => (Some(epochs), None),
             Length::Steps(steps) => (None, Some(steps)),
         };
-        Settings {
+        ComparisonSettings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bundle_sha256: bundle.content_sha256.clone(),
             data_sha256,
@@ -197,19 +197,19 @@ impl Comparison {
 type Finished = (&'static Contender, Vec<Run>, Vec<Run>);
 
 /// A comparison under way.
-struct Course<'c> {
+struct Contest<'c> {
     bundle: &'c Bundle,
     request: &'c Comparison,
-    ledger: Ledger,
+    ledger: RunFile,
     photos: Photos,
     splits: Splits,
     done: usize,
     total: usize,
 }
 
-impl<'c> Course<'c> {
-    fn new(bundle: &'c Bundle, request: &'c Comparison, ledger: Ledger, photos: Photos) -> Self {
-        let mut course = Course { bundle, request, ledger, photos, splits: Splits::default(), done: 0, total: 0 };
+impl<'c> Contest<'c> {
+    fn new(bundle: &'c Bundle, request: &'c Comparison, ledger: RunFile, photos: Photos) -> Self {
+        let mut course = Contest { bundle, request, ledger, photos, splits: Splits::default(), done: 0, total: 0 };
         course.total = request.ordered().iter().map(|contender| course.runs(contender)).sum();
         course
     }

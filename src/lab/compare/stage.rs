@@ -17,7 +17,7 @@ use crate::session::process::{Watch, median};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::{Resources, Runner};
 use crate::session::settings::{CachePlace, Lesson};
-use crate::session::store::{Record, Settings};
+use crate::session::store::{Record, RecordedLesson};
 
 /// The photos of a comparison, each with its place in a stage's caches.
 pub(super) struct Photos {
@@ -92,7 +92,7 @@ impl<'b> Stage<'b> {
         let mut outlook = self.runner.imprint(&mut data, [0; 2], &mut Audience::nobody())?.outlook;
         let planned = plan(self.bundle, lesson, data.photos.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
-        let mut record = Record::new(self.bundle, Settings::of(lesson), settings.trains_pairs, &data.classes);
+        let mut record = Record::new(self.bundle, RecordedLesson::of(lesson), settings.trains_pairs, &data.classes);
         // Rates are chosen as if pairs learned: whether they do is asked once, at the rate chosen.
         if key.purpose == Purpose::Result && planned.steps > 0 {
             let rehearsed = Rehearsed { bundle: self.bundle, lesson, data: &data, record: &record, outlook };
@@ -102,7 +102,7 @@ impl<'b> Stage<'b> {
         if parts.points > 0 || planned.steps == 0 {
             curve.measure(0, &mut self.runner)?;
         }
-        let course = Course { lesson, data: &data, plan: &planned, outlook };
+        let course = RunSteps { lesson, data: &data, plan: &planned, outlook };
         let outcome = match course.take(&mut self.runner, &mut record, &mut curve, audience) {
             Err(error) if error.kind() == ErrorKind::Diverged => None,
             outcome => Some(outcome?),
@@ -161,14 +161,14 @@ impl<'p> Curve<'p> {
 }
 
 /// The steps of one run.
-struct Course<'r> {
+struct RunSteps<'r> {
     lesson: &'r Lesson,
     data: &'r Dataset,
     plan: &'r Plan,
     outlook: Outlook,
 }
 
-impl Course<'_> {
+impl RunSteps<'_> {
     /// Takes them all; `curve` measures where its time has come.
     fn take(
         &self,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Finished;
 use super::contenders::{Contender, REFERENCE};
-use super::ledger::{Run, Settings};
+use super::ledger::{ComparisonSettings, Run};
 use super::rates::{self, RateTried};
 use super::statistics::{Difference, deviation, difference, mean};
 use crate::session::photos::Ignored;
@@ -14,7 +14,7 @@ use crate::session::process::median;
 #[derive(Debug, Clone, Serialize)]
 pub struct ComparisonReport {
     /// What all runs share.
-    pub settings: Settings,
+    pub settings: ComparisonSettings,
     /// Runs of each contender.
     pub seeds: u32,
     /// Class names.
@@ -77,7 +77,7 @@ pub struct Standing {
 }
 
 pub(super) fn report(
-    settings: &Settings,
+    settings: &ComparisonSettings,
     seeds: u32,
     classes: Vec<String>,
     finished: Vec<Finished>,

@@ -42,7 +42,7 @@ pub struct Device {
     /// What it draws; without it, no energy is told.
     pub power: Option<Power>,
     /// When it has power; without it, always.
-    pub schedule: Option<Schedule>,
+    pub schedule: Option<PowerHours>,
 }
 
 /// What a device's processor runs.
@@ -121,7 +121,7 @@ pub struct Power {
 /// When a device has power: on, off, on, off. The power goes without warning.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Schedule {
+pub struct PowerHours {
     /// Minutes with power.
     pub on_minutes: f64,
     /// Minutes without.

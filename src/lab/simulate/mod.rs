@@ -22,7 +22,7 @@ use crate::session::progress::{Flow, Progress};
 use crate::session::settings::{CachePlace, Length, Lesson};
 use rand::RngExt;
 
-pub use device::{Arch, Device, Flash, Power, Ram, Schedule, Speed, Thermal};
+pub use device::{Arch, Device, Flash, Power, PowerHours, Ram, Speed, Thermal};
 pub use replay::{Cause, Cut, CutAt};
 pub use report::{FlashUse, HostUse, Point, RamUse, Simulation, Times};
 pub use trace::{Excess, Phase, Written};

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::device::{Schedule, Thermal};
+use super::device::{PowerHours, Thermal};
 use super::pace::Cost;
 use super::trace::{Kept, Phase, Piece};
 
@@ -29,7 +29,7 @@ pub enum Cause {
     /// A cut that was asked for.
     Cut,
     /// The device's hours with power were over.
-    Schedule,
+    PowerHours,
 }
 
 /// A power cut, and what it left.
@@ -88,7 +88,7 @@ pub(super) struct Played {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Conditions {
     pub(super) thermal: Option<Thermal>,
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Option<PowerHours>,
 }
 
 /// A lesson's pieces, and what each costs, in seconds at full speed.
@@ -144,7 +144,7 @@ impl<'t> Timeline<'t> {
             let end = ours.unwrap_or(attempt.total());
             let (work, cause) = match (ours, wall(end) > left_s) {
                 (Some(work), _) => (work, Some(Cause::Cut)),
-                (None, true) => (attempt.work_in(wall, left_s), Some(Cause::Schedule)),
+                (None, true) => (attempt.work_in(wall, left_s), Some(Cause::PowerHours)),
                 (None, false) => (end, None),
             };
             if ours.is_some() {
@@ -169,11 +169,11 @@ impl<'t> Timeline<'t> {
             let next = self.attempt(survivor);
             played.cuts.push(attempt.cut(cause, played.clock_s, work, &next));
             // A whole window has brought the lesson nowhere, and none of the next will.
-            if cause == Cause::Schedule && fresh && survivor == attempt.survivor {
+            if cause == Cause::PowerHours && fresh && survivor == attempt.survivor {
                 return played;
             }
             attempt = next;
-            if cause == Cause::Schedule {
+            if cause == Cause::PowerHours {
                 let off_s = conditions.schedule.map_or(0.0, |schedule| schedule.off_minutes * 60.0);
                 played.clock_s += off_s;
                 played.off_s += off_s;
@@ -311,7 +311,7 @@ mod tests {
         Timeline::new(&pieces, &costs).play(&conditions, cuts)
     }
 
-    fn play(thermal: Option<Thermal>, schedule: Option<Schedule>, cuts: &[CutAt]) -> Played {
+    fn play(thermal: Option<Thermal>, schedule: Option<PowerHours>, cuts: &[CutAt]) -> Played {
         play_kept(Conditions { thermal, schedule }, cuts, &[])
     }
 
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn hours_with_power_suffice_for_any_lesson_that_keeps_a_step_in_each() {
-        let schedule = Some(Schedule { on_minutes: 13.0 / 60.0, off_minutes: 1.0 });
+        let schedule = Some(PowerHours { on_minutes: 13.0 / 60.0, off_minutes: 1.0 });
         let hours = |checkpoints: &[u64]| play_kept(Conditions { thermal: None, schedule }, &[], checkpoints);
         assert!(!hours(&[]).finishes);
         let played = hours(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
@@ -406,16 +406,16 @@ mod tests {
 
     #[test]
     fn a_lesson_longer_than_the_hours_with_power_never_ends_and_a_shorter_one_waits_for_them() {
-        let minutes = |on_s: f64, off_s: f64| Some(Schedule { on_minutes: on_s / 60.0, off_minutes: off_s / 60.0 });
+        let minutes = |on_s: f64, off_s: f64| Some(PowerHours { on_minutes: on_s / 60.0, off_minutes: off_s / 60.0 });
         // The first window ends with the first generation; from there it takes 38 s.
         let never = play(None, minutes(37.0, 100.0), &[]);
         assert!(!never.finishes);
-        assert_eq!((never.cuts.len(), never.cuts[1].cause, never.cuts[1].saving), (2, Cause::Schedule, true));
+        assert_eq!((never.cuts.len(), never.cuts[1].cause, never.cuts[1].saving), (2, Cause::PowerHours, true));
         // Cut after 13 s; 27 s of the window are left, which do not suffice; then a whole window does, for 38 s.
         let waits = play(None, minutes(40.0, 100.0), &[CutAt::Step(2)]);
         assert!(waits.finishes);
         let causes: Vec<Cause> = waits.cuts.iter().map(|cut| cut.cause).collect();
-        assert_eq!(causes, [Cause::Cut, Cause::Schedule]);
+        assert_eq!(causes, [Cause::Cut, Cause::PowerHours]);
         assert_eq!((waits.clock_s.round(), waits.off_s, waits.busy_s.round()), (178.0, 100.0, 78.0));
     }
 

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::steps::Taken;
 use crate::adapter::Adapter;
 use crate::error::Result;
-use crate::session::store::{JOURNAL, Record, Settings, Sink, StoreWriter, not_written};
+use crate::session::store::{JOURNAL, Record, RecordedLesson, Sink, StoreWriter, not_written};
 
 /// Appends lines as the run goes.
 pub(crate) struct Journal {
@@ -27,7 +27,7 @@ pub(crate) struct Journal {
 /// The lesson that the lines below tell of, and the generation that it went out from.
 #[derive(Serialize)]
 struct LessonLine<'l> {
-    lesson: &'l Settings,
+    lesson: &'l RecordedLesson,
     parent: u64,
 }
 

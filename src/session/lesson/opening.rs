@@ -2,14 +2,14 @@
 
 use super::keep::Keep;
 use super::start::fresh_adapter;
-use super::steps::Left as LeftSteps;
+use super::steps::StepsLeft;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Hashed};
 use crate::session::policy::{Before, Outlook, Plan, plan};
 use crate::session::settings::Lesson;
-use crate::session::store::{Record, Settings, Store, StoreWriter, UnderWay, already_there, is_unborn};
+use crate::session::store::{Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn};
 
 /// How a lesson begins.
 pub(crate) struct Opening {
@@ -27,7 +27,7 @@ pub(crate) struct Opening {
     /// It had pairs that have learned.
     pub(crate) has_learned_pairs: bool,
     /// Where to go on from, between two steps.
-    pub(crate) from: Option<LeftSteps>,
+    pub(crate) from: Option<StepsLeft>,
     /// What the photos had told, where the lesson goes on between two steps.
     pub(crate) outlook: Outlook,
     /// What was there before the first step, where that was measured before the lesson was left.
@@ -68,7 +68,7 @@ impl Opening {
             false => (data, validation),
         };
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
-        let mut settings = Settings::on(lesson, &photos);
+        let mut settings = RecordedLesson::on(lesson, &photos);
         if !adapter.sites.is_empty() {
             settings.keep_start(&record.lesson, lesson.start.is_some())?;
         }
@@ -106,13 +106,13 @@ impl Opening {
     }
 
     /// Goes on with what was left, or begins a further lesson.
-    fn take_up(self, left: Left, bundle: &Bundle, lesson: &Lesson, settings: Settings) -> Result<Self> {
+    fn take_up(self, left: Left, bundle: &Bundle, lesson: &Lesson, settings: RecordedLesson) -> Result<Self> {
         match left {
             Left::UnderWay(left) => {
                 let UnderWay { record, standing, adapter, before_events } = *left;
                 // A checkpoint comes from outside: what cannot have been counted is not believed, and then nothing is judged by it.
                 let before = Some(standing.before).filter(|before| before.can_be(self.knew)).unwrap_or_default();
-                let from = Some(LeftSteps { epoch: standing.epoch, gate: standing.gate, before_events });
+                let from = Some(StepsLeft { epoch: standing.epoch, gate: standing.gate, before_events });
                 let outlook = standing.outlook;
                 let known = record.classes.len();
                 Ok(Opening { known, record, adapter, from, outlook, before, ..self })
@@ -193,7 +193,7 @@ impl Opening {
             Err(_) => keep.medium.check_new(&keep.store)?,
         }
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
-        let (settings, warnings) = (Settings::on(lesson, &photos), photos.warnings());
+        let (settings, warnings) = (RecordedLesson::on(lesson, &photos), photos.warnings());
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
         let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
         Ok(Opening {
@@ -217,7 +217,7 @@ impl Opening {
     }
 
     /// A further lesson after what the store has learned.
-    fn further(mut self, bundle: &Bundle, lesson: &Lesson, settings: Settings) -> Result<Self> {
+    fn further(mut self, bundle: &Bundle, lesson: &Lesson, settings: RecordedLesson) -> Result<Self> {
         let parent = self.store.as_ref().map_or(0, |store| store.current());
         let fresh = fresh_adapter(bundle, lesson, self.data.classes.len())?;
         if self.adapter.sites.is_empty() {
@@ -263,7 +263,7 @@ impl Left {
         store: &Store,
         record: &Record,
         own: impl Fn(&Record) -> bool,
-        (settings, further): (&Settings, bool),
+        (settings, further): (&RecordedLesson, bool),
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         // A cut may have left the steps of a lesson beside its end.
@@ -295,7 +295,7 @@ impl Left {
     }
 }
 
-fn other_lesson(store: &Store, whose: &str, (then, now): (&Settings, &Settings), advice: &str) -> Error {
+fn other_lesson(store: &Store, whose: &str, (then, now): (&RecordedLesson, &RecordedLesson), advice: &str) -> Error {
     let differences = match then.differences(now) {
         same if same.is_empty() => "it knows other classes".to_owned(),
         differences => differences.join("; "),

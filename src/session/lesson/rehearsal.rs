@@ -1,7 +1,7 @@
 //! Where photos are few: whether pairs help, tried on each photo while it is left out.
 
 use super::start::fresh_adapter;
-use super::steps::{Course, Steps};
+use super::steps::{BatchOrder, Steps};
 use crate::adapter::{Adapter, HeadBuffers, HeadLoss, SiteSettings, Update};
 use crate::bundle::Bundle;
 use crate::core::{AdamW, IMPRINT_SCALE};
@@ -191,13 +191,13 @@ impl Rows<'_> {
         let mut adapter = Adapter::start([], 0, SiteSettings::default(), classes, self.width)?;
         adapter.head.clone_from(imprinted);
         let [pairs, head] = plan.schedules();
-        let mut course = Course::new(lesson, photos.len());
+        let mut batches = BatchOrder::new(lesson, photos.len());
         let mut gradients = adapter.zero_gradients();
         for step in 0..plan.steps {
             audience.go_on()?;
-            course.go_to(step);
+            batches.go_to(step);
             gradients.clear();
-            for (row, class) in course.batch().iter().map(|&nth| self.of(photos[nth])) {
+            for (row, class) in batches.batch().iter().map(|&nth| self.of(photos[nth])) {
                 let [mut loss, mut logits, mut dfeatures] = [vec![0.0], vec![0.0; classes], vec![0.0; self.width]];
                 let (mut dw, mut db) = (vec![0.0; classes * self.width], vec![0.0; classes]);
                 let out = HeadLoss {

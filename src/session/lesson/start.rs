@@ -1,6 +1,6 @@
 //! Adapters before anything is learned.
 
-use crate::adapter::{Adapter, SiteSettings};
+use crate::adapter::{Adapter, SiteSeed, SiteSettings};
 use crate::bundle::Bundle;
 use crate::core::Start;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub(crate) fn start_adapter(bundle: &Bundle, start: Option<Start>, classes: usiz
     let mut seeds = Vec::new();
     if start.is_some() {
         for (index, site) in bundle.sites.iter().enumerate() {
-            seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index).clone()));
+            seeds.push(SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(index).clone()));
         }
     }
     let site_settings = SiteSettings { start: start.unwrap_or_default(), ..SiteSettings::default() };

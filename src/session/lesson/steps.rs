@@ -17,7 +17,7 @@ const STEPS_AHEAD: usize = 1 << 16;
 
 /// Where to go on: what the present epoch has shown and the gate has seen, and everything as it was before the events on trial.
 /// The adapter and the record stand there too.
-pub(crate) struct Left {
+pub(crate) struct StepsLeft {
     pub(crate) epoch: EpochMean,
     pub(crate) gate: GateState,
     pub(crate) before_events: Option<Adapter>,
@@ -44,7 +44,7 @@ pub(crate) struct Taken {
 pub(crate) struct Steps {
     plan: Plan,
     gate: Gate,
-    course: Course,
+    batches: BatchOrder,
     gradients: Gradients,
     epoch: EpochMean,
     step_ms: Vec<f64>,
@@ -68,7 +68,7 @@ impl Steps {
         data: &Dataset,
         runner: &Runner,
         outlook: &Outlook,
-        left: Option<Left>,
+        left: Option<StepsLeft>,
     ) -> Self {
         let mut gate = Gate::new(plan, data.classes.len(), outlook);
         let mut epoch = EpochMean::default();
@@ -80,7 +80,7 @@ impl Steps {
         Steps {
             plan: *plan,
             gate,
-            course: Course::new(lesson, data.photos.len()),
+            batches: BatchOrder::new(lesson, data.photos.len()),
             gradients: runner.adapter().zero_gradients(),
             epoch,
             step_ms: Vec::with_capacity(expected),
@@ -99,11 +99,11 @@ impl Steps {
         audience: &mut Audience,
     ) -> Result<Option<Taken>> {
         for step in record.steps..self.plan.steps {
-            if self.course.go_to(step) {
+            if self.batches.go_to(step) {
                 self.epoch = EpochMean::default();
             }
-            let Self { course, gradients, gate, .. } = self;
-            let clock = runner.gradients(data, course.batch(), course.augment(), gradients, audience)?;
+            let Self { batches, gradients, gate, .. } = self;
+            let clock = runner.gradients(data, batches.batch(), batches.augment(), gradients, audience)?;
             if gradients.images == 0 {
                 continue;
             }
@@ -120,7 +120,7 @@ impl Steps {
             self.epoch.add(gradients);
             let (loss, accuracy) = (gradients.loss, gradients.accuracy());
             let noted = self.plan.notes_importance(step);
-            return Ok(Some(Taken { step: step + 1, epoch: self.course.epoch, loss, accuracy, rates, noted }));
+            return Ok(Some(Taken { step: step + 1, epoch: self.batches.epoch, loss, accuracy, rates, noted }));
         }
         Ok(None)
     }
@@ -136,14 +136,14 @@ impl Steps {
     /// # Errors
     /// `Diverged` where its loss is not a number.
     pub(crate) fn end(mut self, runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Ran> {
-        self.course.go_to(self.plan.steps.saturating_sub(1));
-        judge(runner, data, self.course.batch(), self.course.augment(), self.plan.steps, audience)?;
+        self.batches.go_to(self.plan.steps.saturating_sub(1));
+        judge(runner, data, self.batches.batch(), self.batches.augment(), self.plan.steps, audience)?;
         Ok(Ran { epoch: self.epoch, step_ms: self.step_ms, rested: self.gate.rested() })
     }
 }
 
 /// Which photos a step sees: it follows from its number alone.
-pub(crate) struct Course {
+pub(crate) struct BatchOrder {
     batch_len: usize,
     seed: u64,
     augments: bool,
@@ -154,10 +154,18 @@ pub(crate) struct Course {
     batch: Range<usize>,
 }
 
-impl Course {
+impl BatchOrder {
     pub(crate) fn new(lesson: &Lesson, photos: usize) -> Self {
         let Lesson { batch, seed, augment, .. } = *lesson;
-        Course { batch_len: batch.max(1), seed, augments: augment, photos, order: Vec::new(), epoch: 0, batch: 0..0 }
+        BatchOrder {
+            batch_len: batch.max(1),
+            seed,
+            augments: augment,
+            photos,
+            order: Vec::new(),
+            epoch: 0,
+            batch: 0..0,
+        }
     }
 
     /// Whether an epoch begins with the step `step`, counted from 0.

@@ -61,21 +61,21 @@ pub struct Trainer {
     runner: Runner,
     /// It is rehearsed where its photos are few.
     rehearses: bool,
-    phase: Phase,
+    phase: Reached,
 }
 
 /// How far it has come.
-enum Phase {
+enum Reached {
     Planned,
-    Imprinted(Box<UnderWay>),
-    Stepping(Box<UnderWay>, Box<Steps>),
+    Ready(Box<Imprinted>),
+    Stepping(Box<Imprinted>, Box<Steps>),
     Over(Box<TrainReport>),
     /// An error has ended it.
     Failed,
 }
 
 /// What is there between the first photo and the judgement.
-struct UnderWay {
+struct Imprinted {
     plan: Plan,
     keeper: Keeper,
     outlook: Outlook,
@@ -134,7 +134,7 @@ impl Trainer {
         let Found { runner, forecast, warning } = applicant.find(adapter)?;
         opening.warnings.extend(warning);
         opening.settle_rounding(forecast.cache != CachePlace::Off)?;
-        let (bundle, startup_ms, phase) = (bundle.clone(), startup_ms(begin), Phase::Planned);
+        let (bundle, startup_ms, phase) = (bundle.clone(), startup_ms(begin), Reached::Planned);
         Ok(Trainer {
             bundle,
             lesson,
@@ -184,44 +184,46 @@ impl Trainer {
     pub fn step<A: Into<Flow>>(&mut self, observer: &mut impl FnMut(Progress<'_>) -> A) -> Result<Happened> {
         let mut observer = |progress: Progress<'_>| observer(progress).into();
         let mut audience = Audience::of(&mut observer, &self.keep.stop);
-        match core::mem::replace(&mut self.phase, Phase::Failed) {
-            Phase::Planned => {
+        match core::mem::replace(&mut self.phase, Reached::Failed) {
+            Reached::Planned => {
                 let under_way = self.imprint(&mut audience).map_err(before_steps)?;
-                self.phase = Phase::Imprinted(Box::new(under_way));
+                self.phase = Reached::Ready(Box::new(under_way));
                 Ok(Happened::Imprinted)
             }
-            Phase::Imprinted(mut under_way) if under_way.plan.steps > 0 => {
+            Reached::Ready(mut under_way) if under_way.plan.steps > 0 => {
                 self.rehearse(&mut under_way, &mut audience).map_err(before_steps)?;
-                let UnderWay { plan, outlook, .. } = &*under_way;
+                let Imprinted { plan, outlook, .. } = &*under_way;
                 let Opening { data, record, from, .. } = &mut self.opening;
                 let steps = Steps::new(&self.lesson, plan, data, &self.runner, outlook, from.take());
                 audience.tell(Progress::Begin { phase: "train", total: plan.steps.saturating_sub(record.steps) });
                 let rehearsal = outlook.rehearsal;
-                self.phase = Phase::Stepping(under_way, Box::new(steps));
+                self.phase = Reached::Stepping(under_way, Box::new(steps));
                 Ok(Happened::Ready(rehearsal))
             }
-            Phase::Imprinted(under_way) => self.end(*under_way, Ran::default(), &mut audience),
-            Phase::Stepping(mut under_way, mut steps) => match self.next(&mut under_way, &mut steps, &mut audience)? {
-                Some(step) => {
-                    self.phase = Phase::Stepping(under_way, steps);
-                    Ok(step)
+            Reached::Ready(under_way) => self.end(*under_way, Ran::default(), &mut audience),
+            Reached::Stepping(mut under_way, mut steps) => {
+                match self.next(&mut under_way, &mut steps, &mut audience)? {
+                    Some(step) => {
+                        self.phase = Reached::Stepping(under_way, steps);
+                        Ok(step)
+                    }
+                    None => {
+                        audience.tell(Progress::End);
+                        let ran = steps.end(&mut self.runner, &self.opening.data, &mut audience)?;
+                        self.end(*under_way, ran, &mut audience)
+                    }
                 }
-                None => {
-                    audience.tell(Progress::End);
-                    let ran = steps.end(&mut self.runner, &self.opening.data, &mut audience)?;
-                    self.end(*under_way, ran, &mut audience)
-                }
-            },
-            Phase::Over(report) => {
-                self.phase = Phase::Over(report.clone());
+            }
+            Reached::Over(report) => {
+                self.phase = Reached::Over(report.clone());
                 Ok(Happened::Ended(report))
             }
-            Phase::Failed => Err(Error::new(ErrorKind::Internal, "the lesson", "has ended with an error before")),
+            Reached::Failed => Err(Error::new(ErrorKind::Internal, "the lesson", "has ended with an error before")),
         }
     }
 
     /// Imprints classes that are new, measures what was there, and adds classes that no step follows.
-    fn imprint(&mut self, audience: &mut Audience) -> Result<UnderWay> {
+    fn imprint(&mut self, audience: &mut Audience) -> Result<Imprinted> {
         let Trainer { bundle, lesson, keep, forecast, opening, runner, ignored, .. } = self;
         ignored.iter().for_each(|format| audience.tell(Progress::Warning(&format.to_string())));
         opening.warnings.iter().for_each(|warning| audience.tell(Progress::Warning(warning)));
@@ -249,14 +251,14 @@ impl Trainer {
         }
         keeper.starts();
         let resumed_after = opening.resumes.then_some(opening.record.steps);
-        Ok(UnderWay { plan, keeper, outlook, measured, added, resumed_after })
+        Ok(Imprinted { plan, keeper, outlook, measured, added, resumed_after })
     }
 
     /// Makes a further lesson durable, and rehearses a first one where its photos are few.
-    fn rehearse(&mut self, under_way: &mut UnderWay, audience: &mut Audience) -> Result<()> {
+    fn rehearse(&mut self, under_way: &mut Imprinted, audience: &mut Audience) -> Result<()> {
         let Trainer { bundle, lesson, keep, opening, runner, rehearses, .. } = self;
         let Opening { data, record, resumes, .. } = opening;
-        let UnderWay { keeper, outlook, .. } = under_way;
+        let Imprinted { keeper, outlook, .. } = under_way;
         if keep.further && !*resumes {
             keeper.begin(record, *outlook, &runner.adapter())?;
         }
@@ -274,12 +276,12 @@ impl Trainer {
     /// One optimizer step; `None` where all have been taken.
     fn next(
         &mut self,
-        under_way: &mut UnderWay,
+        under_way: &mut Imprinted,
         steps: &mut Steps,
         audience: &mut Audience,
     ) -> Result<Option<Happened>> {
         let Trainer { keep, opening: Opening { data, record, .. }, runner, .. } = self;
-        let UnderWay { keeper, outlook, plan, .. } = under_way;
+        let Imprinted { keeper, outlook, plan, .. } = under_way;
         let Some(taken) = steps.next(runner, data, record, audience)? else { return Ok(None) };
         keeper.saw(&taken, runner)?;
         let (step, loss, accuracy) = (taken.step, taken.loss, taken.accuracy);
@@ -294,10 +296,10 @@ impl Trainer {
     }
 
     /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
-    fn end(&mut self, mut under_way: UnderWay, ran: Ran, audience: &mut Audience) -> Result<Happened> {
+    fn end(&mut self, mut under_way: Imprinted, ran: Ran, audience: &mut Audience) -> Result<Happened> {
         let verdict = self.judge(&mut under_way, &ran, &mut audience.to_the_end())?;
         let report = Box::new(self.report(&under_way, ran, &verdict));
-        self.phase = Phase::Over(report.clone());
+        self.phase = Reached::Over(report.clone());
         Ok(Happened::Ended(report))
     }
 }
@@ -316,8 +318,8 @@ struct Verdict {
 
 impl Trainer {
     /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
-    fn judge(&mut self, under_way: &mut UnderWay, ran: &Ran, audience: &mut Audience) -> Result<Verdict> {
-        let UnderWay { plan, keeper, outlook, measured, added, .. } = under_way;
+    fn judge(&mut self, under_way: &mut Imprinted, ran: &Ran, audience: &mut Audience) -> Result<Verdict> {
+        let Imprinted { plan, keeper, outlook, measured, added, .. } = under_way;
         let is_judged = plan.steps > 0 || self.opening.only_adds(plan);
         let Trainer { opening: Opening { data, validation, record, over, over_aside, knew, .. }, runner, .. } = self;
         let Keeper { store, journal, before, .. } = keeper;
@@ -349,9 +351,9 @@ impl Trainer {
         Ok(Verdict { generation: store.current(), aside, photos, accuracy, accuracy_before })
     }
 
-    fn report(&self, under_way: &UnderWay, ran: Ran, verdict: &Verdict) -> TrainReport {
+    fn report(&self, under_way: &Imprinted, ran: Ran, verdict: &Verdict) -> TrainReport {
         let Trainer { lesson, forecast, opening: Opening { data, record, .. }, runner, .. } = self;
-        let UnderWay { plan, outlook, .. } = under_way;
+        let Imprinted { plan, outlook, .. } = under_way;
         let mut quarantined = runner.quarantine().to_vec();
         quarantined.sort_by(|a, b| a.path.cmp(&b.path));
         TrainReport {

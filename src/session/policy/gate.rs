@@ -8,7 +8,7 @@ use super::event::{Event, Outcome};
 use super::outlook::Outlook;
 use super::plan::Plan;
 use crate::adapter::Adapter;
-use crate::core::{Moment, Recompose, Recomposition, Schedule};
+use crate::core::{PairRate, Recompose, Recomposition, Schedule};
 use crate::error::Result;
 
 /// Cross-entropy below which the photos are as good as learned: nothing is recomposed, as there is nothing to gain, and on an easy
@@ -178,7 +178,7 @@ impl Gate {
     }
 
     /// The rates of pairs and head at the step `step`, counted from 0, whose batch has the loss `loss`. While pairs rest, theirs is 0.
-    pub(crate) fn rates(&mut self, step: u64, loss: f32) -> (Moment, f32) {
+    pub(crate) fn rates(&mut self, step: u64, loss: f32) -> (PairRate, f32) {
         let loss = f64::from(loss);
         self.smoothed = Some(self.smoothed.map_or(loss, |smoothed| smoothed + SMOOTHING * (loss - smoothed)));
         self.shown.add(loss);
@@ -264,8 +264,8 @@ mod tests {
     use half::f16;
 
     use super::*;
-    use crate::adapter::{Directions, SiteSettings};
-    use crate::core::Choice;
+    use crate::adapter::{DirectionsBuf, SiteSeed, SiteSettings};
+    use crate::core::FuseOrder;
     use crate::session::policy::Due;
     use crate::session::policy::Rehearsal;
     use crate::session::policy::left_out::LeftOutAccuracy;
@@ -275,7 +275,7 @@ mod tests {
 
     /// 300 steps; at each event one of two pairs may be fused.
     fn plan(due: Due) -> Plan {
-        let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: Choice::LeastImportant };
+        let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: FuseOrder::LeastImportant };
         let (judged_by, renews_only, recomposes) = (100, false, true);
         Plan { steps: 300, due, judged_by, rule, renews_only, recomposes, lr: 1e-2, head_lr: 1e-3 }
     }
@@ -287,8 +287,8 @@ mod tests {
 
     fn adapter() -> Adapter {
         let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
-        let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
-        Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 2, 6).unwrap()
+        let directions = DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+        Adapter::start([SiteSeed::new("site", [6, 5], directions)], 2, SiteSettings::default(), 2, 6).unwrap()
     }
 
     fn moved(adapter: &mut Adapter) {

@@ -10,7 +10,7 @@ use crate::adapter::{Adapter, ClassMeans, Gradients, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, NetworkPlan, Stored};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, Moment};
+use crate::core::{AdamW, PairRate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Augment, Dataset, Photo, Picture, Quarantine, Quarantined, load};
 use crate::session::process::{Claim, rss_bytes, timed};
@@ -220,7 +220,7 @@ impl Runner {
     }
 
     /// One optimizer step with mean `gradients`.
-    pub(crate) fn update(&mut self, gradients: &Gradients, (lr, head_lr): (Moment, f32)) -> Result<()> {
+    pub(crate) fn update(&mut self, gradients: &Gradients, (lr, head_lr): (PairRate, f32)) -> Result<()> {
         self.adapter_mut().update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })
     }
 

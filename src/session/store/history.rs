@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Settings, refuse_irregular};
+use super::{Record, RecordedLesson, refuse_irregular};
 use crate::error::{Error, Result};
 use crate::limits::{MOST_PAIRS, MOST_SITES};
 
@@ -30,7 +30,7 @@ pub struct History {
 #[serde(default)]
 struct Line {
     /// Heads the lines of a lesson.
-    lesson: Option<Settings>,
+    lesson: Option<RecordedLesson>,
     parent: u64,
     step: u64,
     importance: BTreeMap<String, Vec<f32>>,
@@ -85,7 +85,7 @@ mod tests {
     /// The end of a lesson of 10 steps.
     fn record() -> Record {
         let json = serde_json::json!({ "bundle_sha256": "", "backbone_sha256": "", "precision": "", "steps": 10, "classes": [] });
-        let lesson = serde_json::to_value(Settings::of(&Lesson::new("photos"))).unwrap();
+        let lesson = serde_json::to_value(RecordedLesson::of(&Lesson::new("photos"))).unwrap();
         let fields = json.as_object().unwrap().iter().chain(lesson.as_object().unwrap());
         serde_json::from_value(fields.map(|(name, value)| (name.clone(), value.clone())).collect()).unwrap()
     }

@@ -27,7 +27,7 @@ pub use medium::{Disk, Lock, Medium, Sink};
 pub(crate) use medium::{beside, hold};
 #[doc(hidden)]
 pub use model::operations;
-pub use record::{Record, Settings};
+pub use record::{Record, RecordedLesson};
 use series::Fault;
 pub(crate) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::{Medium, Medley, Record, Settings, Simulated, Standing, Store, StoreWriter};
-use crate::adapter::{Adapter, Directions, SiteSettings};
+use super::{Medium, Medley, Record, RecordedLesson, Simulated, Standing, Store, StoreWriter};
+use crate::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings};
 use crate::error::Result;
 use crate::session::settings::Lesson;
 
@@ -19,8 +19,8 @@ const MOST_CHANGES: usize = 48;
 /// A head of three classes and two pairs, told apart by `salt`.
 pub(super) fn adapter(salt: u64) -> Result<Adapter> {
     let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
-    let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
-    let mut adapter = Adapter::start([("site".into(), 6, 5, directions)], 2, SiteSettings::default(), 3, 6)?;
+    let directions = DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+    let mut adapter = Adapter::start([SiteSeed::new("site", [6, 5], directions)], 2, SiteSettings::default(), 3, 6)?;
     let values = adapter.head.values_mut();
     values.iter_mut().enumerate().for_each(|(at, value)| *value = (salt * 100) as f32 + at as f32);
     for class in 0..3 {
@@ -38,7 +38,7 @@ pub(super) fn record(steps: u64, parent: u64) -> Record {
         backbone_sha256: String::new(),
         precision: String::new(),
         sites: Vec::new(),
-        lesson: Settings::of(&Lesson::new("photos")),
+        lesson: RecordedLesson::of(&Lesson::new("photos")),
         parent,
         steps,
         trial: None,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleSite};
-use crate::core::{Choice, Start};
+use crate::core::{FuseOrder, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Hashed;
 use crate::session::policy::{Event, Outcome, Trial};
@@ -11,7 +11,7 @@ use crate::session::settings::{Length, Lesson};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct RecordedLesson {
     /// What is trained.
     pub method: String,
     /// What pairs start on: aligned, principal or random.
@@ -48,11 +48,11 @@ pub struct Settings {
     pub val_sha256: Option<String>,
 }
 
-impl Settings {
+impl RecordedLesson {
     /// Those of a lesson on these photos.
     pub(crate) fn on(lesson: &Lesson, photos: &Hashed) -> Self {
         let (data_sha256, val_sha256) = photos.sha256();
-        Settings { data_sha256, val_sha256, ..Self::of(lesson) }
+        RecordedLesson { data_sha256, val_sha256, ..Self::of(lesson) }
     }
 
     /// Those of a lesson, whatever its photos.
@@ -84,7 +84,7 @@ impl Settings {
             Start::Principal => ("principal", 0),
             Start::Random { seed } => ("random", seed),
         };
-        Settings {
+        RecordedLesson {
             method: method.name().to_owned(),
             start: start.to_owned(),
             start_seed,
@@ -99,7 +99,7 @@ impl Settings {
             augment,
             interval,
             min_age,
-            fuses_oldest: choice == Choice::Oldest,
+            fuses_oldest: choice == FuseOrder::Oldest,
             renews_only,
             rounded: false,
             data_sha256: String::new(),
@@ -111,7 +111,7 @@ impl Settings {
     ///
     /// # Errors
     /// Kind `Usage` where that was `asked` for otherwise.
-    pub(crate) fn keep_start(&mut self, before: &Settings, asked: bool) -> Result<()> {
+    pub(crate) fn keep_start(&mut self, before: &RecordedLesson, asked: bool) -> Result<()> {
         if asked && self.start != before.start {
             let message = format!("the store's pairs have started {}, and stay so; leave it out", before.start);
             return Err(Error::new(ErrorKind::Usage, "option `start`", message));
@@ -130,13 +130,13 @@ impl Settings {
     }
 
     /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.
-    pub(crate) fn is_asked_by(&self, other: &Settings) -> bool {
-        *self == Settings { rounded: self.rounded, ..other.clone() }
+    pub(crate) fn is_asked_by(&self, other: &RecordedLesson) -> bool {
+        *self == RecordedLesson { rounded: self.rounded, ..other.clone() }
     }
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
-    pub(crate) fn differences(&self, other: &Settings) -> Vec<String> {
-        fn rows(settings: &Settings) -> [(&'static str, String); 13] {
+    pub(crate) fn differences(&self, other: &RecordedLesson) -> Vec<String> {
+        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 13] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("option `method`", settings.method.clone()),
@@ -183,7 +183,7 @@ pub struct Record {
     pub sites: Vec<BundleSite>,
     /// The lesson that made it.
     #[serde(flatten)]
-    pub lesson: Settings,
+    pub lesson: RecordedLesson,
     /// The generation that this lesson went out from; 0: none.
     #[serde(default)]
     pub parent: u64,
@@ -201,7 +201,7 @@ pub struct Record {
 
 impl Record {
     /// Of a lesson that has not begun.
-    pub(crate) fn new(bundle: &Bundle, settings: Settings, trains_pairs: bool, classes: &[String]) -> Self {
+    pub(crate) fn new(bundle: &Bundle, settings: RecordedLesson, trains_pairs: bool, classes: &[String]) -> Self {
         Record {
             bundle_sha256: bundle.content_sha256.clone(),
             backbone_sha256: bundle.backbone_sha256.clone(),

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::adapter::{Adapter, ClassMeans, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
+use crate::adapter::{Adapter, ClassMeans, HeadBuffers, HostLedger, SiteBuffers, SiteSeed, SiteSettings};
 use crate::bundle::{Bundle, Container};
 use crate::core::{SiteShape, Start, Terms};
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub(super) fn take(
     let has_pairs = container.names().any(|name| name.strip_prefix(under).is_some_and(|n| n.starts_with("site/")));
     let mut seeds = Vec::new();
     for (index, site) in bundle.sites.iter().enumerate().filter(|_| has_pairs) {
-        seeds.push((site.name.clone(), site.out_dim, site.in_dim, bundle.directions(index).clone()));
+        seeds.push(SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(index).clone()));
     }
     let settings = SiteSettings { start, ..SiteSettings::default() };
     let mut adapter = Adapter::start(seeds, bundle.rank, settings, classes, bundle.feature_dim)?;
@@ -187,7 +187,7 @@ fn merge_staged(container: &Container, prefix: &str, site: &mut SiteBuffers) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::Directions;
+    use crate::adapter::DirectionsBuf;
     use crate::bundle::Kind;
 
     const SHAPE: [usize; 2] = [6, 5];
@@ -197,8 +197,8 @@ mod tests {
     fn site() -> SiteBuffers {
         let halves = |n: usize| (0..n).map(|i| f16::from_f32((i as f32 * 0.7).sin())).collect();
         let [out_dim, in_dim] = SHAPE;
-        let directions = Directions { sigma: vec![1.0; 4].into(), u: halves(4 * out_dim), v: halves(4 * in_dim) };
-        let seeds = [("map".to_owned(), out_dim, in_dim, directions)];
+        let directions = DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * out_dim), v: halves(4 * in_dim) };
+        let seeds = [SiteSeed::new("map", [out_dim, in_dim], directions)];
         Adapter::start(seeds, 2, SiteSettings::default(), 2, 3).unwrap().sites.remove(0)
     }
 

@@ -1,7 +1,7 @@
 //! What learns: pairs at two sites and a head, with everything that a step needs, in one value fit for a static.
 
 use srlora::core::{
-    AdamW, Choice, CoreError, IMPRINT_SCALE, Imprint, Recompose, RecordError, RecordReader, RecordWriter, Schedule,
+    AdamW, FuseOrder, CoreError, IMPRINT_SCALE, Imprint, Recompose, RecordError, RecordReader, RecordWriter, Schedule,
     cross_entropy, head_backward, head_forward,
 };
 
@@ -20,7 +20,7 @@ pub const STEPS: u32 = 24 * EPOCH;
 /// Steps between recompositions; none in the last fifth.
 const INTERVAL: u32 = 2 * EPOCH;
 const LAST_RECOMPOSITION: u32 = STEPS - STEPS / 5;
-const RULE: Recompose = Recompose { pairs: 2, min_age: EPOCH, wrap: false, choice: Choice::LeastImportant };
+const RULE: Recompose = Recompose { pairs: 2, min_age: EPOCH, wrap: false, choice: FuseOrder::LeastImportant };
 
 const PAIR_RATE: Schedule = Schedule::linear(3e-3, 10, STEPS as u64);
 const HEAD_RATE: Schedule = Schedule::linear(1e-3, 10, STEPS as u64);

@@ -16,7 +16,7 @@ use std::io::{self, BufRead, Read};
 use image::RgbImage;
 
 use self::bits::{Huffman, byte};
-use self::scaled::{Picture, Scaling};
+use self::scaled::{ScaledPicture, Scaling};
 use self::scan::{Scan, Waiting};
 use crate::limits::MOST_SCANS;
 
@@ -148,7 +148,7 @@ impl<R: BufRead> Jpeg<R> {
     /// # Errors
     /// Where the file is truncated, damaged or cannot be read.
     pub(super) fn decode(mut self, points: usize) -> Result<RgbImage, Fault> {
-        let mut picture = Picture::new(self.frame.scaled(points));
+        let mut picture = ScaledPicture::new(self.frame.scaled(points));
         let scalings: Vec<_> = self.frame.components.iter().map(|c| Scaling::new(c, &self.frame, points)).collect();
         let waiting = |(c, scaling)| Waiting::new(&self.frame, c, scaling);
         let of_progressive = self.frame.components.iter().zip(&scalings).filter(|_| self.frame.is_progressive);

@@ -83,7 +83,7 @@ impl Scaling {
         coefficients: &[i16],
         quantization: &[i32; 64],
         block: [usize; 2],
-        (channel, picture): (usize, &mut Picture),
+        (channel, picture): (usize, &mut ScaledPicture),
     ) {
         let (x, y) = (&self.x, &self.y);
         let mut half = [[0; 8]; 8];
@@ -123,14 +123,14 @@ fn rounded(value: i32, bits: u32) -> i32 {
 }
 
 /// Three channels a pixel; what blocks have beyond its borders is left out.
-pub(super) struct Picture {
+pub(super) struct ScaledPicture {
     size: [usize; 2],
     values: Vec<u8>,
 }
 
-impl Picture {
+impl ScaledPicture {
     pub(super) fn new(size: [usize; 2]) -> Self {
-        Picture { size, values: vec![0; 3 * size[0] * size[1]] }
+        ScaledPicture { size, values: vec![0; 3 * size[0] * size[1]] }
     }
 
     /// Writes `values` into a channel of a row, from the place (x, y) on, `each` times.

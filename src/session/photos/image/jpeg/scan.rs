@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use super::bits::{Bits, Huffman, byte};
-use super::scaled::{Picture, Scaling};
+use super::scaled::{ScaledPicture, Scaling};
 use super::{Component, Fault, Frame, Tables};
 
 /// Bits of the largest difference of two DC values, in 8-bit pictures; and of the largest coefficient.
@@ -99,7 +99,7 @@ impl Scan {
         tables: &Tables,
         scalings: &[Scaling],
         input: &mut impl BufRead,
-        picture: &mut Picture,
+        picture: &mut ScaledPicture,
     ) -> Result<u8, Fault> {
         let mut coders = Vec::new();
         for part in &self.parts {
@@ -347,7 +347,12 @@ impl Waiting {
         Values { places: &self.places, kept, seen: &mut self.seen[block] }
     }
 
-    pub(super) fn draw(&self, scaling: &Scaling, quantization: &[i32; 64], (channel, picture): (usize, &mut Picture)) {
+    pub(super) fn draw(
+        &self,
+        scaling: &Scaling,
+        quantization: &[i32; 64],
+        (channel, picture): (usize, &mut ScaledPicture),
+    ) {
         for (block, kept) in self.kept.chunks_exact(self.each).enumerate() {
             scaling.draw(kept, quantization, [block % self.across, block / self.across], (channel, picture));
         }
