@@ -992,7 +992,7 @@ fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
     };
     let all = folder("all", &|_| true);
     let (report, store) = train(&all, &[]);
-    let told = |what: &str| report["rehearsal"][what].as_u64().unwrap();
+    let told = |what: &str| report["cross_validation"][what].as_u64().unwrap();
 
     let mut right = [0, 0, 0];
     for fold in 0..SHOTS {
@@ -1017,11 +1017,11 @@ fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
     // A rate at which the head unlearns: what was imprinted stays.
     let wild = ["--head-lr", "3", "--epochs", "4", "--json"];
     let wild = json(&[&["train", bundle, "--data", &all, "-o", &place.path("wild")], &wild[..]].concat());
-    assert_eq!((&wild["aside"], &wild["trial"]["on"]), (&2.into(), &"rehearsed".into()), "{wild}");
+    assert_eq!((&wild["aside"], &wild["trial"]["on"]), (&2.into(), &"cross_validated".into()), "{wild}");
 
     // Recompositions that are asked for are made, and LoRA is what it is compared with.
     for more in [&["--method", "lora"][..], &["--interval", "10"]] {
-        assert!(train(&all, more).0["rehearsal"].is_null());
+        assert!(train(&all, more).0["cross_validation"].is_null());
     }
 }
 

@@ -33,8 +33,8 @@ impl Place {
         Self::of([("dark", dark, 0), ("bright", bright, 0)], validation)
     }
 
-    /// Classes that differ by nothing but chance, so that the lesson is rehearsed: no events are asked for.
-    fn rehearsed() -> Self {
+    /// Classes that differ by nothing but chance, so that the lesson is cross-validated: no events are asked for.
+    fn cross_validated() -> Self {
         let mut place = Self::of([("one", 90, 0), ("other", 90, 5)], false);
         place.lesson.interval = None;
         place
@@ -83,7 +83,7 @@ impl Place {
     fn uninterrupted(&self) -> (BTreeMap<PathBuf, Vec<u8>>, (u64, u64)) {
         let medium = medium();
         self.train(&medium, false).unwrap();
-        (generations(&medium), medium.counts())
+        (generations(&medium), (medium.calls(), medium.changes()))
     }
 }
 
@@ -133,10 +133,10 @@ fn the_power_may_go_before_any_change_of_a_lesson_that_is_kept_aside() {
 }
 
 #[test]
-fn the_power_may_go_before_any_change_of_a_lesson_that_is_rehearsed() {
-    let place = Place::rehearsed();
+fn the_power_may_go_before_any_change_of_a_lesson_that_is_cross_validated() {
+    let place = Place::cross_validated();
     let report = place.train(&medium(), false).unwrap();
-    assert_eq!(report.rehearsal.map(|rehearsal| rehearsal.photos), Some(10));
+    assert_eq!(report.cross_validation.map(|cross_validation| cross_validation.photos), Some(10));
     every_cut(&place, "generation-000002");
 }
 
@@ -203,7 +203,7 @@ fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photo
         };
         let whole = first.after_cut(Medley::Kept);
         assert_eq!(further(&whole, false).unwrap().steps, if known { 7 } else { 0 });
-        let (expected, changes) = (generations(&whole), whole.counts().1);
+        let (expected, changes) = (generations(&whole), whole.changes());
         assert_eq!(expected.len(), 3, "nothing of the lesson is there but its end: {:?}", expected.keys());
         for cut in 1..=changes {
             let medium = first.after_cut(Medley::Kept);
@@ -303,7 +303,7 @@ fn a_lesson_stepped_by_hand_ends_in_the_same_bytes_and_tells_what_happened() {
     let report = loop {
         match trainer.step(&mut |_| ()).unwrap() {
             Happened::Imprinted => happened.push("imprinted".to_owned()),
-            Happened::Ready(rehearsal) => happened.push(format!("ready {}", rehearsal.is_some())),
+            Happened::Ready(cross_validation) => happened.push(format!("ready {}", cross_validation.is_some())),
             Happened::Step { step, .. } => happened.push(step.to_string()),
             Happened::Ended(report) => break report,
             other => panic!("{other:?}"),
@@ -545,7 +545,7 @@ fn a_medium_without_room_for_a_lesson_is_left_as_it_is() {
     let error = place.train(&medium, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(error.to_string().contains("make room there") && error.to_string().contains(STORE), "{error}");
-    assert!(medium.files().is_empty() && medium.counts().1 == 0, "something was written");
+    assert!(medium.files().is_empty() && medium.changes() == 0, "something was written");
     medium.tell_free(16 << 20);
     assert_eq!(take_up(&place, &medium), (None, whole));
     // Nothing more is to be kept of one that has ended.

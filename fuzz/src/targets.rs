@@ -55,7 +55,7 @@ pub fn store(bytes: &[u8]) {
         let path = file("store/generation-000001.safetensors", bytes);
         let Ok(store) = Store::open(path.parent().unwrap_or(Path::new("."))) else { return };
         let _ = store.record();
-        let _ = store.load(bundle).map(|(_, adapter)| adapter.bytes());
+        let _ = store.load(bundle).map(|generation| generation.adapter.bytes());
     };
     open(bytes);
     if let Some(bytes) = Container::rehashed(bytes, Kind::Store) {

@@ -96,8 +96,7 @@ impl HeadBuffers {
     }
 
     /// W and b.
-    #[must_use]
-    pub fn weights(&self) -> (&[f32], &[f32]) {
+    pub(crate) fn weights(&self) -> (&[f32], &[f32]) {
         self.values.split_at(self.classes * self.features)
     }
 

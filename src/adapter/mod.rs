@@ -52,6 +52,15 @@ pub struct Update {
     pub optimizer: AdamW,
 }
 
+/// A recomposition, and where it happened.
+#[derive(Debug, Clone, Copy)]
+pub struct SiteRecomposition {
+    /// Index of the site.
+    pub site: usize,
+    /// What happened there.
+    pub happened: Recomposition,
+}
+
 /// Everything that learns: the pairs of every site, and the head; and what is remembered of the photos.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -165,10 +174,11 @@ impl Adapter {
     ///
     /// # Errors
     /// Kind `Internal` where a site's buffers do not fit.
-    pub fn recompose(&mut self, rule: &Recompose) -> Result<Vec<(usize, Recomposition)>> {
+    pub fn recompose(&mut self, rule: &Recompose) -> Result<Vec<SiteRecomposition>> {
         let mut events = Vec::new();
         for (index, site) in self.sites.iter_mut().enumerate() {
-            events.extend(site.recompose(rule)?.into_iter().map(|event| (index, event)));
+            events
+                .extend(site.recompose(rule)?.into_iter().map(|happened| SiteRecomposition { site: index, happened }));
         }
         Ok(events)
     }

@@ -217,16 +217,16 @@ fn planned(forecast: &Forecast) -> String {
     };
     let again = if forecast.recompute { ", activations computed again" } else { "" };
     let (threads, writes) = (count(forecast.threads, "thread"), size(forecast.write_bytes));
-    let rehearsal = match forecast.rehearsed_steps {
+    let cross_validation = match forecast.cross_validated_steps {
         0 => String::new(),
         more => format!(
-            ", {} and up to {more} to rehearse them",
+            ", {} and up to {more} to cross-validate them",
             count(usize::try_from(forecast.steps).unwrap_or(usize::MAX), "step")
         ),
     };
     let (step, seconds) = (forecast.step_ms, forecast.seconds);
     format!(
-        "plan: {memory}{threads}{again}, {cache}, {writes} to write{rehearsal}, {step:.0} ms a step, about {seconds:.0} s and decoding"
+        "plan: {memory}{threads}{again}, {cache}, {writes} to write{cross_validation}, {step:.0} ms a step, about {seconds:.0} s and decoding"
     )
 }
 

@@ -54,12 +54,11 @@ pub(super) struct SimulateArgs {
 pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
     let device = Device::find(&args.profile)?;
     let bundle = args.trust.open(&args.bundle)?;
-    let cuts = Cuts { at: args.cut_at.clone(), random: args.cuts };
+    let cuts = Cuts { checkpoint: args.checkpoint, at: args.cut_at.clone(), random: args.cuts };
     leave_nothing_on_signals()?;
     let mut meter = Meter::new();
     let mut show = |progress: crate::session::Progress| meter.show(progress);
-    let report =
-        simulate(&bundle, &lesson(args), &device, (&cuts, args.checkpoint), args.output.as_deref(), &mut show)?;
+    let report = simulate(&bundle, &lesson(args), &device, &cuts, args.output.as_deref(), &mut show)?;
     meter.end();
     output.result(&report, describe)?;
     match (report.ram.excess, report.finishes) {
@@ -114,7 +113,7 @@ fn head(report: &Simulation) -> String {
 
 fn time(report: &Simulation) -> String {
     let (time, train) = (&report.time, &report.train);
-    let whole = time.start + time.imprint + time.accuracy + time.rehearse + time.train + time.save;
+    let whole = time.start + time.imprint + time.accuracy + time.cross_validate + time.train + time.save;
     let told = match (report.finishes, report.cuts.len()) {
         (true, 0) => format!("about {}", span(report.seconds)),
         (true, cuts) => {
@@ -132,7 +131,7 @@ fn time(report: &Simulation) -> String {
         ("start", time.start, String::new()),
         ("imprint", time.imprint, each(time.imprint, train.train_images as u64, "photo")),
         ("accuracy", time.accuracy, each(time.accuracy, measured, "photo")),
-        ("rehearse", time.rehearse, String::new()),
+        ("cross-validate", time.cross_validate, String::new()),
         ("train", time.train, each(time.train, train.steps, "step")),
         ("save", time.save, String::new()),
     ];
@@ -247,7 +246,7 @@ fn cuts(report: &Simulation) -> String {
 fn kept(checkpoint: Option<u64>) -> String {
     match checkpoint {
         None => String::new(),
-        Some(0) => ", and what was rehearsed".to_owned(),
+        Some(0) => ", and what was cross-validated".to_owned(),
         Some(step) => format!(", and a checkpoint after step {step}"),
     }
 }
@@ -267,7 +266,7 @@ fn place(phase: Phase, step: u64) -> String {
         (Phase::Start, _) => "while starting".to_owned(),
         (Phase::Imprint, _) => "while imprinting".to_owned(),
         (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
-        (Phase::Rehearse, _) => "while rehearsing".to_owned(),
+        (Phase::CrossValidate, _) => "while cross-validating".to_owned(),
         (_, 0) => "before the first step".to_owned(),
         (_, step) => format!("after step {step}"),
     }

@@ -8,7 +8,7 @@ use super::signals::stop_on_signals;
 use super::values::Switch;
 use crate::core::Method;
 use crate::error::Result;
-use crate::session::{Keep, Known, Lesson, Rehearsal, TrainReport, Trainer, Trial, TrialPhotos};
+use crate::session::{CrossValidation, Keep, Known, Lesson, TrainReport, Trainer, Trial, TrialPhotos};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
@@ -78,7 +78,7 @@ fn why_aside(trial: Option<&Trial>) -> String {
     };
     let photos = match on {
         TrialPhotos::HeldBack => "on photos held back",
-        TrialPhotos::Rehearsed => "on the training photos, each left out once",
+        TrialPhotos::CrossValidated => "on the training photos, each left out once",
         TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
         TrialPhotos::LeftOut => "on the training photos",
         TrialPhotos::MadeUp => "on made-up photos of the known classes",
@@ -109,7 +109,7 @@ fn known(trial: &Trial) -> String {
     let photos = match trial.on {
         TrialPhotos::MadeUp => "made-up photo",
         TrialPhotos::HeldBack => "validation photo",
-        TrialPhotos::LeftOut | TrialPhotos::Rehearsed => "training photo",
+        TrialPhotos::LeftOut | TrialPhotos::CrossValidated => "training photo",
     };
     let (before, after) = (percent(trial.before), percent(trial.after));
     let mut text =
@@ -120,18 +120,19 @@ fn known(trial: &Trial) -> String {
     text
 }
 
-/// How a lesson on few photos was rehearsed.
-fn rehearsed(rehearsal: Rehearsal) -> String {
-    let Rehearsal { photos, imprinted, head, pairs, .. } = rehearsal;
-    let learn = if rehearsal.pairs_help() { "so pairs learn" } else { "so pairs rest and the head learns alone" };
+/// How a lesson on few photos was cross-validated.
+fn cross_validated(cross_validation: CrossValidation) -> String {
+    let CrossValidation { photos, imprinted, head, pairs, .. } = cross_validation;
+    let learn =
+        if cross_validation.pairs_help() { "so pairs learn" } else { "so pairs rest and the head learns alone" };
     format!(
         "of {photos} photos left out in turn, imprinting gets {imprinted} right, the head alone {head}, with pairs {pairs}: {learn}\n"
     )
 }
 
-/// That pairs rested, where a rehearsal does not say so.
+/// That pairs rested, where a cross-validation does not say so.
 fn rested(report: &TrainReport) -> Option<String> {
-    let rested = report.rested_steps.filter(|steps| *steps > 0 && report.rehearsal.is_none())?;
+    let rested = report.rested_steps.filter(|steps| *steps > 0 && report.cross_validation.is_none())?;
     let why = match report.left_out_accuracy {
         Some(_) => "imprinting alone may get nine of ten photos right, so",
         None => "no class has two photos to tell what they bring, and",
@@ -172,10 +173,10 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     if let Some(loss) = report.train_loss {
         text += &format!("training loss over the last epoch: {loss:.3}\n");
     }
-    if let (Some(accuracy), None) = (report.left_out_accuracy, report.rehearsal) {
+    if let (Some(accuracy), None) = (report.left_out_accuracy, report.cross_validation) {
         text += &format!("imprinting gets {} of the training photos right when they are left out\n", percent(accuracy));
     }
-    text += &report.rehearsal.map_or_else(String::new, rehearsed);
+    text += &report.cross_validation.map_or_else(String::new, cross_validated);
     text += &rested(report).unwrap_or_default();
     text += &match report.train_loss {
         Some(_) => format!("trained {} numbers; ", report.trainable_params),

@@ -70,8 +70,7 @@ pub fn bench(
     let plan = Runner::plan(bundle, &shared, Some(Activations::Kept))?;
     let mut network = plan.start()?;
     let startup_ms = opened_ms + begin.elapsed().as_secs_f64() * 1e3;
-    let (micro, images) = (plan.batch(), made_up(&network));
-    let can_keep = plan.boundary_len().is_some();
+    let (micro, images, can_keep) = (plan.batch(), made_up(&network), plan.boundary_len().is_some());
     let mut boundary = vec![f16::ZERO; plan.boundary_len().unwrap_or(0)];
     if can_keep {
         network.prefix(&images)?.round_to(&mut boundary)?;
@@ -119,7 +118,7 @@ pub fn bench(
 /// What `store` has learned; without one, the start of a lesson.
 fn learned(bundle: &Bundle, store: Option<&Store>) -> Result<Adapter> {
     match store {
-        Some(store) => Ok(store.load(bundle)?.1),
+        Some(store) => Ok(store.load(bundle)?.adapter),
         None => fresh_adapter(bundle, &Lesson::new(""), CLASSES),
     }
 }

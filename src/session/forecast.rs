@@ -21,10 +21,10 @@ pub struct Forecast {
     pub write_bytes: u64,
     /// Steps of the lesson.
     pub steps: u64,
-    /// Steps before them at most, to rehearse the lesson where photos are few; an easy task is not rehearsed.
-    pub rehearsed_steps: u64,
+    /// Steps before them at most, to cross-validate the lesson where photos are few; an easy task is not cross-validated.
+    pub cross_validated_steps: u64,
     /// Time of one step, in milliseconds.
     pub step_ms: f64,
-    /// Time of the whole lesson with its rehearsal, decoding not included.
+    /// Time of the whole lesson with its cross-validation, decoding not included.
     pub seconds: f64,
 }

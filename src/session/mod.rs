@@ -6,7 +6,7 @@
 //! store     generations and checkpoints, whole after any power cut
 //! run       the network over photos, on threads, with a cache
 //! classify  guesses and accuracy
-//! lesson    the trainer: opens, plans, imprints, rehearses, steps, judges
+//! lesson    the trainer: opens, plans, imprints, cross-validates, steps, judges
 //! ```
 //!
 //! Each room uses only those above it, and `settings`, `forecast`, `progress` and `process`, which all may use.
@@ -28,10 +28,12 @@ pub use classify::{
 pub use forecast::Forecast;
 pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, TrainReport, Trainer, train};
 pub use photos::{Augment, Dataset, Ignored, Layout, Photo, Picture, Pixels, Quarantine, Quarantined, load, order};
-pub use policy::{AllClasses, Event, Known, Outcome, Rehearsal, Trial, TrialPhotos};
+pub use policy::{AllClasses, CrossValidation, Event, Known, Outcome, Trial, TrialPhotos};
 #[cfg(feature = "cli")]
 pub(crate) use process::begin as begin_process;
 pub use process::peak_rss_bytes;
 pub use progress::{Flow, Progress, Stop};
 pub use settings::{Album, CachePlace, Length, Lesson, Validation};
-pub use store::{History, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect};
+pub use store::{
+    Generation, History, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect,
+};

@@ -322,7 +322,7 @@ mod tests {
                 let events = adapter
                     .recompose(&Recompose { pairs: 2, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant })
                     .unwrap();
-                let bound = events.iter().map(|(_, event)| event.max_error).fold(0.0, f32::max);
+                let bound = events.iter().map(|event| event.happened.max_error).fold(0.0, f32::max);
                 let after = output(&frozen, &adapter.sites[0], &x);
                 merged += usize::from(adapter.sites[0].has_merged());
                 for position in 0..positions {

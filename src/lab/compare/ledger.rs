@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::bundle::sync_folder_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::policy::Rehearsal;
+use crate::session::policy::CrossValidation;
 use crate::session::store::hold;
 
 /// What begins a line; a file of anything else is not touched.
@@ -90,7 +90,7 @@ pub struct Run {
     /// How many of these were taken back.
     pub undone: usize,
     /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere.
-    pub rehearsal: Option<Rehearsal>,
+    pub cross_validation: Option<CrossValidation>,
     /// Threads that photos were run on.
     pub threads: usize,
     /// Median time of one batch, the prefix's outputs at hand.
@@ -251,7 +251,7 @@ mod tests {
             step_ms_median: Some(0.1),
             seconds: 0.2,
             undone: 0,
-            rehearsal: None,
+            cross_validation: None,
             peak_rss_bytes: None,
         }
     }

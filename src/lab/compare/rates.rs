@@ -99,7 +99,7 @@ mod tests {
             step_ms_median: None,
             seconds: 0.0,
             undone: 0,
-            rehearsal: None,
+            cross_validation: None,
             peak_rss_bytes: None,
         }
     }

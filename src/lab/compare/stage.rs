@@ -10,9 +10,9 @@ use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::error::{ErrorKind, Result};
 use crate::session::classify::measure;
-use crate::session::lesson::{Ran, Rehearsed, Steps, Taken, fresh_adapter};
+use crate::session::lesson::{CrossValidated, Ran, Steps, Taken, fresh_adapter};
 use crate::session::photos::{Dataset, Slot};
-use crate::session::policy::{Outlook, Plan, Rehearsal, plan};
+use crate::session::policy::{CrossValidation, Outlook, Plan, plan};
 use crate::session::process::{Watch, median};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::{Resources, Runner};
@@ -95,8 +95,9 @@ impl<'b> Stage<'b> {
         let mut record = Record::new(self.bundle, RecordedLesson::of(lesson), settings.trains_pairs, &data.classes);
         // Rates are chosen as if pairs learned: whether they do is asked once, at the rate chosen.
         if key.purpose == Purpose::Result && planned.steps > 0 {
-            let rehearsed = Rehearsed { bundle: self.bundle, lesson, data: &data, record: &record, outlook };
-            outlook.rehearsal = rehearsed.run(&mut self.runner, Rehearsal::default(), audience, |_, _, _| Ok(()))?;
+            let cross_validated = CrossValidated { bundle: self.bundle, lesson, data: &data, record: &record, outlook };
+            outlook.cross_validation =
+                cross_validated.run(&mut self.runner, CrossValidation::default(), audience, |_, _, _| Ok(()))?;
         }
         let mut curve = Curve::new(parts, planned.steps);
         if parts.points > 0 || planned.steps == 0 {
@@ -120,7 +121,7 @@ impl<'b> Stage<'b> {
             images: data.photos.len(),
             val_images: curve.images,
             trainable_params: if settings.trains_head { self.runner.trained(outlook.lets_pairs_learn()) } else { 0 },
-            rehearsal: outlook.rehearsal,
+            cross_validation: outlook.cross_validation,
             recompositions: record.events.len(),
             threads: lesson.threads,
             step_ms_median: median(outcome.step_ms),
@@ -204,7 +205,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::bundle::{PackRequest, Preprocess, pack};
     use crate::session::settings::{Length, Validation};
-    use crate::session::store::{Disk, StoreWriter};
+    use crate::session::store::{Disk, Generation, StoreWriter};
     use crate::session::{Store, train};
 
     /// Two classes of `each` photos of grey noise, one a little brighter.
@@ -276,7 +277,7 @@ pub(crate) mod tests {
             if let Some(aside) = report.aside {
                 StoreWriter::open(&alone).unwrap().rollback(Some(aside)).unwrap();
             }
-            let (record, mut adapter) = Store::open(&alone).unwrap().load(&bundle).unwrap();
+            let Generation { record, mut adapter } = Store::open(&alone).unwrap().load(&bundle).unwrap();
             // Nothing comes after a run, so no class means are taken at its end.
             let means = |adapter: &crate::adapter::Adapter| (adapter.means.clone(), adapter.start_means.clone());
             (adapter.means, adapter.start_means) = means(&stage.runner.adapter());

@@ -120,7 +120,10 @@ fn standing(contender: &Contender, tried: &[Run], runs: &[Run], reference: Optio
         trainable_params: first.map_or(0, |run| run.trainable_params),
         recompositions: over(|run| run.recompositions as f64),
         undone: over(|run| run.undone as f64),
-        rested: runs.iter().filter(|run| run.rehearsal.is_some_and(|rehearsal| !rehearsal.pairs_help())).count(),
+        rested: runs
+            .iter()
+            .filter(|run| run.cross_validation.is_some_and(|cross_validation| !cross_validation.pairs_help()))
+            .count(),
         step_ms_median: median(runs.iter().filter_map(|run| run.step_ms_median).collect()),
         seconds: over(|run| run.seconds),
         peak_rss_bytes: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
@@ -160,7 +163,7 @@ mod tests {
             step_ms_median: Some(seed as f64),
             seconds: 1.0,
             undone: 0,
-            rehearsal: None,
+            cross_validation: None,
             peak_rss_bytes: Some(seed as u64),
         };
         curves.iter().enumerate().map(run).collect()

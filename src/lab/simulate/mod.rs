@@ -37,8 +37,10 @@ const POINTS: u64 = 5;
 const DECODING_MS: f64 = 300.0;
 
 /// Power cuts that strike a lesson, one attempt each: those at chosen places, then so many at random moments of its work.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cuts {
+    /// Work between two checkpoints: what a cut may cost.
+    pub checkpoint: Duration,
     /// Chosen places.
     pub at: Vec<CutAt>,
     /// At random, from the lesson's seed.
@@ -64,7 +66,7 @@ pub fn simulate<A: Into<Flow>>(
     bundle: &Bundle,
     lesson: &Lesson,
     device: &Device,
-    (cuts, checkpoint): (&Cuts, Duration),
+    cuts: &Cuts,
     output: Option<&Path>,
     observer: &mut impl FnMut(Progress<'_>) -> A,
 ) -> Result<Simulation> {
@@ -86,7 +88,7 @@ pub fn simulate<A: Into<Flow>>(
     let mut trace = recorder.finish(&train, lesson.batch, decoded);
     let host = host(bundle, lesson)?;
     let cost = |piece: &Piece| Cost::of(piece, &host, device, train.threads);
-    trace.add_checkpoints(checkpoint.as_secs_f64(), |piece| cost(piece).total());
+    trace.add_checkpoints(cuts.checkpoint.as_secs_f64(), |piece| cost(piece).total());
     let costs: Vec<Cost> = trace.pieces.iter().map(cost).collect();
     let timeline = Timeline::new(&trace.pieces, &costs);
     let cuts = cuts.list(lesson.seed);
@@ -199,7 +201,7 @@ fn times(trace: &Trace, costs: &[Cost], throttled: impl Fn(f64) -> f64) -> Times
             Phase::Start => &mut times.start,
             Phase::Imprint => &mut times.imprint,
             Phase::Accuracy => &mut times.accuracy,
-            Phase::Rehearse => &mut times.rehearse,
+            Phase::CrossValidate => &mut times.cross_validate,
             Phase::Train => &mut times.train,
             Phase::Save => &mut times.save,
         } += cost.total() + longer;

@@ -47,7 +47,7 @@ pub struct Cut {
     pub saving: bool,
     /// The generation that a reader finds afterwards; null where the store had not appeared yet.
     pub generation: Option<u64>,
-    /// Steps behind the checkpoint that the lesson goes on from, 0 after a rehearsal; null where there is none.
+    /// Steps behind the checkpoint that the lesson goes on from, 0 after a cross-validation; null where there is none.
     pub checkpoint: Option<u64>,
     /// Steps that have to be done again.
     pub lost_steps: u64,
@@ -109,7 +109,7 @@ impl<'t> Timeline<'t> {
             let Some(survivor) = survivor else { return true };
             match self.pieces[*at].phase {
                 Phase::Start | Phase::Imprint => true,
-                Phase::Accuracy | Phase::Rehearse => self.pieces[survivor].generation().is_some(),
+                Phase::Accuracy | Phase::CrossValidate => self.pieces[survivor].generation().is_some(),
                 Phase::Train | Phase::Save => false,
             }
         };
@@ -348,10 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_rehearsed_is_not_done_again_once_it_is_kept() {
+    fn what_was_cross_validated_is_not_done_again_once_it_is_kept() {
         // 5 s of it and 1 s to keep it, between the first generation and the steps.
         let (mut pieces, mut costs) = lesson(&[]);
-        for (phase, kept, s) in [(Phase::Save, Some(Kept::Checkpoint), 1.0), (Phase::Rehearse, None, 5.0)] {
+        for (phase, kept, s) in [(Phase::Save, Some(Kept::Checkpoint), 1.0), (Phase::CrossValidate, None, 5.0)] {
             pieces.insert(6, Piece { phase, kept, ..pieces[0] });
             costs.insert(6, Cost { compute_s: s, ..Cost::default() });
         }
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!((after.phase, after.generation, after.checkpoint), (Phase::Train, Some(1), Some(0)));
         assert!((after.lost_s - 7.0).abs() < 1e-9, "{after:?}");
         let within = cut(CutAt::Share(11.0 / 45.0));
-        assert_eq!((within.phase, within.checkpoint), (Phase::Rehearse, None));
+        assert_eq!((within.phase, within.checkpoint), (Phase::CrossValidate, None));
         assert!((within.lost_s - 10.0).abs() < 1e-9, "{within:?}");
     }
 

@@ -56,7 +56,7 @@ pub struct Times {
     /// Measuring accuracy.
     pub accuracy: f64,
     /// Trying lessons on photos left out.
-    pub rehearse: f64,
+    pub cross_validate: f64,
     /// Steps.
     pub train: f64,
     /// Trying and writing generations.

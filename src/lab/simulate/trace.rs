@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::session::lesson::{REHEARSAL, TrainReport};
+use crate::session::lesson::{CROSS_VALIDATION, TrainReport};
 use crate::session::process::{Watch, processor_ms, rss_bytes};
 use crate::session::progress::Progress;
 use crate::session::settings::CachePlace;
@@ -25,7 +25,8 @@ pub enum Phase {
     /// Accuracy is measured.
     Accuracy,
     /// Lessons are tried on photos left out.
-    Rehearse,
+    #[serde(rename = "cross_validate")]
+    CrossValidate,
     /// Steps.
     Train,
     /// Values are tried on a batch and a generation is written.
@@ -126,14 +127,14 @@ impl Trace {
     /// is as large as the lesson's last generation: it holds the same, and where the lesson stands.
     pub(super) fn add_checkpoints(&mut self, every_s: f64, cost: impl Fn(&Piece) -> f64) {
         let bytes = self.written.generations.last().copied().unwrap_or(0);
-        let (mut since, mut rehearsed) = (0.0, false);
+        let (mut since, mut cross_validated) = (0.0, false);
         for piece in std::mem::take(&mut self.pieces) {
             since = if piece.phase == Phase::Train { since + cost(&piece) } else { 0.0 };
-            // A rehearsal's end is kept at once.
-            if rehearsed && piece.phase != Phase::Rehearse {
+            // A cross-validation's end is kept at once.
+            if cross_validated && piece.phase != Phase::CrossValidate {
                 self.add_checkpoint(0, bytes);
             }
-            rehearsed = piece.phase == Phase::Rehearse;
+            cross_validated = piece.phase == Phase::CrossValidate;
             self.pieces.push(piece);
             if piece.phase == Phase::Train && piece.kept.is_none() && since >= every_s {
                 self.add_checkpoint(piece.step, bytes);
@@ -157,7 +158,7 @@ pub(super) struct Recorder<'r> {
     last_ms: f64,
     /// Whether the head has been imprinted.
     imprinted: bool,
-    rehearses: bool,
+    cross_validates: bool,
     step: u64,
     trace: Trace,
 }
@@ -167,19 +168,19 @@ impl<'r> Recorder<'r> {
     pub(super) fn new(store: &'r Path, cap: u64) -> Self {
         let trace = Trace { pieces: Vec::new(), batches: Vec::new(), written: Written::default(), excess: None };
         let (memory, last_ms) = (Watch::begin(), processor_ms());
-        Recorder { store, cap, memory, last_ms, imprinted: false, rehearses: false, step: 0, trace }
+        Recorder { store, cap, memory, last_ms, imprinted: false, cross_validates: false, step: 0, trace }
     }
 
     /// Notes what has been done since the last word.
     pub(super) fn see(&mut self, progress: &Progress) {
         if let Progress::Begin { phase, .. } = progress {
-            self.rehearses = *phase == REHEARSAL;
+            self.cross_validates = *phase == CROSS_VALIDATION;
         }
         match progress {
             Progress::Planned(_) => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } if !self.imprinted => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } => self.note(Phase::Save, 0.0),
-            Progress::Advance if self.rehearses => self.note(Phase::Rehearse, 0.0),
+            Progress::Advance if self.cross_validates => self.note(Phase::CrossValidate, 0.0),
             Progress::Advance if self.imprinted => self.note(Phase::Accuracy, 1.0),
             Progress::Advance => self.note(Phase::Imprint, 1.0),
             Progress::Step { step, loss, accuracy } => {
@@ -226,7 +227,7 @@ impl<'r> Recorder<'r> {
                     piece.bytes += journal;
                     piece.photos = decoded * batch.min(report.train_images) as f64;
                 }
-                Phase::Rehearse => piece.photos = decoded * batch.min(report.train_images) as f64,
+                Phase::CrossValidate => piece.photos = decoded * batch.min(report.train_images) as f64,
                 _ => {}
             }
         }
@@ -291,11 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rehearsed_is_told_apart_and_kept_at_its_end() {
+    fn what_is_cross_validated_is_told_apart_and_kept_at_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(folder.path(), u64::MAX);
         let begin = |phase| Progress::Begin { phase, total: 2 };
-        for progress in [begin("imprint"), Progress::End, begin(REHEARSAL), Progress::Advance, Progress::Advance] {
+        for progress in [begin("imprint"), Progress::End, begin(CROSS_VALIDATION), Progress::Advance, Progress::Advance]
+        {
             recorder.see(&progress);
         }
         for progress in [Progress::End, begin("train"), Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 }] {
@@ -304,8 +306,9 @@ mod tests {
         let mut trace = recorder.trace;
         trace.add_checkpoints(f64::INFINITY, |_| 10.0);
         let seen: Vec<_> = trace.pieces.iter().map(|piece| (piece.phase, piece.kept)).collect();
-        let rehearsed = [(Phase::Rehearse, None), (Phase::Rehearse, None), (Phase::Save, Some(Kept::Checkpoint))];
-        assert!(seen.windows(3).any(|pieces| pieces == rehearsed), "{seen:?}");
+        let cross_validated =
+            [(Phase::CrossValidate, None), (Phase::CrossValidate, None), (Phase::Save, Some(Kept::Checkpoint))];
+        assert!(seen.windows(3).any(|pieces| pieces == cross_validated), "{seen:?}");
         assert_eq!(seen.iter().filter(|(_, kept)| kept.is_some()).count(), 1);
     }
 

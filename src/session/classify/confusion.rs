@@ -65,8 +65,7 @@ impl Confusion {
     }
 
     /// (true class, guess, photos) of the wrong guesses: the most frequent first, equal ones by class and guess.
-    #[must_use]
-    pub fn wrong(&self) -> Vec<(usize, usize, usize)> {
+    pub(crate) fn wrong(&self) -> Vec<(usize, usize, usize)> {
         let cells = self.cells.iter().map(|(&(class, guess), &count)| (class, guess, count));
         let mut wrong: Vec<_> = cells.filter(|(class, guess, _)| class != guess).collect();
         wrong.sort_by_key(|&(.., count)| core::cmp::Reverse(count));

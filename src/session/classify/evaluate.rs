@@ -14,7 +14,7 @@ use crate::session::photos::{Dataset, Ignored, Photo, Quarantined, ignored};
 use crate::session::policy::Recognized;
 use crate::session::progress::{Audience, Flow, Progress, Stop};
 use crate::session::run::{Runner, view};
-use crate::session::store::Store;
+use crate::session::store::{Generation, Store};
 
 /// What `eval` answers. In JSON `confusion` is the matrix, rows by true class, or null above [`MOST_MATRIX_CLASSES`];
 /// `confused` lists its wrong cells and `per_class` what [`Evaluation::per_class`] gives, for any number of classes.
@@ -233,6 +233,6 @@ pub(crate) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<(Runn
         })?;
         return Ok((Runner::own_classifier(bundle, labels.len())?, labels));
     };
-    let (record, adapter) = store.load(bundle)?;
+    let Generation { record, adapter } = store.load(bundle)?;
     Ok((Runner::inference(bundle, adapter)?, record.classes))
 }

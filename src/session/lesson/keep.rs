@@ -8,7 +8,7 @@ use super::journal::Journal;
 use super::steps::{Steps, Taken};
 use crate::adapter::Adapter;
 use crate::error::Result;
-use crate::session::policy::{Before, EpochMean, GateState, Outlook, Rehearsal};
+use crate::session::policy::{Before, CrossValidation, EpochMean, GateState, Outlook};
 use crate::session::progress::Stop;
 use crate::session::run::Runner;
 use crate::session::store::{Disk, Medium, Record, Standing, StoreWriter};
@@ -73,15 +73,15 @@ impl Keeper {
         self.checkpoint(record, outlook, (EpochMean::default(), GateState::default(), None), adapter)
     }
 
-    /// What has been rehearsed is kept when its time has come, and at its end; then it is not done again.
-    pub(crate) fn rehearsed(
+    /// What has been cross-validated is kept when its time has come, and at its end; then it is not done again.
+    pub(crate) fn cross_validated(
         &mut self,
-        (rehearsal, is_last): (Rehearsal, bool),
+        (cross_validation, is_last): (CrossValidation, bool),
         record: &Record,
         outlook: Outlook,
         adapter: &Adapter,
     ) -> Result<()> {
-        let outlook = Outlook { rehearsal: Some(rehearsal), ..outlook };
+        let outlook = Outlook { cross_validation: Some(cross_validation), ..outlook };
         let is_due = is_last || self.last.elapsed() >= self.every;
         if is_due { self.begin(record, outlook, adapter) } else { Ok(()) }
     }

@@ -9,7 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Hashed};
 use crate::session::policy::{Before, Outlook, Plan, plan};
 use crate::session::settings::Lesson;
-use crate::session::store::{Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn};
+use crate::session::store::{
+    Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
+};
 
 /// How a lesson begins.
 pub(crate) struct Opening {
@@ -61,7 +63,7 @@ impl Opening {
             return Self::anew(bundle, lesson, keep, data, validation);
         }
         let mut store = StoreWriter::open_on(keep.medium.clone(), &keep.store)?;
-        let (record, adapter) = store.load(bundle)?;
+        let Generation { record, adapter } = store.load(bundle)?;
         store.close_generation();
         let (data, validation) = match keep.further {
             true => added_to(&record.classes, data, validation)?,

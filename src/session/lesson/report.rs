@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::session::forecast::Forecast;
 use crate::session::photos::{Ignored, Quarantined};
-use crate::session::policy::{Rehearsal, Trial};
+use crate::session::policy::{CrossValidation, Trial};
 
 /// What `train` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +37,7 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
-    /// Steps in which pairs rested and the head learned alone: as the photos could only have been learned by heart, or as a rehearsal
+    /// Steps in which pairs rested and the head learned alone: as the photos could only have been learned by heart, or as a cross-validation
     /// has not shown that pairs help; null where no pair is trained or no step was taken.
     pub rested_steps: Option<u64>,
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
@@ -45,7 +45,7 @@ pub struct TrainReport {
     pub left_out_accuracy: Option<f64>,
     /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere, and of a lesson that
     /// had ended before.
-    pub rehearsal: Option<Rehearsal>,
+    pub cross_validation: Option<CrossValidation>,
     /// From the first file read to the last written.
     pub seconds: f64,
     /// Until the first photo could be run: reading, planning, and trying the plan out. From the start of the process for the first

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::cross_validation::{cross_validated_bytes, cross_validated_steps};
 use super::keep::Keep;
 use super::opening::Opening;
-use super::rehearsal::{rehearsed_bytes, rehearsed_steps};
 use super::work::{Setup, Work, does_not_fit, largest_photo};
 use crate::adapter::Adapter;
 use crate::autodiff::Activations;
@@ -29,8 +29,8 @@ pub(crate) struct Applicant<'l> {
     pub(crate) lesson: &'l Lesson,
     pub(crate) plan: &'l Plan,
     pub(crate) opening: &'l Opening,
-    /// Whether it is rehearsed where its photos are few.
-    pub(crate) rehearses: bool,
+    /// Whether it is cross-validated where its photos are few.
+    pub(crate) cross_validates: bool,
     pub(crate) keep: &'l Keep,
     /// What the process has taken since the lesson began.
     pub(crate) memory: &'l Watch,
@@ -105,7 +105,7 @@ impl Applicant<'_> {
 
     /// Its sizes and counts, as far as they are known before the network is planned.
     fn work(&self, adapter: &Adapter) -> Work {
-        let Applicant { bundle, lesson, plan, opening, rehearses, .. } = *self;
+        let Applicant { bundle, lesson, plan, opening, cross_validates, .. } = *self;
         let Opening { data, validation, .. } = opening;
         let trains = lesson.method.settings().trains_head;
         let generation_bytes = adapter.bytes() as u64;
@@ -116,13 +116,13 @@ impl Applicant<'_> {
             widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
             // A further lesson looks at its photos with a second adapter before its steps.
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
-            rehearsal_bytes: if rehearses { rehearsed_bytes(bundle, lesson, data) } else { 0 },
+            cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
             photo_bytes: 0,
             photos: data.photos.len(),
             cached: 0,
             measured: validation.as_ref().map_or(0, |v| v.photos.len()),
             steps: if trains { plan.steps } else { 0 },
-            rehearsed: if rehearses { rehearsed_steps(bundle, lesson, data) } else { 0 },
+            cross_validated: if cross_validates { cross_validated_steps(bundle, lesson, data) } else { 0 },
             batch: lesson.batch,
             trains,
         }

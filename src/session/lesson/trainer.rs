@@ -1,29 +1,29 @@
-//! One lesson, held in the hand: planned, imprinted, rehearsed, stepped and judged.
+//! One lesson, held in the hand: planned, imprinted, cross-validated, stepped and judged.
 
 use std::path::Path;
 use std::time::Instant;
 
 use super::added::{Added, add_classes, imprinted_only};
 use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
+use super::cross_validation::CrossValidated;
 use super::data::{datasets, refuse_among_photos};
 use super::keep::{Keep, Keeper};
 use super::opening::Opening;
-use super::rehearsal::Rehearsed;
 use super::report::TrainReport;
 use super::room::{Applicant, Found};
 use super::steps::{Ran, Steps};
-use crate::adapter::Adapter;
+use super::verdict::{Ending, Verdict};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::classify::{Classifier, Evaluation, measure};
+use crate::session::classify::{Classifier, Evaluation};
 use crate::session::forecast::Forecast;
-use crate::session::photos::{Dataset, Ignored, Slot, ignored};
-use crate::session::policy::{Ended, Outlook, Plan, Recognized, Rehearsal, Trial, TrialPhotos};
+use crate::session::photos::{Ignored, Slot, ignored};
+use crate::session::policy::{CrossValidation, Outlook, Plan};
 use crate::session::process::{Watch, median, peak_rss_bytes, startup_ms};
 use crate::session::progress::{Audience, Flow, Progress};
 use crate::session::run::Runner;
 use crate::session::settings::{CachePlace, Lesson};
-use crate::session::store::{Record, Store, StoreWriter};
+use crate::session::store::{Store, StoreWriter};
 
 /// [`Trainer`] to its end, into a new store on the disk.
 ///
@@ -41,7 +41,7 @@ pub fn train<A: Into<Flow>>(
 /// A lesson on a folder of photos, whose end is kept in a store.
 ///
 /// Each [`step`](Trainer::step) does the next thing that there is to do. First every photo is read and the head imprinted; a new store
-/// appears then, with the imprinted head as its first generation. Where photos are few, the lesson is rehearsed. Then optimizer steps
+/// appears then, with the imprinted head as its first generation. Where photos are few, the lesson is cross-validated. Then optimizer steps
 /// follow, one at a time. At last the lesson is judged: it becomes the next generation if it is at least as good as what was there
 /// ([`Trial`]); otherwise it is kept aside. A generation is kept after the loss of a batch has been measured with its own values.
 ///
@@ -59,8 +59,8 @@ pub struct Trainer {
     ignored: Vec<Ignored>,
     opening: Opening,
     runner: Runner,
-    /// It is rehearsed where its photos are few.
-    rehearses: bool,
+    /// It is cross-validated where its photos are few.
+    cross_validates: bool,
     phase: Reached,
 }
 
@@ -91,7 +91,7 @@ pub enum Happened {
     /// Every photo was read, and the classes that were new imprinted: a first lesson's store is there now.
     Imprinted,
     /// What is known before the first step has been found out: how lessons did on photos left out, where photos are few.
-    Ready(Option<Rehearsal>),
+    Ready(Option<CrossValidation>),
     /// An optimizer step was taken.
     Step {
         /// Its number, from 1.
@@ -120,14 +120,14 @@ impl Trainer {
         let mut opening = Opening::find(bundle, &lesson, &keep, (data, validation))?;
         opening.data.number(Slot::Rounded);
         let adapter = opening.take_adapter()?;
-        let rehearses = !keep.further && opening.record.steps == 0 && !opening.over;
+        let cross_validates = !keep.further && opening.record.steps == 0 && !opening.over;
         let plan = opening.plan(bundle, &lesson);
         let applicant = Applicant {
             bundle,
             lesson: &lesson,
             plan: &plan,
             opening: &opening,
-            rehearses,
+            cross_validates,
             keep: &keep,
             memory: &memory,
         };
@@ -146,7 +146,7 @@ impl Trainer {
             ignored,
             opening,
             runner,
-            rehearses,
+            cross_validates,
             phase,
         })
     }
@@ -191,14 +191,14 @@ impl Trainer {
                 Ok(Happened::Imprinted)
             }
             Reached::Ready(mut under_way) if under_way.plan.steps > 0 => {
-                self.rehearse(&mut under_way, &mut audience).map_err(before_steps)?;
+                self.cross_validate(&mut under_way, &mut audience).map_err(before_steps)?;
                 let Imprinted { plan, outlook, .. } = &*under_way;
                 let Opening { data, record, from, .. } = &mut self.opening;
                 let steps = Steps::new(&self.lesson, plan, data, &self.runner, outlook, from.take());
                 audience.tell(Progress::Begin { phase: "train", total: plan.steps.saturating_sub(record.steps) });
-                let rehearsal = outlook.rehearsal;
+                let cross_validation = outlook.cross_validation;
                 self.phase = Reached::Stepping(under_way, Box::new(steps));
-                Ok(Happened::Ready(rehearsal))
+                Ok(Happened::Ready(cross_validation))
             }
             Reached::Ready(under_way) => self.end(*under_way, Ran::default(), &mut audience),
             Reached::Stepping(mut under_way, mut steps) => {
@@ -254,21 +254,22 @@ impl Trainer {
         Ok(Imprinted { plan, keeper, outlook, measured, added, resumed_after })
     }
 
-    /// Makes a further lesson durable, and rehearses a first one where its photos are few.
-    fn rehearse(&mut self, under_way: &mut Imprinted, audience: &mut Audience) -> Result<()> {
-        let Trainer { bundle, lesson, keep, opening, runner, rehearses, .. } = self;
+    /// Makes a further lesson durable, and cross-validates a first one where its photos are few.
+    fn cross_validate(&mut self, under_way: &mut Imprinted, audience: &mut Audience) -> Result<()> {
+        let Trainer { bundle, lesson, keep, opening, runner, cross_validates, .. } = self;
         let Opening { data, record, resumes, .. } = opening;
         let Imprinted { keeper, outlook, .. } = under_way;
         if keep.further && !*resumes {
             keeper.begin(record, *outlook, &runner.adapter())?;
         }
-        if *rehearses {
-            let begun = outlook.rehearsal.unwrap_or_default();
-            let known = Outlook { rehearsal: None, ..*outlook };
-            let rehearsed = Rehearsed { bundle, lesson, data, record, outlook: known };
-            outlook.rehearsal = rehearsed.run(runner, begun, audience, |runner, rehearsal, is_last| {
-                keeper.rehearsed((rehearsal, is_last), record, known, &runner.adapter())
-            })?;
+        if *cross_validates {
+            let begun = outlook.cross_validation.unwrap_or_default();
+            let known = Outlook { cross_validation: None, ..*outlook };
+            let cross_validated = CrossValidated { bundle, lesson, data, record, outlook: known };
+            outlook.cross_validation =
+                cross_validated.run(runner, begun, audience, |runner, cross_validation, is_last| {
+                    keeper.cross_validated((cross_validation, is_last), record, known, &runner.adapter())
+                })?;
         }
         Ok(())
     }
@@ -297,58 +298,13 @@ impl Trainer {
 
     /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
     fn end(&mut self, mut under_way: Imprinted, ran: Ran, audience: &mut Audience) -> Result<Happened> {
-        let verdict = self.judge(&mut under_way, &ran, &mut audience.to_the_end())?;
+        let Imprinted { plan, keeper, outlook, measured, added, .. } = &mut under_way;
+        let Trainer { opening, runner, .. } = self;
+        let ending = Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch };
+        let verdict = ending.judge(measured.take(), &mut audience.to_the_end())?;
         let report = Box::new(self.report(&under_way, ran, &verdict));
         self.phase = Reached::Over(report.clone());
         Ok(Happened::Ended(report))
-    }
-}
-
-/// What has become of a lesson.
-struct Verdict {
-    /// The generation that is current now.
-    generation: u64,
-    /// The number under which the lesson was kept aside.
-    aside: Option<u64>,
-    /// Photos that accuracy was measured on.
-    photos: usize,
-    accuracy: Option<f64>,
-    accuracy_before: Option<f64>,
-}
-
-impl Trainer {
-    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
-    fn judge(&mut self, under_way: &mut Imprinted, ran: &Ran, audience: &mut Audience) -> Result<Verdict> {
-        let Imprinted { plan, keeper, outlook, measured, added, .. } = under_way;
-        let is_judged = plan.steps > 0 || self.opening.only_adds(plan);
-        let Trainer { opening: Opening { data, validation, record, over, over_aside, knew, .. }, runner, .. } = self;
-        let Keeper { store, journal, before, .. } = keeper;
-        let after = match validation {
-            Some(v) if is_judged => Some(measure(runner, v, ("after", 0), audience)?),
-            _ => measured.take(),
-        };
-        let told = record.trial.as_ref().filter(|trial| *over && trial.on == TrialPhotos::HeldBack);
-        let accuracy = match told {
-            Some(trial) => Some(trial.all.map_or(trial.after, |all| all.after)),
-            None => after.as_ref().map(|evaluation| evaluation.accuracy),
-        };
-        let accuracy_before = told.map(|trial| trial.before).or(before.held_back_accuracy());
-        let mut aside = *over_aside;
-        if is_judged {
-            journal.evaluation(plan.steps, accuracy)?;
-            let mut recognized = after.as_ref().map(Evaluation::recognized).filter(|_| before.held_back);
-            if plan.steps > 0 {
-                let on_trained = close(runner, data, audience)?;
-                recognized = recognized.or(Some(on_trained));
-            }
-            let (made_up, epoch) = (added.as_ref().map(|added| &added.made_up), &ran.epoch);
-            let (after, classes, knew) = (recognized.as_ref(), &data.classes, *knew);
-            record.trial = Trial::of(&Ended { before, after, outlook, epoch, classes, knew, made_up });
-            aside = keep_end(store, &runner.adapter(), record)?;
-        }
-        store.end_lesson();
-        let photos = after.as_ref().map_or(0, |evaluation| evaluation.n);
-        Ok(Verdict { generation: store.current(), aside, photos, accuracy, accuracy_before })
     }
 
     fn report(&self, under_way: &Imprinted, ran: Ran, verdict: &Verdict) -> TrainReport {
@@ -376,7 +332,7 @@ impl Trainer {
             undone: record.undone(),
             rested_steps: (plan.steps > 0 && !record.sites.is_empty()).then_some(ran.rested),
             left_out_accuracy: outlook.left_out.map(|left_out| left_out.accuracy),
-            rehearsal: outlook.rehearsal,
+            cross_validation: outlook.cross_validation,
             seconds: self.begin.elapsed().as_secs_f64(),
             startup_ms: self.startup_ms,
             step_ms_median: median(ran.step_ms),
@@ -403,23 +359,6 @@ fn before_steps(error: Error) -> Error {
         }
         _ => error,
     }
-}
-
-/// After the last step: the class means under the pairs as they have become, and which of the photos are recognized.
-fn close(runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Recognized> {
-    audience.tell(Progress::Begin { phase: "class means", total: 1 });
-    let (means, right) = runner.means(data, &mut Audience::nobody())?;
-    runner.adapter_mut().means.replace(&means);
-    audience.tell(Progress::End);
-    Ok(right)
-}
-
-/// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.
-fn keep_end(store: &mut StoreWriter, adapter: &Adapter, record: &Record) -> Result<Option<u64>> {
-    if record.trial.as_ref().is_some_and(Trial::passed) {
-        return store.save(adapter, record).map(|()| None);
-    }
-    store.set_aside(adapter, record).map(Some)
 }
 
 /// What a program may hold can go to another thread.

@@ -42,8 +42,8 @@ pub(crate) struct Work {
     pub(crate) widest: u64,
     /// Bytes of what an event may have to be taken back to.
     pub(crate) undo_bytes: u64,
-    /// Bytes that a rehearsal keeps; events come after it.
-    pub(crate) rehearsal_bytes: u64,
+    /// Bytes that a cross-validation keeps; events come after it.
+    pub(crate) cross_validation_bytes: u64,
     /// Bytes that decoding takes for a moment, at most.
     pub(crate) photo_bytes: u64,
     /// Photos trained on.
@@ -55,7 +55,7 @@ pub(crate) struct Work {
     /// Steps.
     pub(crate) steps: u64,
     /// Steps that are taken before them, on a part of the photos.
-    pub(crate) rehearsed: u64,
+    pub(crate) cross_validated: u64,
     /// Photos in a step.
     pub(crate) batch: usize,
     /// Whether anything is trained.
@@ -109,7 +109,7 @@ impl Work {
         let cache = if setup.cache == CachePlace::Ram { self.cache_bytes(setup) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
-        let trained = outputs * self.gradient_bytes + self.rehearsal_bytes.saturating_sub(self.undo_bytes);
+        let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
         cache + if self.trains { trained } else { 0 }
     }
 
@@ -149,8 +149,8 @@ impl Work {
         let passes_ms =
             runs * (tried.prefix_ms + tried.forward_ms) + last * (tried.forward_ms + (1.0 - cached) * tried.prefix_ms);
         let passes_ms = passes_ms / setup.threads as f64;
-        // The imprinted head and the end; and what a rehearsal has told.
-        let generations = 1 + u64::from(self.steps > 0) + u64::from(self.rehearsed > 0);
+        // The imprinted head and the end; and what a cross-validation has told.
+        let generations = 1 + u64::from(self.steps > 0) + u64::from(self.cross_validated > 0);
         let on_disk = if setup.cache == CachePlace::Disk { self.cache_bytes(setup) } else { 0 };
         Ok(Forecast {
             peak_rss_bytes: peak,
@@ -160,9 +160,9 @@ impl Work {
             cache_bytes: self.cache_bytes(setup),
             write_bytes: generations * self.generation_bytes + on_disk,
             steps: self.steps,
-            rehearsed_steps: self.rehearsed,
+            cross_validated_steps: self.cross_validated,
             step_ms,
-            seconds: (passes_ms + (self.steps + self.rehearsed) as f64 * step_ms) / 1e3,
+            seconds: (passes_ms + (self.steps + self.cross_validated) as f64 * step_ms) / 1e3,
         })
     }
 }

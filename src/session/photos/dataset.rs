@@ -127,7 +127,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Kind `Usage` where `fraction` is not between 0 and 1; kind `Data` where a class has a single photo.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+    pub(crate) fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::new(
                 ErrorKind::Usage,

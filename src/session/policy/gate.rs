@@ -7,8 +7,8 @@ use super::bits::Bits;
 use super::event::{Event, Outcome};
 use super::outlook::Outlook;
 use super::plan::Plan;
-use crate::adapter::Adapter;
-use crate::core::{PairRate, Recompose, Recomposition, Schedule};
+use crate::adapter::{Adapter, SiteRecomposition};
+use crate::core::{PairRate, Recompose, Schedule};
 use crate::error::Result;
 
 /// Cross-entropy below which the photos are as good as learned: nothing is recomposed, as there is nothing to gain, and on an easy
@@ -247,7 +247,7 @@ impl Gate {
 /// One recomposition of every site, after the step `step`, counted from 1.
 fn recompose(adapter: &mut Adapter, rule: &Recompose, step: u64) -> Result<Vec<Event>> {
     let events = adapter.recompose(rule)?;
-    let describe = |(site, happened): (usize, Recomposition)| Event {
+    let describe = |SiteRecomposition { site, happened }| Event {
         step,
         site: adapter.sites[site].name.clone(),
         pair: happened.pair.into(),
@@ -266,8 +266,8 @@ mod tests {
     use super::*;
     use crate::adapter::{DirectionsBuf, SiteSeed, SiteSettings};
     use crate::core::FuseOrder;
+    use crate::session::policy::CrossValidation;
     use crate::session::policy::Due;
-    use crate::session::policy::Rehearsal;
     use crate::session::policy::left_out::LeftOutAccuracy;
 
     /// After the first and the second hundred, as asked for.
@@ -282,7 +282,7 @@ mod tests {
 
     /// Imprinting gets this share of many photos right.
     fn outlook(accuracy: f64) -> Outlook {
-        Outlook { left_out: Some(LeftOutAccuracy { accuracy, photos: 1000 }), rehearsal: None }
+        Outlook { left_out: Some(LeftOutAccuracy { accuracy, photos: 1000 }), cross_validation: None }
     }
 
     fn adapter() -> Adapter {
@@ -413,12 +413,18 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_did_not_help_when_it_was_rehearsed_never_learn_and_are_never_recomposed() {
+    fn pairs_that_did_not_help_when_it_was_cross_validated_never_learn_and_are_never_recomposed() {
         let learns = |help| {
             let pairs = if help { 7 } else { 6 };
-            let rehearsal =
-                Some(Rehearsal { photos: 10, imprinted: 5, head: 5, pairs, pairs_differ: 1, ..Rehearsal::default() });
-            let mut gate = Gate::new(&plan(Due::Once(200)), 100, &Outlook { rehearsal, ..outlook(0.5) });
+            let cross_validation = Some(CrossValidation {
+                photos: 10,
+                imprinted: 5,
+                head: 5,
+                pairs,
+                pairs_differ: 1,
+                ..CrossValidation::default()
+            });
+            let mut gate = Gate::new(&plan(Due::Once(200)), 100, &Outlook { cross_validation, ..outlook(0.5) });
             let (mut adapter, mut events) = (adapter(), Vec::new());
             let mut rates = Vec::new();
             for step in 0..300 {

@@ -4,6 +4,7 @@
 //! a photo, runs a network or writes a file.
 
 pub(crate) mod bits;
+mod cross_validation;
 mod epoch;
 mod event;
 mod gate;
@@ -11,9 +12,9 @@ mod left_out;
 mod outlook;
 mod plan;
 mod recognized;
-mod rehearsal;
 mod trial;
 
+pub use cross_validation::CrossValidation;
 pub(crate) use epoch::EpochMean;
 pub use event::{Event, Outcome};
 pub(crate) use gate::{Gate, GateState};
@@ -21,6 +22,5 @@ pub(crate) use left_out::LeftOut;
 pub(crate) use outlook::Outlook;
 pub(crate) use plan::{Due, Plan, plan};
 pub(crate) use recognized::Recognized;
-pub use rehearsal::Rehearsal;
 pub use trial::{AllClasses, Known, Trial, TrialPhotos};
 pub(crate) use trial::{Before, Ended};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cross_validation::CrossValidation;
 use super::left_out::LeftOutAccuracy;
-use super::rehearsal::Rehearsal;
 
 /// A task is easy where imprinting may well reach this accuracy on photos left out: there, pairs soon learn the photos by heart. So
 /// they do where no class has two photos, and nothing is known.
@@ -15,8 +15,8 @@ pub(crate) struct Outlook {
     /// How imprinting does on each photo, left out of the class means.
     pub(crate) left_out: Option<LeftOutAccuracy>,
     /// How lessons did on photos left out, where photos are few.
-    #[serde(default)]
-    pub(crate) rehearsal: Option<Rehearsal>,
+    #[serde(default, alias = "rehearsal")]
+    pub(crate) cross_validation: Option<CrossValidation>,
 }
 
 impl Outlook {
@@ -27,6 +27,6 @@ impl Outlook {
 
     /// Whether pairs may learn at all.
     pub(crate) fn lets_pairs_learn(&self) -> bool {
-        self.rehearsal.is_none_or(|rehearsal| rehearsal.pairs_help())
+        self.cross_validation.is_none_or(|cross_validation| cross_validation.pairs_help())
     }
 }

@@ -23,7 +23,7 @@ pub struct Trial {
     pub before: f64,
     /// With it, on the same photos.
     pub after: f64,
-    /// Whether a rehearsal shows the lesson to be worse ([`super::Rehearsal::warns`]).
+    /// Whether a cross-validation shows the lesson to be worse ([`super::CrossValidation::warns`]).
     #[serde(default)]
     pub warned: bool,
     /// The classes that the store knew before a further lesson, one by one, where there are photos of them.
@@ -79,7 +79,8 @@ pub enum TrialPhotos {
     /// The known classes of a further lesson are judged on the training photos too.
     LeftOut,
     /// Where photos are few: the training photos, each left out once, imprinting on the others against a lesson on them.
-    Rehearsed,
+    #[serde(alias = "rehearsed")]
+    CrossValidated,
     /// Where a further lesson has no photos of the classes that were known: made-up features, each class's mean with what a photo of
     /// a new class differs from its own class's mean by. They scatter less than photos do, and only find out a class that is lost.
     MadeUp,
@@ -146,16 +147,16 @@ impl Trial {
         let held_back = tallies.and_then(|(before, after)| {
             Some(trial(TrialPhotos::HeldBack, after.photos(), before.accuracy()?, after.accuracy()?))
         });
-        let rehearsed = outlook.rehearsal.map(|rehearsal| {
-            let share = |right: usize| right as f64 / rehearsal.photos.max(1) as f64;
-            let (before, after) = (share(rehearsal.imprinted), share(rehearsal.trained()));
-            let warned = rehearsal.warns();
-            Trial { warned, ..trial(TrialPhotos::Rehearsed, rehearsal.photos, before, after) }
+        let cross_validated = outlook.cross_validation.map(|cross_validation| {
+            let share = |right: usize| right as f64 / cross_validation.photos.max(1) as f64;
+            let (before, after) = (share(cross_validation.imprinted), share(cross_validation.trained()));
+            let warned = cross_validation.warns();
+            Trial { warned, ..trial(TrialPhotos::CrossValidated, cross_validation.photos, before, after) }
         });
         let seen = outlook.left_out.zip(epoch.accuracy());
         let seen =
             seen.map(|(imprinted, after)| trial(TrialPhotos::LeftOut, imprinted.photos, imprinted.accuracy, after));
-        held_back.or(rehearsed).or(seen)
+        held_back.or(cross_validated).or(seen)
     }
 
     fn of_further(ended: &Ended) -> Option<Self> {
@@ -206,10 +207,10 @@ impl Trial {
 
     /// Whether the lesson may take the place of what was there: see [`Trial`]. Where photos that it has seen speak for it, a first
     /// lesson has failed only if it is worse beyond chance, two standard errors: its last epoch was counted while it still learned.
-    /// Where it was rehearsed, if that has shown it to be worse.
+    /// Where it was cross-validated, if that has shown it to be worse.
     #[must_use]
     pub fn passed(&self) -> bool {
-        if self.on == TrialPhotos::Rehearsed {
+        if self.on == TrialPhotos::CrossValidated {
             return !self.warned;
         }
         let held_back = self.on == TrialPhotos::HeldBack;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::series::Fault;
-use super::{Record, Series, Store, StoreWriter, load, parse, put_record, refuse_not_finite, tensors};
+use super::{Generation, Record, Series, Store, StoreWriter, load, parse, put_record, refuse_not_finite, tensors};
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
@@ -113,7 +113,7 @@ impl Store {
         let found = if found.is_some() { found } else { newest(&goes_on)?.0 };
         let Some((_, container)) = found else { return Ok((None, faults)) };
         let standing = standing(&container)?;
-        let (record, adapter) = load(&container, &self.path, bundle)?;
+        let Generation { record, adapter } = load(&container, &self.path, bundle)?;
         let before_events = standing.gate.on_trial().map(|_| {
             let start = record.lesson.start().unwrap_or_default();
             tensors::take(&container, BEFORE_EVENTS, bundle, start, record.classes.len())

@@ -129,9 +129,18 @@ impl Store {
     ///
     /// # Errors
     /// `Mismatch` where store and bundle do not belong together, `Store` where a tensor does not fit.
-    pub fn load(&self, bundle: &Bundle) -> Result<(Record, Adapter)> {
+    pub fn load(&self, bundle: &Bundle) -> Result<Generation> {
         load(self.container()?, &self.path, bundle)
     }
+}
+
+/// What a generation holds.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// What it knows besides its numbers.
+    pub record: Record,
+    /// Its numbers.
+    pub adapter: Adapter,
 }
 
 /// A store must not be there yet; what to do with one that is.
@@ -164,7 +173,7 @@ fn put_record(container: &mut Container, record: &Record) -> Result<()> {
 }
 
 /// What a generation or a checkpoint holds, where it belongs to `bundle`.
-fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<(Record, Adapter)> {
+fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<Generation> {
     let record = parse(container)?;
     if record.bundle_sha256 != bundle.content_sha256 {
         let message = format!(
@@ -177,7 +186,7 @@ fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<(Record,
     }
     let start = record.lesson.start().ok_or_else(|| container.fault("its pairs start on something unknown"))?;
     let adapter = tensors::take(container, "", bundle, start, record.classes.len())?;
-    Ok((record, adapter))
+    Ok(Generation { record, adapter })
 }
 
 fn refuse_not_finite(container: &Container, steps: u64) -> Result<()> {

@@ -138,7 +138,7 @@ pub fn operations(bytes: &[u8]) {
         let (Some(at), Some(medley)) = (next(), next()) else { return };
         let whole = medium.after_cut(Medley::Kept);
         let _ = change(&whole, wanted);
-        medium.cut_before(medium.counts().1 + 1 + at % 24);
+        medium.cut_before(medium.changes() + 1 + at % 24);
         let _ = change(&medium, wanted);
         medium = medium.after_cut(match medley % 8 {
             0 => Medley::Lost,

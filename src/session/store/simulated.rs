@@ -206,11 +206,16 @@ impl Simulated {
         self.state().free = Some(bytes);
     }
 
-    /// Calls so far, and those among them that changed something.
+    /// Calls so far.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.calls, state.changes)
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Those among them that changed something.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.state().changes
     }
 
     /// What is found when power comes back.

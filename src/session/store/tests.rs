@@ -159,7 +159,7 @@ fn a_writer_goes_on_from_what_is_current_after_a_folder_was_not_synced() {
 fn changes(medium: &Simulated, next: Change) -> u64 {
     let medium = medium.after_cut(Medley::Kept);
     let _ = change(&medium, next);
-    medium.counts().1
+    medium.changes()
 }
 
 #[test]

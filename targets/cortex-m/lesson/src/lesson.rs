@@ -189,7 +189,7 @@ impl Lesson {
     ///
     /// # Errors
     /// `Album` or `Photo`.
-    pub fn predict<A: Album>(&mut self, album: &mut A, index: usize) -> Result<(usize, usize), Error<A::Error>> {
+    fn predict<A: Album>(&mut self, album: &mut A, index: usize) -> Result<(usize, usize), Error<A::Error>> {
         let label = self.look(album, index)?;
         let (weights, biases) = self.head.values.split_at(HEAD_WEIGHTS);
         let mut logits = [0.0; CLASSES];

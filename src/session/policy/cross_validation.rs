@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How many photos were right while they were left out, each once, of classes with two and more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rehearsal {
+pub struct CrossValidation {
     /// How many there were.
     pub photos: usize,
     /// With the head imprinted on the others.
@@ -28,7 +28,7 @@ fn is_above(more: usize, less: usize, differ: usize) -> bool {
     more as f64 - less as f64 > (differ as f64).sqrt()
 }
 
-impl Rehearsal {
+impl CrossValidation {
     /// Whether pairs are shown to help, beyond a standard error: with few photos they may as well unlearn (`docs/results.md`).
     #[must_use]
     pub fn pairs_help(&self) -> bool {

@@ -8,24 +8,24 @@ use crate::core::{AdamW, IMPRINT_SCALE};
 use crate::error::{ErrorKind, Result};
 use crate::session::classify::argmax;
 use crate::session::photos::Dataset;
-use crate::session::policy::{Due, Outlook, Plan, Rehearsal, plan};
+use crate::session::policy::{CrossValidation, Due, Outlook, Plan, plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::Runner;
 use crate::session::settings::{Length, Lesson};
 use crate::session::store::Record;
 
-/// A lesson is rehearsed where no class has more photos: it is short then, and it is open whether pairs help.
+/// A lesson is cross-validated where no class has more photos: it is short then, and it is open whether pairs help.
 const FEW: usize = 5;
 /// Feature values that are kept for it at most, 1 MiB.
 const MOST_VALUES: usize = 1 << 18;
 
-/// Steps that rehearsing a lesson takes; 0 where it is not rehearsed: photos are not few, or how pairs are recomposed is asked for.
-pub(crate) fn rehearsed_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
+/// Steps that cross-validating a lesson takes; 0 where it is not cross-validated: photos are not few, or how pairs are recomposed is asked for.
+pub(crate) fn cross_validated_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
     (0..folds(bundle, lesson, data)).map(|fold| part_plan(bundle, lesson, data, &parts(data, fold).0).steps).sum()
 }
 
-/// Bytes of features that a rehearsal keeps.
-pub(crate) fn rehearsed_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
+/// Bytes of features that a cross-validation keeps.
+pub(crate) fn cross_validated_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
     if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.photos.len() * bundle.feature_dim) as u64 }
 }
 
@@ -38,7 +38,7 @@ fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
 }
 
 /// The lesson on a part of the photos: as many passes over them, but no more than a lesson of the default length has, and no events.
-/// A longer lesson would otherwise be rehearsed for several times its own length.
+/// A longer lesson would otherwise be cross-validated for several times its own length.
 fn part_plan(bundle: &Bundle, lesson: &Lesson, data: &Dataset, part: &[usize]) -> Plan {
     let whole = Plan { due: Due::Never, ..plan(bundle, lesson, part.len()) };
     let steps = match lesson.length {
@@ -75,7 +75,7 @@ fn side(data: &Dataset, photos: &[usize]) -> Dataset {
 }
 
 /// A first lesson, before its first step.
-pub(crate) struct Rehearsed<'r> {
+pub(crate) struct CrossValidated<'r> {
     pub(crate) bundle: &'r Bundle,
     pub(crate) lesson: &'r Lesson,
     pub(crate) data: &'r Dataset,
@@ -84,8 +84,8 @@ pub(crate) struct Rehearsed<'r> {
     pub(crate) outlook: Outlook,
 }
 
-impl Rehearsed<'_> {
-    /// Rehearses the lesson, whose head has been imprinted on all its photos, from the part after those that `begun` has left out;
+impl CrossValidated<'_> {
+    /// Cross-validates the lesson, whose head has been imprinted on all its photos, from the part after those that `begun` has left out;
     /// `done` is told after each, and whether it was the last. Afterwards the runner is as it was. `None` where the photos are not few,
     /// the task is easy, or a photo cannot be read any more.
     ///
@@ -97,18 +97,18 @@ impl Rehearsed<'_> {
     pub(crate) fn run(
         &self,
         runner: &mut Runner,
-        begun: Rehearsal,
+        begun: CrossValidation,
         audience: &mut Audience,
-        mut done: impl FnMut(&Runner, Rehearsal, bool) -> Result<()>,
-    ) -> Result<Option<Rehearsal>> {
-        let Rehearsed { bundle, data, .. } = *self;
+        mut done: impl FnMut(&Runner, CrossValidation, bool) -> Result<()>,
+    ) -> Result<Option<CrossValidation>> {
+        let CrossValidated { bundle, data, .. } = *self;
         let folds = folds(bundle, self.lesson, data);
         if folds == 0 || self.outlook.is_easy() {
             return Ok(None);
         }
         // A checkpoint comes from outside: what cannot have been counted is counted anew.
         let left_out = (0..begun.parts.min(folds)).map(|fold| parts(data, fold).1.len()).sum();
-        let begun = if begun.can_be_of(folds, left_out) { begun } else { Rehearsal::default() };
+        let begun = if begun.can_be_of(folds, left_out) { begun } else { CrossValidation::default() };
         if begun.parts == folds {
             return Ok(Some(begun));
         }
@@ -117,8 +117,8 @@ impl Rehearsed<'_> {
         let rows = Rows { features: &features, width: bundle.feature_dim, data };
         let whole = runner.adapter().head.clone();
         let steps = |fold| part_plan(bundle, &lesson, data, &parts(data, fold).0).steps;
-        audience.tell(Progress::Begin { phase: REHEARSAL, total: (begun.parts..folds).map(steps).sum() });
-        let mut rehearsal = Some(begun);
+        audience.tell(Progress::Begin { phase: CROSS_VALIDATION, total: (begun.parts..folds).map(steps).sum() });
+        let mut cross_validation = Some(begun);
         for fold in begun.parts..folds {
             let (rest, out) = parts(data, fold);
             let plan = part_plan(bundle, &lesson, data, &rest);
@@ -126,20 +126,20 @@ impl Rehearsed<'_> {
             let head = rows.right(&out, &rows.train(&rest, (&lesson, &plan), &imprinted, audience)?);
             let before = rows.right(&out, &imprinted);
             self.start_anew(runner, imprinted)?;
-            // Within a rehearsal pairs learn.
-            let outlook = Outlook { rehearsal: None, ..self.outlook };
+            // Within a cross-validation pairs learn.
+            let outlook = Outlook { cross_validation: None, ..self.outlook };
             let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, outlook };
             let pairs = pairs.right(runner, [side(data, &rest), side(data, &out)], audience)?;
-            rehearsal = rehearsal.zip(pairs).map(|(mut rehearsal, pairs)| {
-                rehearsal.add([&before, &head, &pairs]);
-                rehearsal
+            cross_validation = cross_validation.zip(pairs).map(|(mut cross_validation, pairs)| {
+                cross_validation.add([&before, &head, &pairs]);
+                cross_validation
             });
             self.start_anew(runner, whole.clone())?;
-            let Some(rehearsal) = rehearsal else { break };
-            done(runner, rehearsal, fold + 1 == folds)?;
+            let Some(cross_validation) = cross_validation else { break };
+            done(runner, cross_validation, fold + 1 == folds)?;
         }
         audience.tell(Progress::End);
-        Ok(rehearsal)
+        Ok(cross_validation)
     }
 
     /// Pairs at their start, with this head. What was there is let go first, but for the class means: there is room for one adapter.
@@ -153,7 +153,7 @@ impl Rehearsed<'_> {
 }
 
 /// What is being done, for a person to read.
-pub(crate) const REHEARSAL: &str = "rehearsal";
+pub(crate) const CROSS_VALIDATION: &str = "cross-validation";
 
 /// The feature vector of every photo.
 struct Rows<'r> {
@@ -272,14 +272,14 @@ mod tests {
     use crate::session::photos::Photo;
 
     #[test]
-    fn a_rehearsal_is_no_longer_than_one_of_the_default_length() {
+    fn a_cross_validation_is_no_longer_than_one_of_the_default_length() {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
         let bundle = Bundle::open(&bundle).unwrap();
         // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
         let photos = (0..25).map(|nth| Photo { picture: Path::new("photo").into(), class: nth / 5, slot: None });
         let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
         let data = Dataset { root: None, classes, photos: photos.collect(), ignored: Vec::new() };
-        let steps = |length| rehearsed_steps(&bundle, &Lesson { length, ..Lesson::new("photos") }, &data);
+        let steps = |length| cross_validated_steps(&bundle, &Lesson { length, ..Lesson::new("photos") }, &data);
         let default = steps(Lesson::DEFAULT_LENGTH);
         assert_eq!(default, 5 * 15 * 2);
         assert_eq!([Length::Steps(300), Length::Epochs(150)].map(steps), [default; 2]);
@@ -301,12 +301,12 @@ mod tests {
         assert_eq!(out, [vec![0, 4], vec![1, 5], vec![2]]);
         assert!((0..3).all(|fold| parts(&data, fold).0.len() + out[fold].len() == 6));
 
-        let mut rehearsal = Rehearsal::default();
-        rehearsal.add([&[true, true], &[true, false], &[false, true]]);
-        let expected = Rehearsal { photos: 2, imprinted: 2, head: 1, pairs: 1, parts: 1, ..rehearsal };
-        assert_eq!((rehearsal, rehearsal.pairs_differ, rehearsal.head_differs), (expected, 2, 1));
-        assert!(rehearsal.can_be_of(3, 2) && !rehearsal.can_be_of(3, 4));
-        assert!(!Rehearsal { pairs: usize::MAX, ..rehearsal }.can_be_of(3, 2));
-        assert!(!Rehearsal { parts: 4, ..rehearsal }.can_be_of(3, 2));
+        let mut cross_validation = CrossValidation::default();
+        cross_validation.add([&[true, true], &[true, false], &[false, true]]);
+        let expected = CrossValidation { photos: 2, imprinted: 2, head: 1, pairs: 1, parts: 1, ..cross_validation };
+        assert_eq!((cross_validation, cross_validation.pairs_differ, cross_validation.head_differs), (expected, 2, 1));
+        assert!(cross_validation.can_be_of(3, 2) && !cross_validation.can_be_of(3, 4));
+        assert!(!CrossValidation { pairs: usize::MAX, ..cross_validation }.can_be_of(3, 2));
+        assert!(!CrossValidation { parts: 4, ..cross_validation }.can_be_of(3, 2));
     }
 }
