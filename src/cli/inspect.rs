@@ -1,7 +1,7 @@
 //! `srlora inspect`.
 
 use super::args::InspectArgs;
-use super::output::{Output, count, percent, plain, size, tell};
+use super::output::{Output, count, in_flags, percent, plain, size, tell};
 use super::picture::{line, svg};
 use crate::bundle::write_new;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +10,7 @@ use crate::session::{Event, History, InspectedSite, Inspection, Outcome, Trial, 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
     let trust = args.trust.read()?;
     let mut found = inspect(&args.path, trust.as_ref())?;
+    found.warning = found.warning.as_deref().map(in_flags);
     if let Some(warning) = &found.warning {
         tell(format_args!("warning: {warning}"));
     }
