@@ -106,7 +106,7 @@ impl<'a> Audience<'a> {
     }
 
     /// The same, for work that is done to its end once it has begun.
-    pub(crate) fn to_the_end(&mut self) -> Audience<'_> {
+    pub(crate) fn unstoppable(&mut self) -> Audience<'_> {
         Audience { observer: self.observer.as_mut().map(|o| &mut **o as _), stop: self.stop.clone(), stops: false }
     }
 

@@ -301,7 +301,7 @@ impl Trainer {
         let Imprinted { plan, keeper, outlook, measured, added, .. } = &mut under_way;
         let Trainer { opening, runner, .. } = self;
         let ending = Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch };
-        let verdict = ending.judge(measured.take(), &mut audience.to_the_end())?;
+        let verdict = ending.judge(measured.take(), &mut audience.unstoppable())?;
         let report = Box::new(self.report(&under_way, ran, &verdict));
         self.phase = Reached::Over(report.clone());
         Ok(Happened::Ended(report))
