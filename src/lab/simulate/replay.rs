@@ -29,7 +29,7 @@ pub enum Cause {
     /// A cut that was asked for.
     Cut,
     /// The device's hours with power were over.
-    PowerHours,
+    Schedule,
 }
 
 /// A power cut, and what it left.
@@ -144,7 +144,7 @@ impl<'t> Timeline<'t> {
             let end = ours.unwrap_or(attempt.total());
             let (work, cause) = match (ours, wall(end) > left_s) {
                 (Some(work), _) => (work, Some(Cause::Cut)),
-                (None, true) => (attempt.work_in(wall, left_s), Some(Cause::PowerHours)),
+                (None, true) => (attempt.work_in(wall, left_s), Some(Cause::Schedule)),
                 (None, false) => (end, None),
             };
             if ours.is_some() {
@@ -169,11 +169,11 @@ impl<'t> Timeline<'t> {
             let next = self.attempt(survivor);
             played.cuts.push(attempt.cut(cause, played.clock_s, work, &next));
             // A whole window has brought the lesson nowhere, and none of the next will.
-            if cause == Cause::PowerHours && fresh && survivor == attempt.survivor {
+            if cause == Cause::Schedule && fresh && survivor == attempt.survivor {
                 return played;
             }
             attempt = next;
-            if cause == Cause::PowerHours {
+            if cause == Cause::Schedule {
                 let off_s = conditions.schedule.map_or(0.0, |schedule| schedule.off_minutes * 60.0);
                 played.clock_s += off_s;
                 played.off_s += off_s;
@@ -410,12 +410,12 @@ mod tests {
         // The first window ends with the first generation; from there it takes 38 s.
         let never = play(None, minutes(37.0, 100.0), &[]);
         assert!(!never.finishes);
-        assert_eq!((never.cuts.len(), never.cuts[1].cause, never.cuts[1].saving), (2, Cause::PowerHours, true));
+        assert_eq!((never.cuts.len(), never.cuts[1].cause, never.cuts[1].saving), (2, Cause::Schedule, true));
         // Cut after 13 s; 27 s of the window are left, which do not suffice; then a whole window does, for 38 s.
         let waits = play(None, minutes(40.0, 100.0), &[CutAt::Step(2)]);
         assert!(waits.finishes);
         let causes: Vec<Cause> = waits.cuts.iter().map(|cut| cut.cause).collect();
-        assert_eq!(causes, [Cause::Cut, Cause::PowerHours]);
+        assert_eq!(causes, [Cause::Cut, Cause::Schedule]);
         assert_eq!((waits.clock_s.round(), waits.off_s, waits.busy_s.round()), (178.0, 100.0, 78.0));
     }
 
