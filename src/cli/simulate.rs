@@ -221,7 +221,7 @@ fn cuts(report: &Simulation) -> String {
         let Cut { cause, at_s, phase, step, saving, generation, checkpoint, lost_steps, lost_s } = cut;
         let what = match cause {
             Cause::Cut => "power cut",
-            Cause::PowerHours => "power off",
+            Cause::Schedule => "power off",
         };
         let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
         let left = match generation {
