@@ -43,7 +43,7 @@ pub fn train<A: Into<Flow>>(
 /// Each [`step`](Trainer::step) does the next thing that there is to do. First every photo is read and the head imprinted; a new store
 /// appears then, with the imprinted head as its first generation. Where photos are few, the lesson is cross-validated. Then optimizer steps
 /// follow, one at a time. At last the lesson is judged: it becomes the next generation if it is at least as good as what was there
-/// ([`Trial`]); otherwise it is kept aside. A generation is kept after the loss of a batch has been measured with its own values.
+/// ([`Trial`](crate::session::Trial)); otherwise it is kept aside. A generation is kept after the loss of a batch has been measured with its own values.
 ///
 /// It can be left at any time: what was done since the last checkpoint is lost, and one with `keep.resume` goes on from there to the
 /// same bytes. Linux's mark of the process's largest resident size (VmHWM) is set back when it is made, so that what the process did
