@@ -1,7 +1,7 @@
 //! What learns: pairs at two sites and a head, with everything that a step needs, in one value fit for a static.
 
 use srlora::core::{
-    AdamW, FuseOrder, CoreError, IMPRINT_SCALE, Imprint, Recompose, RecordError, RecordReader, RecordWriter, Schedule,
+    AdamW, CoreError, FuseOrder, IMPRINT_SCALE, Imprint, Recompose, RecordError, RecordReader, RecordWriter, Schedule,
     cross_entropy, head_backward, head_forward,
 };
 
