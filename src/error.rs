@@ -38,7 +38,7 @@ pub enum ErrorKind {
     Memory,
     /// A device that the work cannot be done on.
     Device,
-    /// A store that another process is changing.
+    /// A store that another writer is changing, in this process or another one.
     Busy,
     /// Asked to stop, it did; the work can go on later.
     Stopped,

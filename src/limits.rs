@@ -23,6 +23,10 @@ pub const MOST_CLASSES: usize = 1 << 16;
 pub const MOST_MATRIX_CLASSES: usize = 1 << 10;
 /// Mistakes that an evaluation lists: more than anybody looks through, and 6 MiB with the longest names and paths.
 pub const MOST_MISTAKES: usize = 1000;
+/// Photos in a step.
+pub const MOST_BATCH: usize = 4096;
+/// Threads that photos are run on: each has a network of its own.
+pub const MOST_THREADS: usize = 256;
 /// Sites of a bundle. Large transformers have some 300 linear layers.
 pub const MOST_SITES: usize = 2048;
 /// How many values the sites of a bundle may have together for each byte of its backbone: a weight takes a byte a value at

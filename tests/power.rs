@@ -345,6 +345,87 @@ fn a_lesson_is_stopped_from_another_thread_between_two_steps_and_goes_on_to_the_
     assert_eq!(take_up(&place, &medium), (Some(4), expected));
 }
 
+#[test]
+fn a_lesson_is_taken_up_only_as_what_it_was_begun() {
+    let place = Place::new(true);
+    let first = stopped_after(&place, 3);
+    let files = first.files();
+    let keep = Keep { further: true, ..place.keep(&first, true) };
+    let error = train_into(&place.bundle, &place.lesson, keep, &mut |_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Mismatch && error.to_string().contains("begun as a first lesson"), "{error}");
+    assert_eq!(first.files(), files, "nothing has changed");
+
+    let store = medium();
+    place.train(&store, false).unwrap();
+    let lesson = Lesson { seed: 1, ..place.lesson.clone() };
+    let keep = Keep { further: true, every: Duration::MAX, ..place.keep(&store, false) };
+    let observer = &mut |progress: Progress<'_>| match progress {
+        Progress::Step { step: 3, .. } => Flow::Stop,
+        _ => Flow::GoOn,
+    };
+    train_into(&place.bundle, &lesson, keep, observer).unwrap_err();
+    let error = train_into(&place.bundle, &lesson, place.keep(&store, true), &mut |_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Mismatch && error.to_string().contains("begun as a further lesson"), "{error}");
+    let keep = Keep { further: true, ..place.keep(&store, true) };
+    assert_eq!(train_into(&place.bundle, &lesson, keep, &mut |_| ()).unwrap().resumed_after, Some(3));
+}
+
+#[test]
+fn a_lesson_of_a_single_step_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_the_photos_then() {
+    let place = Place::new(false);
+    let lesson = Lesson { length: Length::Steps(1), lr: 10.0, head_lr: 1e4, interval: None, ..place.lesson.clone() };
+    // More than five photos of a class, so that nothing but the photos trained on judges it.
+    let data = place.folder.path().join("many");
+    [("dark", 20), ("bright", 150)].into_iter().for_each(|(class, base)| {
+        photos(&data, class, base, 0);
+        photos(&data, class, base, 5);
+    });
+    let lesson = Lesson { data: data.into(), ..lesson };
+    let report = train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap();
+    let trial = report.trial.unwrap();
+    assert!(report.aside.is_some() && trial.after < 0.9, "{trial:?}");
+}
+
+#[test]
+fn photos_that_vanish_end_a_lesson_and_once_they_are_back_it_goes_on_to_the_same_bytes() {
+    let place = Place::new(false);
+    let (expected, _) = place.uninterrupted();
+    let (there, gone) = (place.folder.path().join("photos"), place.folder.path().join("gone"));
+    let store = medium();
+    let observer = &mut |progress: Progress<'_>| {
+        if let Progress::Step { step: 2, .. } = progress {
+            fs::rename(&there, &gone).unwrap();
+        }
+    };
+    let keep = Keep { every: Duration::MAX, ..place.keep(&store, false) };
+    let error = train_into(&place.bundle, &place.lesson, keep, observer).unwrap_err();
+    assert!(error.kind() == ErrorKind::Data && error.to_string().contains("can no longer be read"), "{error}");
+    fs::rename(&gone, &there).unwrap();
+    assert_eq!(take_up(&place, &store), (Some(2), expected));
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_refused_before_anything_is_read() {
+    let place = Place::new(false);
+    let lesson = || place.lesson.clone();
+    for (lesson, option) in [
+        (Lesson { threads: 0, ..lesson() }, "threads"),
+        (Lesson { threads: usize::MAX, ..lesson() }, "threads"),
+        (Lesson { batch: 0, ..lesson() }, "batch"),
+        (Lesson { batch: usize::MAX, ..lesson() }, "batch"),
+        (Lesson { length: Length::Steps(0), ..lesson() }, "steps"),
+        (Lesson { length: Length::Epochs(0), ..lesson() }, "epochs"),
+        (Lesson { lr: f32::NAN, ..lesson() }, "lr"),
+        (Lesson { lr: -1.0, ..lesson() }, "lr"),
+        (Lesson { head_lr: f32::INFINITY, ..lesson() }, "head_lr"),
+    ] {
+        let store = medium();
+        let error = train_into(&place.bundle, &lesson, place.keep(&store, false), &mut |_| ()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.subject() == format!("option `{option}`"), "{error}");
+        assert!(store.files().is_empty());
+    }
+}
+
 /// The photos of `folder` in memory, each as `picture` makes it of its path.
 fn in_memory(folder: &Path, picture: impl Fn(&Path) -> Picture) -> Dataset {
     let mut photos = Dataset::default();

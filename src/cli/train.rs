@@ -81,7 +81,7 @@ fn why_aside(trial: Option<&Trial>) -> String {
         TrialPhotos::CrossValidated => "on the training photos, each left out once",
         TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
         TrialPhotos::LeftOut => "on the training photos",
-        TrialPhotos::MadeUp => "on made-up photos of the known classes",
+        TrialPhotos::MadeUp => "on made-up features of the known classes",
     };
     let (before, after) = (percent(*before), percent(*after));
     if known.is_empty() {
@@ -107,7 +107,7 @@ fn known(trial: &Trial) -> String {
         return String::new();
     }
     let photos = match trial.on {
-        TrialPhotos::MadeUp => "made-up photo",
+        TrialPhotos::MadeUp => "made-up feature vector",
         TrialPhotos::HeldBack => "validation photo",
         TrialPhotos::LeftOut | TrialPhotos::CrossValidated => "training photo",
     };

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::photos::Dataset;
 use crate::core::{FuseOrder, Method, Start};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MOST_BATCH, MOST_THREADS};
 
 /// How long a lesson takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,5 +163,32 @@ impl Lesson {
             cache_limit: None,
             ram_limit: None,
         }
+    }
+
+    /// Whether its settings can be meant.
+    ///
+    /// # Errors
+    /// Kind `Usage` for no photos in a batch, no step, a rate that is no number of at least 0, and threads other than 1 to 256.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |option: &str, message: String| {
+            Err(Error::new(ErrorKind::Usage, format_args!("option `{option}`"), message))
+        };
+        match self.length {
+            Length::Epochs(0) => return refuse("epochs", "is 0; one is the least".to_owned()),
+            Length::Steps(0) => return refuse("steps", "is 0; one is the least".to_owned()),
+            _ => {}
+        }
+        if !(1..=MOST_BATCH).contains(&self.batch) {
+            return refuse("batch", format!("is {}; a step has 1 to {MOST_BATCH} photos", self.batch));
+        }
+        if !(1..=MOST_THREADS).contains(&self.threads) {
+            return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
+        }
+        for (option, rate) in [("lr", self.lr), ("head_lr", self.head_lr)] {
+            if !(rate.is_finite() && rate >= 0.0) {
+                return refuse(option, format!("is {rate}; a rate is a number of at least 0"));
+            }
+        }
+        Ok(())
     }
 }

@@ -68,6 +68,7 @@ pub fn compare<A: Into<Flow>>(
     let (mut observer, stop) = (|progress: Progress<'_>| observer(progress).into(), Stop::default());
     let audience = &mut Audience::of(&mut observer, &stop);
     request.check()?;
+    request.lesson.check()?;
     if let Some(output) = &request.output {
         refuse_among_photos(output, &request.lesson)?;
     }

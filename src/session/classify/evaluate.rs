@@ -171,7 +171,7 @@ impl Serialize for Evaluation {
 /// Accuracy and confusion of `runner` over `data`, and the most confident `mistakes`; unreadable photos do not count.
 ///
 /// # Errors
-/// Kind `Data` where none can be read; `Stopped` once `stop` is set.
+/// Kind `Data` where none can be read; `Stopped` where it is stopped.
 pub(crate) fn measure(
     runner: &mut Runner,
     data: &Dataset,

@@ -112,6 +112,10 @@ impl Opening {
         match left {
             Left::UnderWay(left) => {
                 let UnderWay { record, standing, adapter, before_events } = *left;
+                // A further lesson has measured the classes that were known, a first one has none.
+                if standing.before.known.0.is_empty() != (self.knew == 0) {
+                    return Err(self.begun_otherwise());
+                }
                 // A checkpoint comes from outside: what cannot have been counted is not believed, and then nothing is judged by it.
                 let before = Some(standing.before).filter(|before| before.can_be(self.knew)).unwrap_or_default();
                 let from = Some(StepsLeft { epoch: standing.epoch, gate: standing.gate, before_events });
@@ -126,6 +130,16 @@ impl Opening {
             }
             Left::Nothing => self.further(bundle, lesson, settings),
         }
+    }
+
+    /// A lesson is taken up as what it was begun.
+    fn begun_otherwise(&self) -> Error {
+        let (was, advice) = match self.knew {
+            0 => ("a further lesson", "give option `from` with it, as then"),
+            _ => ("a first lesson", "give it as option `output`, as then"),
+        };
+        let place = self.store.as_ref().map_or_else(String::new, |store| store.path().display().to_string());
+        Error::new(ErrorKind::Mismatch, place, format_args!("what is under way there was begun as {was}: {advice}"))
     }
 
     /// Notes which classes a further lesson has no photos of.
@@ -276,7 +290,7 @@ impl Left {
         let (left, faults) = store.under_way(bundle, &own)?;
         warnings.extend(faults.iter().map(|(_, fault)| format!("a checkpoint is passed over: {fault}")));
         match left {
-            Some(left) if own(&left.record) && left.standing.announced => return Ok(Left::Nothing),
+            Some(left) if own(&left.record) && left.standing.announced && further => return Ok(Left::Nothing),
             Some(left) if own(&left.record) => return Ok(Left::UnderWay(Box::new(left))),
             Some(left) => {
                 let advice = "give the same ones to go on; without option `resume`, option `from` begins another lesson and lets that one go";

@@ -70,7 +70,8 @@ impl Applicant<'_> {
         }
         let (mut smallest, folder) = (0, beside(&self.keep.store));
         let first = Setup { threads: lesson.threads, activations: Activations::Kept, cache };
-        for setup in first.and_smaller() {
+        let mut setups = first.and_smaller().peekable();
+        while let Some(setup) = setups.next() {
             if network.0 != setup.activations {
                 // The other plan is let go first.
                 drop(network);
@@ -84,8 +85,12 @@ impl Applicant<'_> {
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
                 let undo = Claim::take(work.undo_bytes, present);
-                smallest = present + undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
-                if smallest > limit {
+                let growth = undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
+                smallest = present + growth;
+                // What a try takes stays in pieces behind it, and would be in the way of a smaller one. So a try is made only where it
+                // is likely to fit, but for the last.
+                let likely = if setups.peek().is_some() { work.margin(setup, growth) } else { 0 };
+                if smallest + likely > limit {
                     continue;
                 }
             }

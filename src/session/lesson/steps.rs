@@ -4,7 +4,7 @@ use core::ops::Range;
 use std::time::Instant;
 
 use crate::adapter::{Adapter, Gradients};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, order};
 use crate::session::policy::{EpochMean, Gate, GateState, Outlook, Plan};
 use crate::session::progress::Audience;
@@ -48,6 +48,8 @@ pub(crate) struct Steps {
     gradients: Gradients,
     epoch: EpochMean,
     step_ms: Vec<f64>,
+    /// Batches in a row of which no photo could be read.
+    unread: u64,
 }
 
 /// What the steps leave behind.
@@ -84,13 +86,14 @@ impl Steps {
             gradients: runner.adapter().zero_gradients(),
             epoch,
             step_ms: Vec::with_capacity(expected),
+            unread: 0,
         }
     }
 
     /// Takes the step after `record.steps`; `None` where none is left. One whose photos cannot be read is passed over.
     ///
     /// # Errors
-    /// `Diverged` where the loss stops being a number.
+    /// `Diverged` where the loss stops being a number; `Data` where no photo of a whole epoch can be read.
     pub(crate) fn next(
         &mut self,
         runner: &mut Runner,
@@ -105,8 +108,15 @@ impl Steps {
             let Self { batches, gradients, gate, .. } = self;
             let clock = runner.gradients(data, batches.batch(), batches.augment(), gradients, audience)?;
             if gradients.images == 0 {
+                self.unread += 1;
+                if self.unread >= self.batches.per_epoch() {
+                    let message =
+                        "can no longer be read, none of them; bring them back, and go on with option `resume`";
+                    return Err(Error::new(ErrorKind::Data, data.place(), message));
+                }
                 continue;
             }
+            self.unread = 0;
             if !gradients.loss.is_finite() {
                 return Err(diverged(step + 1, NO_NUMBER));
             }
@@ -170,13 +180,17 @@ impl BatchOrder {
 
     /// Whether an epoch begins with the step `step`, counted from 0.
     pub(crate) fn go_to(&mut self, step: u64) -> bool {
-        let per_epoch = self.photos.div_ceil(self.batch_len).max(1) as u64;
+        let per_epoch = self.per_epoch();
         let (epoch, nth) = (step / per_epoch, (step % per_epoch) as usize);
         if self.order.is_empty() || epoch != self.epoch {
             (self.epoch, self.order) = (epoch, order(self.seed, epoch, self.photos));
         }
         self.batch = nth * self.batch_len..((nth + 1) * self.batch_len).min(self.photos);
         nth == 0
+    }
+
+    fn per_epoch(&self) -> u64 {
+        self.photos.div_ceil(self.batch_len).max(1) as u64
     }
 
     pub(crate) fn batch(&self) -> &[usize] {

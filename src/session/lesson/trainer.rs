@@ -110,10 +110,11 @@ impl Trainer {
     /// half-written files leave a store that is gone on with.
     ///
     /// # Errors
-    /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where the output lies among the photos, or those to measure
-    /// accuracy on are those trained on; `Mismatch` where the store holds something else; `Busy` where another process writes it.
+    /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where a setting cannot be meant, the output lies among the photos, or
+    /// those to measure accuracy on are those trained on; `Mismatch` where the store holds something else; `Busy` where another process writes it.
     pub fn new(bundle: &Bundle, lesson: Lesson, keep: Keep) -> Result<Self> {
         let (begin, memory) = (Instant::now(), Watch::begin());
+        lesson.check()?;
         refuse_among_photos(&keep.store, &lesson)?;
         let (data, validation) = datasets(&lesson, keep.further)?;
         let ignored = ignored(&data, validation.as_ref());
@@ -180,7 +181,7 @@ impl Trainer {
     /// # Errors
     /// `Stopped` where `keep.stop` was set or the observer has answered [`Flow::Stop`]: what was learned is in a checkpoint; `Diverged`
     /// where the loss or a trained value stops being a number, with the step: the store then keeps the generation before; `Data` where a
-    /// class is left without a readable photo; `Io`, `Unsynced`; `Internal` after an error.
+    /// class is left without a readable photo; `Io`, `Unsynced`; `Usage` after an error.
     pub fn step<A: Into<Flow>>(&mut self, observer: &mut impl FnMut(Progress<'_>) -> A) -> Result<Happened> {
         let mut observer = |progress: Progress<'_>| observer(progress).into();
         let mut audience = Audience::of(&mut observer, &self.keep.stop);
@@ -218,7 +219,10 @@ impl Trainer {
                 self.phase = Reached::Over(report.clone());
                 Ok(Happened::Ended(report))
             }
-            Reached::Failed => Err(Error::new(ErrorKind::Internal, "the lesson", "has ended with an error before")),
+            Reached::Failed => {
+                let message = "has ended with an error before; make a new trainer, with option `resume` to go on from its checkpoint";
+                Err(Error::new(ErrorKind::Usage, "the lesson", message))
+            }
         }
     }
 
@@ -283,7 +287,15 @@ impl Trainer {
     ) -> Result<Option<Happened>> {
         let Trainer { keep, opening: Opening { data, record, .. }, runner, .. } = self;
         let Imprinted { keeper, outlook, plan, .. } = under_way;
-        let Some(taken) = steps.next(runner, data, record, audience)? else { return Ok(None) };
+        let taken = match steps.next(runner, data, record, audience) {
+            // The photos may come back.
+            Err(error) if error.kind() == ErrorKind::Data => {
+                keeper.stands(record, *outlook, steps, &runner.adapter(), true)?;
+                return Err(error);
+            }
+            taken => taken?,
+        };
+        let Some(taken) = taken else { return Ok(None) };
         keeper.saw(&taken, runner)?;
         let (step, loss, accuracy) = (taken.step, taken.loss, taken.accuracy);
         audience.tell(Progress::Step { step, loss, accuracy });

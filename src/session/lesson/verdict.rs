@@ -60,13 +60,16 @@ impl Ending<'_> {
         if is_judged {
             journal.evaluation(plan.steps, accuracy)?;
             let mut recognized = after.as_ref().map(Evaluation::recognized).filter(|_| before.held_back);
+            let mut seen = epoch.accuracy();
             if plan.steps > 0 {
                 let on_trained = close(runner, data, audience)?;
+                // The last epoch was counted before each of its steps: what these have done shows only afterwards.
+                seen = seen.zip(on_trained.accuracy()).map(|(epoch, after)| epoch.min(after));
                 recognized = recognized.or(Some(on_trained));
             }
             let (made_up, after) = (added.map(|added| &added.made_up), recognized.as_ref());
             let (classes, knew) = (&data.classes, *knew);
-            record.trial = Trial::of(&Ended { before, after, outlook, epoch, classes, knew, made_up });
+            record.trial = Trial::of(&Ended { before, after, outlook, seen, classes, knew, made_up });
             aside = keep_end(store, &runner.adapter(), record)?;
         }
         store.end_lesson();

@@ -104,6 +104,12 @@ impl Work {
         Some(rss_bytes()? + runs + self.undo_bytes + self.kept(setup) + SMALL_BYTES)
     }
 
+    /// Bytes that a forecast adds to what the process grows by.
+    pub(crate) fn margin(&self, setup: Setup, growth: u64) -> u64 {
+        let kept = self.kept(setup);
+        kept + SMALL_BYTES + (setup.slack() * (growth + kept) as f64) as u64
+    }
+
     /// Bytes of what lives from the first step to the last, besides what is loaded and what a trial shows.
     fn kept(&self, setup: Setup) -> u64 {
         let cache = if setup.cache == CachePlace::Ram { self.cache_bytes(setup) } else { 0 };

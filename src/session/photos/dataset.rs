@@ -41,13 +41,13 @@ pub(crate) enum Slot {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dataset {
     /// The folder; none where they are in memory.
-    pub root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     /// Class names; a photo's `class` counts in them. Those of a folder and of photos in memory are in byte order.
-    pub classes: Vec<String>,
+    pub(crate) classes: Vec<String>,
     /// The photos, by class. Those of a folder are in the byte order of their names.
-    pub photos: Vec<Photo>,
+    pub(crate) photos: Vec<Photo>,
     /// What looks like photos in the class folders and is not read, by format.
-    pub ignored: Vec<Ignored>,
+    pub(crate) ignored: Vec<Ignored>,
 }
 
 impl Dataset {
@@ -60,7 +60,7 @@ impl Dataset {
     ///     let pixels = Pixels::new(&[100; 32 * 32], Layout::Grey8, [32, 32], 32)?;
     ///     photos.add(class, Picture::pixels(&format!("frame {nth}"), pixels))?;
     /// }
-    /// assert_eq!(photos.classes, ["cat", "dog"]);
+    /// assert_eq!((photos.classes(), photos.photos().len()), (&["cat".to_owned(), "dog".to_owned()][..], 3));
     /// # Ok::<(), srlora::Error>(())
     /// ```
     ///
@@ -89,6 +89,24 @@ impl Dataset {
         let at = self.photos.partition_point(|photo| photo.class <= class);
         self.photos.insert(at, Photo { picture, class, slot: None });
         Ok(())
+    }
+
+    /// The names of the classes. Those of a folder and of photos in memory are in byte order.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The photos, by class.
+    #[must_use]
+    pub fn photos(&self) -> &[Photo] {
+        &self.photos
+    }
+
+    /// What looks like photos in the class folders and is not read, by format.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
     }
 
     /// What messages call these photos.

@@ -56,6 +56,10 @@ impl fmt::Display for Ignored {
     }
 }
 
+/// What a store's folder holds, whatever else.
+const STORE_LOCK: &str = ".srlora-lock";
+const IS_STORE: &str = "is a store, not a class; keep it outside of the photos";
+
 impl Dataset {
     /// Lists a folder that holds one folder per class, each with `.jpg`, `.jpeg` or `.png` files (in any case). Files of other
     /// image formats are counted; all others, and names that begin with a dot, are passed over. Links are followed. No photo is
@@ -81,7 +85,9 @@ impl Dataset {
                 entries(&folder, is_image)?.into_iter().partition(|(_, path)| is_candidate(path));
             let others = by_format(&others);
             if photos.is_empty() {
-                return refuse(&folder, &nothing_to_read(&others));
+                let is_store = folder.join(STORE_LOCK).exists();
+                let why = if is_store { IS_STORE.to_owned() } else { nothing_to_read(&others) };
+                return refuse(&folder, &why);
             }
             dataset.ignored = joined(&dataset.ignored, &others);
             let class = dataset.classes.len();

@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// The order in which an epoch visits `len` samples: each once, decided by `seed` and `epoch` alone.
+/// The order in which an epoch visits `len` photos: each once, decided by `seed` and `epoch` alone.
 #[must_use]
 pub fn order(seed: u64, epoch: u64, len: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();

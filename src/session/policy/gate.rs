@@ -38,9 +38,9 @@ pub(crate) struct Gate {
     /// The loss, smoothed over batches.
     smoothed: Option<f64>,
     /// Losses of the window that is not full yet; while events are on trial, all since the first of them.
-    shown: Sample,
+    shown: Losses,
     /// Losses of the last full window.
-    recent: Sample,
+    recent: Losses,
     on_trial: Option<OnTrial>,
     /// Events have hurt: there will be no other.
     shut: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Gate {
 /// Events that are yet to be judged.
 struct OnTrial {
     /// The losses of the one or two windows before them.
-    before: Sample,
+    before: Losses,
     /// Everything as it was before the first, to the bit.
     adapter: Adapter,
     /// The first of their entries among all events.
@@ -61,20 +61,20 @@ struct OnTrial {
 /// Mean and spread of the batches' losses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "[Bits; 3]", into = "[Bits; 3]")]
-struct Sample {
+struct Losses {
     count: f64,
     sum: f64,
     squares: f64,
 }
 
-impl From<[Bits; 3]> for Sample {
+impl From<[Bits; 3]> for Losses {
     fn from([count, sum, squares]: [Bits; 3]) -> Self {
-        Sample { count: count.0, sum: sum.0, squares: squares.0 }
+        Losses { count: count.0, sum: sum.0, squares: squares.0 }
     }
 }
 
-impl From<Sample> for [Bits; 3] {
-    fn from(sample: Sample) -> Self {
+impl From<Losses> for [Bits; 3] {
+    fn from(sample: Losses) -> Self {
         [sample.count, sample.sum, sample.squares].map(Bits)
     }
 }
@@ -83,10 +83,10 @@ impl From<Sample> for [Bits; 3] {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GateState {
     smoothed: Option<Bits>,
-    shown: Sample,
-    recent: Sample,
+    shown: Losses,
+    recent: Losses,
     /// Of the events on trial: the losses before them, and the first of their entries.
-    trial: Option<(Sample, usize)>,
+    trial: Option<(Losses, usize)>,
     shut: bool,
     /// Steps in which pairs rested.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -104,16 +104,16 @@ impl GateState {
     }
 }
 
-impl Sample {
+impl Losses {
     fn add(&mut self, loss: f64) {
         self.count += 1.0;
         self.sum += loss;
         self.squares += loss * loss;
     }
 
-    fn and(self, other: Sample) -> Sample {
+    fn and(self, other: Losses) -> Losses {
         let (count, sum) = (self.count + other.count, self.sum + other.sum);
-        Sample { count, sum, squares: self.squares + other.squares }
+        Losses { count, sum, squares: self.squares + other.squares }
     }
 
     fn mean(&self) -> f64 {
@@ -127,7 +127,7 @@ impl Sample {
     }
 
     /// Whether this is above `other` by more than chance explains.
-    fn is_above(&self, other: &Sample) -> bool {
+    fn is_above(&self, other: &Losses) -> bool {
         self.mean() - other.mean() > BEYOND_CHANCE * (self.uncertainty() + other.uncertainty()).sqrt()
     }
 }
@@ -139,7 +139,7 @@ impl Gate {
         let idle = plan.recomposes && !outlook.lets_pairs_learn();
         let learned = LEARNED_SHARE * (classes as f64).ln();
         let (plan, schedules) = (*plan, plan.schedules());
-        let [shown, recent] = [Sample::default(); 2];
+        let [shown, recent] = [Losses::default(); 2];
         Gate {
             plan,
             schedules,
@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn a_loss_is_higher_only_beyond_chance() {
         let sample = |losses: &[f64]| {
-            let mut sample = Sample::default();
+            let mut sample = Losses::default();
             losses.iter().for_each(|loss| sample.add(*loss));
             sample
         };

@@ -68,10 +68,10 @@ fn is_long_enough(steps: u64, at: u64) -> bool {
     at.min(steps.saturating_sub(at)) >= LEAST_STEPS
 }
 
-/// Plans a lesson on `images` photos. By default all pairs for which the reserve has directions are recomposed once. Where an interval
+/// Plans a lesson on `photos` photos. By default all pairs for which the reserve has directions are recomposed once. Where an interval
 /// is asked for, an event fuses half of them, and a pair has lived long enough an interval and a step after it was started.
-pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, images: usize) -> Plan {
-    let per_epoch = images.div_ceil(lesson.batch.max(1)).max(1) as u64;
+pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
+    let per_epoch = photos.div_ceil(lesson.batch.max(1)).max(1) as u64;
     let steps = match lesson.length {
         Length::Epochs(epochs) => u64::from(epochs) * per_epoch,
         Length::Steps(steps) => u64::from(steps),

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::epoch::EpochMean;
 use super::outlook::Outlook;
 use super::recognized::Recognized;
 
@@ -75,7 +74,8 @@ pub enum TrialPhotos {
     /// Photos that were not trained on.
     HeldBack,
     /// Where there are none: imprinting on the training photos, each left out of the class means, against what the lesson makes
-    /// of the photos that it has seen in its last epoch. That is in the lesson's favour, and only finds out one that has gone wrong.
+    /// of the photos that it has seen: in its last epoch, or after its last step, whichever is less. That is in the lesson's favour, and
+    /// only finds out one that has gone wrong.
     /// The known classes of a further lesson are judged on the training photos too.
     LeftOut,
     /// Where photos are few: the training photos, each left out once, imprinting on the others against a lesson on them.
@@ -117,7 +117,8 @@ pub(crate) struct Ended<'e> {
     /// Which photos the lesson's end recognizes: those of [`Before`].
     pub(crate) after: Option<&'e Recognized>,
     pub(crate) outlook: &'e Outlook,
-    pub(crate) epoch: &'e EpochMean,
+    /// Accuracy on the photos trained on: what the lesson makes of them, at the least that it has shown.
+    pub(crate) seen: Option<f64>,
     pub(crate) classes: &'e [String],
     /// Classes that the store knew; 0 in a first lesson.
     pub(crate) knew: usize,
@@ -138,7 +139,7 @@ impl Trial {
     }
 
     fn of_first(ended: &Ended) -> Option<Self> {
-        let Ended { before, after, outlook, epoch, .. } = *ended;
+        let Ended { before, after, outlook, seen, .. } = *ended;
         let trial = |on, photos, before, after| {
             let (known, all) = (Vec::new(), None);
             Trial { on, photos, before, after, warned: false, known, all }
@@ -153,14 +154,14 @@ impl Trial {
             let warned = cross_validation.warns();
             Trial { warned, ..trial(TrialPhotos::CrossValidated, cross_validation.photos, before, after) }
         });
-        let seen = outlook.left_out.zip(epoch.accuracy());
+        let seen = outlook.left_out.zip(seen);
         let seen =
             seen.map(|(imprinted, after)| trial(TrialPhotos::LeftOut, imprinted.photos, imprinted.accuracy, after));
         held_back.or(cross_validated).or(seen)
     }
 
     fn of_further(ended: &Ended) -> Option<Self> {
-        let Ended { before, after, outlook, epoch, classes, knew, made_up } = *ended;
+        let Ended { before, after, outlook, seen, classes, knew, made_up } = *ended;
         let after = after?;
         let known_after = after.of_first(knew);
         let all = if before.held_back {
@@ -172,7 +173,7 @@ impl Trial {
             });
             measured.flatten()
         } else {
-            let seen = outlook.left_out.zip(epoch.accuracy());
+            let seen = outlook.left_out.zip(seen);
             seen.map(|(imprinted, after)| (imprinted.photos, imprinted.accuracy, after, None))
         };
         let all = all.map(|(photos, imprinted, after, known_imprinted)| AllClasses {
@@ -222,11 +223,15 @@ impl Trial {
             let chance = if held_back { 0.0 } else { chance(all.photos, all.imprinted, all.after) };
             all.after < all.imprinted - chance
         };
-        let (least, adds) = match self.all.and_then(|all| all.known_imprinted) {
-            Some(imprinted) => (self.before.min(imprinted), true),
-            None => (self.before, false),
+        // Where classes were added, there are more photos than those of the known ones.
+        let adds = self.all.is_some_and(|all| all.known_imprinted.is_some() || all.photos > self.photos);
+        let least = match self.all.and_then(|all| all.known_imprinted) {
+            Some(imprinted) => self.before.min(imprinted),
+            None => self.before,
         };
-        let chance = if held_back && !adds { 0.0 } else { chance(self.photos, self.before, self.after) };
+        let is_further = !self.known.is_empty();
+        let is_strict = !adds && (held_back || is_further);
+        let chance = if is_strict { 0.0 } else { chance(self.photos, self.before, self.after) };
         let halved = self.known.iter().any(Known::is_lost);
         // Made-up features scatter too little to show more than that a class is lost.
         let fell = self.on != TrialPhotos::MadeUp && self.after < least - chance;
@@ -255,13 +260,13 @@ mod tests {
         let tally = |right: &[usize]| Recognized(right.iter().map(|right| [*right, 40]).collect());
         let before = Before { held_back: true, known: tally(&before), imprinted: Some(tally(&imprinted)) };
         let after = tally(&[after[0], after[1], new]);
-        let (outlook, epoch) = (Outlook::default(), EpochMean::default());
+        let outlook = Outlook::default();
         let classes = ["a", "b", "c"].map(str::to_owned);
         let ended = Ended {
             before: &before,
             after: Some(&after),
             outlook: &outlook,
-            epoch: &epoch,
+            seen: None,
             classes: &classes,
             knew: 2,
             made_up: None,

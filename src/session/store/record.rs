@@ -143,7 +143,7 @@ impl RecordedLesson {
                 ("option `start`", settings.start.clone()),
                 ("option `seed`", settings.seed.to_string()),
                 ("option `batch`", settings.batch.to_string()),
-                ("length", settings.length.clone()),
+                ("length", settings.length.trim_start_matches("--").to_owned()),
                 ("option `lr`", settings.lr.to_string()),
                 ("option `head_lr`", settings.head_lr.to_string()),
                 ("option `augment`", if settings.augment { "on" } else { "off" }.to_owned()),

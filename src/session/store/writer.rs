@@ -240,7 +240,7 @@ fn has_its_name(written: &Result<u64>) -> bool {
 
 fn lock(medium: &dyn Medium, path: &Path) -> Result<Lock> {
     medium.lock(path).map_err(|e| not_written(path, e))?.ok_or_else(|| {
-        let message = "another process is changing it; wait until it has ended";
+        let message = "another writer is changing it, in this process or another one; wait until it has ended";
         Error::new(ErrorKind::Busy, path.display(), message)
     })
 }

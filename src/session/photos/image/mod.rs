@@ -29,7 +29,7 @@ pub struct Augment {
     pub seed: u64,
     /// The epoch, from 0.
     pub epoch: u64,
-    /// The photo's index in the data set.
+    /// The photo's index among those trained on.
     pub index: u64,
 }
 
