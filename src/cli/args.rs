@@ -143,8 +143,8 @@ pub(super) struct PackArgs {
     pub(super) input: Option<[usize; 2]>,
     /// The preprocessing that the model was trained with. It sets --fit, --range, --mean and --std; each of them overrides it.
     ///
-    /// No preset, and no flag, reverses the channels. For a network that reads BGR (Caffe's, and Keras's mode caffe), reverse the
-    /// input channels of its first weight and export it again.
+    /// Channels are red, green, blue; there is no flag for another order. For a network that reads BGR (Caffe's, and Keras's mode
+    /// caffe), reverse the input channels of its first weight and export it again.
     #[arg(long, value_name = "NAME", value_parser = presets())]
     pub(super) preset: Option<&'static Preset>,
     /// How a photo is brought to that size [default: crop].
