@@ -186,7 +186,7 @@ fn a_second_lesson_or_any_other_change_of_a_store_is_refused_while_a_lesson_runs
     child.wait().unwrap();
     for output in refusals {
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && said.contains("another process"), "{said}");
+        assert!(output.status.code() == Some(1) && said.contains("another writer"), "{said}");
     }
     finish(&store);
 }

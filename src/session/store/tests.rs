@@ -309,7 +309,7 @@ fn a_second_writer_is_refused_while_the_first_one_lives_and_readers_are_not() {
     for (medium, path) in media {
         let mut first = StoreWriter::create(medium.clone(), &path, false, &adapter(0).unwrap(), &record(0, 0)).unwrap();
         let refused = || StoreWriter::open_on(medium.clone(), &path).unwrap_err();
-        assert!(refused().kind() == ErrorKind::Busy && refused().to_string().contains("another process"));
+        assert!(refused().kind() == ErrorKind::Busy && refused().to_string().contains("another writer"));
         assert_eq!(Store::open_on(medium.clone(), &path).unwrap().current(), 1, "a reader needs no lock");
         first.save(&adapter(1).unwrap(), &record(1, 1)).unwrap();
         assert_eq!(refused().kind(), ErrorKind::Busy);
