@@ -255,6 +255,15 @@ mod tests {
         assert!(passed(TrialPhotos::LeftOut, 0.9, 0.85) && !passed(TrialPhotos::LeftOut, 0.9, 0.79));
     }
 
+    #[test]
+    fn a_further_lesson_that_adds_no_class_may_not_fall_on_any_photos() {
+        let known = Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88 };
+        let all = |photos| Some(AllClasses { photos, imprinted: 0.5, after: 0.9, known_imprinted: None });
+        let fell = |all| Trial { known: vec![known.clone()], all, ..trial(TrialPhotos::LeftOut, 0.9, 0.88) };
+        assert!(!fell(None).passed() && !fell(all(100)).passed());
+        assert!(fell(all(140)).passed(), "with new classes there are more to be mistaken for");
+    }
+
     /// Of 40 photos of each known class, so many recognized before and after; and of all with 40 of a new one, imprinted and after.
     fn further(before: [usize; 2], after: [usize; 2], imprinted: [usize; 3], new: usize) -> Trial {
         let tally = |right: &[usize]| Recognized(right.iter().map(|right| [*right, 40]).collect());
