@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::forecast::Forecast;
 use crate::session::policy::{Due, Plan};
-use crate::session::process::{Claim, Watch, rss_bytes};
+use crate::session::process::{Block, Claim, Watch, rss_bytes};
 use crate::session::run::{Resources, Runner};
 use crate::session::settings::{CachePlace, Lesson};
 use crate::session::store::beside;
@@ -84,7 +84,7 @@ impl Applicant<'_> {
                 Resources { threads: setup.threads, cache: setup.cache, folder, photos: work.cached, measured: 0 };
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
-                let undo = Claim::take(work.undo_bytes, present);
+                let undo = Claim::take(work.undo_bytes, Block::Small, present);
                 let growth = undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
                 smallest = present + growth;
                 // What a try takes stays in pieces behind it, and would be in the way of a smaller one. So a try is made only where it

@@ -12,7 +12,7 @@ use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::forecast::Forecast;
 use crate::session::photos::{Picture, footprint};
-use crate::session::process::{Watch, rss_bytes};
+use crate::session::process::{Block, Claim, Watch, rss_bytes};
 use crate::session::run::Timing;
 use crate::session::settings::CachePlace;
 
@@ -25,7 +25,11 @@ const BAND_BYTES: u64 = 256 << 10;
 const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added, on one thread; on several, which reach their peaks
 /// together only by chance; and on more than there are cores, where the trial's threads take turns.
-const SLACK: [f64; 3] = [0.05, 0.2, 0.3];
+const SLACK: [f64; 3] = [0.08, 0.18, 0.3];
+/// By how much the system's count of a process's memory may be behind, for each thread.
+const UNCOUNTED_BYTES: u64 = 256 << 10;
+/// Of what is counted, the share that is taken to be added at least: what an earlier lesson has left may lie in other pieces.
+const LEAST_ADDED: f64 = 0.3;
 /// Everything too small to count, and pages of the program's file that only a lesson reads.
 const SMALL_BYTES: u64 = 3 << 19;
 
@@ -101,22 +105,25 @@ impl Work {
     /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
     fn ceiling(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
         let runs = setup.threads as u64 * self.per_thread(activation_bytes);
-        Some(rss_bytes()? + runs + self.undo_bytes + self.kept(setup) + SMALL_BYTES)
+        Some(rss_bytes()? + runs + self.undo_bytes + self.cached_in_ram(setup) + self.kept(setup))
     }
 
     /// Bytes that a forecast adds to what the process grows by.
     pub(crate) fn margin(&self, setup: Setup, growth: u64) -> u64 {
-        let kept = self.kept(setup);
-        kept + SMALL_BYTES + (setup.slack() * (growth + kept) as f64) as u64
+        let added = self.cached_in_ram(setup) + self.kept(setup);
+        added + (setup.slack() * (growth + added) as f64) as u64
     }
 
-    /// Bytes of what lives from the first step to the last, besides what is loaded and what a trial shows.
+    /// Bytes of what lives from the first step to the last, besides the cache, what is loaded and what a trial shows.
     fn kept(&self, setup: Setup) -> u64 {
-        let cache = if setup.cache == CachePlace::Ram { self.cache_bytes(setup) } else { 0 };
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
         let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
-        cache + if self.trains { trained } else { 0 }
+        SMALL_BYTES + if self.trains { trained } else { 0 }
+    }
+
+    fn cached_in_ram(&self, setup: Setup) -> u64 {
+        if setup.cache == CachePlace::Ram { self.cache_bytes(setup) } else { 0 }
     }
 
     fn cache_bytes(&self, setup: Setup) -> u64 {
@@ -135,15 +142,20 @@ impl Work {
         mut trial: impl FnMut(usize, bool) -> Result<Timing>,
     ) -> Result<Forecast> {
         let (before, ceiling) = (rss_bytes(), self.ceiling(setup, activation_bytes));
+        // What an earlier lesson has left has room for some of it, beside the trial's runs.
+        let kept = before.map(|before| Claim::take(self.kept(setup), Block::Small, before));
         let tried = trial(TRIALS, false)?;
         if self.undo_bytes > 0 {
             trial(1, true)?;
         }
+        let missing = kept.map_or(0, |claim| claim.missing());
         let peak = before.zip(memory.peak()).map(|(before, peak)| {
             // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
             let peak = peak.max(before + setup.threads as u64 * self.photo_bytes);
-            let (of_runs, added) = (peak.saturating_sub(before), self.kept(setup));
-            peak + added + SMALL_BYTES + (setup.slack() * (of_runs + added) as f64) as u64
+            let peak = peak + missing + self.cached_in_ram(setup) + setup.threads as u64 * UNCOUNTED_BYTES;
+            let counted = setup.threads as u64 * self.per_thread(activation_bytes) + self.kept(setup);
+            let added = (peak.saturating_sub(before) as f64).max(LEAST_ADDED * counted as f64);
+            peak + (setup.slack() * added) as u64
         });
         let peak = peak.or(ceiling);
         let cached = if self.cache_bytes(setup) > 0 { self.cached as f64 / self.photos.max(1) as f64 } else { 0.0 };

@@ -17,8 +17,14 @@ pub(crate) fn rss_bytes() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// Bytes of a block that is claimed: about what a layer's activations take, so that it finds room where they would.
-const BLOCK_BYTES: u64 = 1 << 18;
+/// Bytes of a block that is claimed, so that it finds room where what it stands for would.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Block {
+    /// A layer's activations.
+    Large = 1 << 18,
+    /// What is kept for a site.
+    Small = 1 << 14,
+}
 
 /// Memory that the process has and does not use, taken while this lives. Nobody can count it, so it is found out by taking it.
 pub(crate) struct Claim {
@@ -28,10 +34,10 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Takes `bytes`, as far as the resident size does not grow beyond `resident`, but for the last block.
-    pub(crate) fn take(bytes: u64, resident: u64) -> Self {
+    pub(crate) fn take(bytes: u64, block: Block, resident: u64) -> Self {
         let mut claim = Claim { blocks: Vec::new(), missing: bytes };
         while claim.missing > 0 && rss_bytes().is_some_and(|present| present <= resident) {
-            let block = claim.missing.min(BLOCK_BYTES);
+            let block = claim.missing.min(block as u64);
             // Written to, or it would not be resident.
             claim.blocks.push(std::hint::black_box(vec![1; block as usize]));
             claim.missing -= block;
@@ -85,12 +91,12 @@ mod tests {
     #[test]
     fn a_claim_takes_what_is_there_and_ends_where_the_process_would_grow() {
         let Some(present) = rss_bytes() else { return };
-        assert_eq!(Claim::take(1 << 20, present / 2).missing(), 1 << 20);
-        let claim = Claim::take(64 << 20, u64::MAX);
+        assert_eq!(Claim::take(1 << 20, Block::Small, present / 2).missing(), 1 << 20);
+        let claim = Claim::take(64 << 20, Block::Large, u64::MAX);
         assert!(claim.missing() == 0 && rss_bytes().unwrap() >= 48 << 20);
         drop(claim);
         // Other tests run beside this one.
-        assert!(Claim::take(1 << 30, rss_bytes().unwrap()).missing() > 1 << 29);
+        assert!(Claim::take(1 << 30, Block::Large, rss_bytes().unwrap()).missing() > 1 << 29);
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod memory;
 pub(crate) use clock::begin;
 pub(crate) use clock::{median, processor_ms, startup_ms, timed};
 pub use memory::peak_rss_bytes;
-pub(crate) use memory::{Claim, Watch, rss_bytes};
+pub(crate) use memory::{Block, Claim, Watch, rss_bytes};

@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::core::{AdamW, PairRate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Augment, Dataset, Photo, Picture, Quarantine, Quarantined, load};
-use crate::session::process::{Claim, rss_bytes, timed};
+use crate::session::process::{Block, Claim, rss_bytes, timed};
 use crate::session::progress::{Audience, Progress};
 use crate::session::settings::CachePlace;
 
@@ -319,7 +319,7 @@ impl Runner {
         let (meeting, present) = (Meeting::of(self.crew.threads()), rss_bytes().unwrap_or(0));
         let work = move |_: &mut Network, ()| {
             let together = meeting.attend();
-            let claim = Claim::take(bytes, present);
+            let claim = Claim::take(bytes, Block::Large, present);
             // What one thread has taken, another must not find.
             together.wait();
             claim.missing()
