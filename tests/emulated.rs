@@ -137,6 +137,9 @@ fn answers(machine: &Machine, bundle: &str, store: &Path, photos: &[String]) -> 
     machine.json(&args).iter().map(answer).collect()
 }
 
+/// Epochs of a lesson: as few as it takes for pairs to be recomposed.
+const EPOCHS: &str = "4";
+
 /// Trains on both machines from one bundle, compares what was learned, and lets each machine read both stores; one of them where
 /// they are the same bytes.
 fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
@@ -147,7 +150,7 @@ fn a_lesson_is_the_same(precision: &str, bundle: &str, place: &Path) {
         let store = place.join(machine.name);
         let out = store.to_str().unwrap();
         let report =
-            &machine.json(&["train", bundle, "--data", data.to_str().unwrap(), "-o", out, "--epochs", "10"])[0];
+            &machine.json(&["train", bundle, "--data", data.to_str().unwrap(), "-o", out, "--epochs", EPOCHS])[0];
         println!(
             "{precision}, {}: loss {}, {} pairs recomposed",
             machine.name, report["train_loss"], report["recompositions"]
