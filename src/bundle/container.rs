@@ -46,6 +46,8 @@ pub enum Kind {
     Store,
     /// A lesson under way.
     Checkpoint,
+    /// Examples of photos, for later lessons.
+    Replay,
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Bundle => "srlora-bundle",
             Kind::Store => "srlora-store",
             Kind::Checkpoint => "srlora-checkpoint",
+            Kind::Replay => "srlora-replay",
         }
     }
 
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Bundle => "a bundle",
             Kind::Store => "a store generation",
             Kind::Checkpoint => "a lesson under way",
+            Kind::Replay => "a replay buffer",
         }
     }
 
@@ -70,13 +74,14 @@ impl Kind {
             Kind::Bundle => "copy it again from where it came, or make it anew with `srlora pack`",
             Kind::Store => "go on from an earlier generation, or restore this file from a copy",
             Kind::Checkpoint => "remove it: the lesson begins anew",
+            Kind::Replay => "remove it: later lessons go on without its examples",
         }
     }
 
     const fn error_kind(self) -> ErrorKind {
         match self {
             Kind::Bundle => ErrorKind::Bundle,
-            Kind::Store | Kind::Checkpoint => ErrorKind::Store,
+            Kind::Store | Kind::Checkpoint | Kind::Replay => ErrorKind::Store,
         }
     }
 }

@@ -9,8 +9,8 @@ use super::compare::CompareArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use super::values::{
-    CacheArg, FitArg, MethodArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_channels, parse_mistakes,
-    parse_range, parse_rate, parse_seconds, parse_size, parse_whole, presets,
+    CacheArg, FitArg, MethodArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_bytes_or_none, parse_channels,
+    parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size, parse_whole, presets,
 };
 use crate::bundle::Preset;
 
@@ -172,8 +172,8 @@ pub(super) struct TrainArgs {
     /// The store to write. It must not exist yet, except with --resume.
     #[arg(short, long, value_name = "STORE", required_unless_present = "from")]
     pub(super) output: Option<PathBuf>,
-    /// Instead of -o: a store that learns a further lesson. New folders become new classes. If a class that the store knows has no
-    /// photos, no step is taken and all classes are imprinted.
+    /// Instead of -o: a store that learns a further lesson. New folders become new classes. Examples that the store has kept stand in for
+    /// photos of the classes that it knows. If such a class has neither, no step is taken and all classes are imprinted.
     #[arg(long, value_name = "STORE", conflicts_with = "output")]
     pub(super) from: Option<PathBuf>,
     /// Go on with the same lesson where it was cut off, to the same bytes. If nothing was begun, begin.
@@ -204,6 +204,10 @@ pub(super) struct TrainArgs {
     /// Bytes that the cache may take, for instance 64MiB. Photos that find no room run the prefix every time [default: no limit].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) cache_limit: Option<u64>,
+    /// Bytes of examples that the store keeps of the photos, so that a further lesson does not need them: what the prefix has made of
+    /// each, in int8. 0 keeps none, and uses none.
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = parse_bytes_or_none)]
+    pub(super) replay: u64,
     /// Random crops or shifts, and mirrored photos. Photos keep the scale that they have in prediction [default: off].
     #[arg(long, value_enum)]
     pub(super) augment: Option<Switch>,

@@ -64,6 +64,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
         min_age: args.min_age,
         cache: args.cache.into(),
         cache_limit: args.cache_limit,
+        replay: args.replay,
         ram_limit: args.ram_limit,
         ..lesson
     }
@@ -78,6 +79,7 @@ fn why_aside(trial: Option<&Trial>) -> String {
     };
     let photos = match on {
         TrialPhotos::HeldBack => "on photos held back",
+        TrialPhotos::Replayed => "on what was held back",
         TrialPhotos::CrossValidated => "on the training photos, each left out once",
         TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
         TrialPhotos::LeftOut => "on the training photos",
@@ -87,9 +89,9 @@ fn why_aside(trial: Option<&Trial>) -> String {
     if known.is_empty() {
         return format!("the lesson is no better than what was there ({after} against {before} {photos})");
     }
-    let lost: Vec<String> = known.iter().filter(|class| class.is_lost()).map(|class| plain(&class.class)).collect();
+    let lost: Vec<String> = trial.iter().flat_map(|trial| trial.lost()).map(|class| plain(&class.class)).collect();
     if !lost.is_empty() {
-        return format!("less than half is left of {} {photos}", lost.join(", "));
+        return format!("too little is left of {}, {photos}", lost.join(", "));
     }
     match all {
         Some(all) if all.after < all.imprinted => format!(
@@ -109,6 +111,7 @@ fn known(trial: &Trial) -> String {
     let photos = match trial.on {
         TrialPhotos::MadeUp => "made-up feature vector",
         TrialPhotos::HeldBack => "validation photo",
+        TrialPhotos::Replayed => "example that was held back",
         TrialPhotos::LeftOut | TrialPhotos::CrossValidated => "training photo",
     };
     let (before, after) = (percent(trial.before), percent(trial.after));
@@ -146,12 +149,16 @@ fn rested(report: &TrainReport) -> Option<String> {
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     let store = shown(store(args));
     let mut text = format!(
-        "{store}: {}, {} steps of {}, seed {}, on {}\n",
+        "{store}: {}, {} steps of {}, seed {}, on {}{}\n",
         count(report.classes.len(), "class"),
         report.steps,
         report.method,
         report.seed,
         count(report.train_images, "photo"),
+        match report.replayed {
+            0 => String::new(),
+            replayed => format!(" and {} of earlier lessons", count(replayed, "example")),
+        },
     );
     if let (Some(before), Some(after)) = (report.val_accuracy_before, report.val_accuracy) {
         let photos = count(report.val_images, "validation photo");

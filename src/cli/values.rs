@@ -135,6 +135,11 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The same, or 0.
+pub(super) fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_bytes(text).map_err(|message| format!("{message}, or 0")) }
+}
+
 pub(super) fn parse_mistakes(text: &str) -> Result<usize, String> {
     let most = text.parse().ok().filter(|most| (1..=MOST_MISTAKES).contains(most));
     most.ok_or_else(|| format!("write a number from 1 to {MOST_MISTAKES}"))

@@ -9,7 +9,7 @@
 //! lesson    the trainer: opens, plans, imprints, cross-validates, steps, judges
 //! ```
 //!
-//! Each room uses only those above it, and `settings`, `forecast`, `progress` and `process`, which all may use.
+//! Each room uses only those above it, and `settings`, `forecast`, `progress`, `process` and `replay`, which all may use.
 
 pub(crate) mod classify;
 pub(crate) mod forecast;
@@ -18,6 +18,7 @@ pub(crate) mod photos;
 pub(crate) mod policy;
 pub(crate) mod process;
 pub(crate) mod progress;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod settings;
 pub mod store;

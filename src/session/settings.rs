@@ -125,6 +125,9 @@ pub struct Lesson {
     pub choice: FuseOrder,
     /// Nothing is fused: where pairs would be recomposed, only their rates and moments start anew. A control.
     pub renews_only: bool,
+    /// Bytes of examples that the store keeps of this lesson's photos, and of earlier ones', for later lessons: what the prefix has made of
+    /// them, in int8. 0: none is kept, and none of an earlier lesson is used.
+    pub replay: u64,
     /// Threads that photos are run on; the result does not depend on them.
     pub threads: usize,
     /// Where what the prefix makes of each photo is kept.
@@ -139,6 +142,9 @@ pub struct Lesson {
 impl Lesson {
     /// How long a lesson takes where nothing else is asked for.
     pub const DEFAULT_LENGTH: Length = Length::Epochs(15);
+
+    /// Bytes of examples that are kept where nothing else is asked for.
+    pub const DEFAULT_REPLAY: u64 = 2 << 20;
 
     /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
     #[must_use]
@@ -158,6 +164,7 @@ impl Lesson {
             min_age: None,
             choice: FuseOrder::LeastImportant,
             renews_only: false,
+            replay: Lesson::DEFAULT_REPLAY,
             threads: 1,
             cache: CachePlace::Disk,
             cache_limit: None,

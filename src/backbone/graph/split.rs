@@ -1,4 +1,4 @@
-//! A typed graph cut in two at its first sites.
+//! A typed graph cut in two before its first sites, where it is narrow.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,28 +6,30 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
 
+use super::concrete;
+use crate::backbone::kernels::expand::is_depthwise;
 use crate::backbone::kernels::map_op::MapOp;
 
-/// A graph cut in two at its first sites.
+/// Nodes that the cut goes back over at most.
+const MOST_BACK: usize = 8;
+
+/// A graph cut in two before its first sites.
 pub(crate) struct Split {
     /// Image to boundary: everything that no pair can influence.
     pub(crate) prefix: TypedModel,
-    /// Boundary to features: the sites and all that follows.
+    /// Boundary to features: the sites and all that follows; and before them what widens a narrow boundary.
     pub(crate) suffix: TypedModel,
 }
 
-/// Cuts a decluttered graph at its first sites. Without sites all of it is prefix.
+/// Cuts a decluttered graph before its first sites. Without sites all of it is prefix.
+///
+/// What crosses the cut is kept of every photo, so it should be little. Where one map and what belongs to it, just before the sites,
+/// makes at least twice as many values as it gets (the expansion of an inverted residual, whose sites come after it), the cut lies
+/// before that map, which then runs again in every step.
 pub(crate) fn split(model: &TypedModel) -> TractResult<Split> {
     let order = model.eval_order()?;
-    let suffix_nodes = suffix_nodes(model, &order);
-    let is_const = |id: usize| model.node(id).op_is::<Const>();
-    let mut boundary: Vec<OutletId> = Vec::new();
-    let from_suffix = order.iter().filter(|id| suffix_nodes.contains(*id)).flat_map(|&id| &model.node(id).inputs);
-    for &outlet in from_suffix.chain(model.output_outlets()?) {
-        if !suffix_nodes.contains(&outlet.node) && !is_const(outlet.node) && !boundary.contains(&outlet) {
-            boundary.push(outlet);
-        }
-    }
+    let suffix_nodes = narrow(model, &order)?;
+    let boundary = boundary(model, &order, &suffix_nodes)?;
     let mut prefix = model.clone();
     prefix.select_output_outlets(&boundary)?;
     let prefix = prefix.into_compact()?;
@@ -63,13 +65,55 @@ pub(crate) fn split(model: &TypedModel) -> TractResult<Split> {
     Ok(Split { prefix, suffix })
 }
 
-/// Sites and everything behind them.
-fn suffix_nodes(model: &TypedModel, order: &[usize]) -> HashSet<usize> {
+/// The values that cross the cut before `suffix`.
+fn boundary(model: &TypedModel, order: &[usize], suffix: &HashSet<usize>) -> TractResult<Vec<OutletId>> {
+    let mut boundary: Vec<OutletId> = Vec::new();
+    let from_suffix = order.iter().filter(|id| suffix.contains(*id)).flat_map(|&id| &model.node(id).inputs);
+    for &outlet in from_suffix.chain(model.output_outlets()?) {
+        let is_const = model.node(outlet.node).op_is::<Const>();
+        if !suffix.contains(&outlet.node) && !is_const && !boundary.contains(&outlet) {
+            boundary.push(outlet);
+        }
+    }
+    Ok(boundary)
+}
+
+/// The suffix with the narrowest boundary that can be had for one map more, if it is at most half as wide as without.
+fn narrow(model: &TypedModel, order: &[usize]) -> TractResult<HashSet<usize>> {
+    let plain = behind(model, order, &HashSet::new());
+    let width = |suffix: &HashSet<usize>| -> TractResult<usize> {
+        let outlets = boundary(model, order, suffix)?;
+        let lengths =
+            outlets.into_iter().map(|outlet| Ok(concrete(model.outlet_fact(outlet)?)?.iter().product::<usize>()));
+        lengths.sum()
+    };
+    let most = width(&plain)? / 2;
+    let Some(first) = order.iter().position(|id| plain.contains(id)) else { return Ok(plain) };
+    let (mut best, mut added, mut maps) = (None, HashSet::new(), 0);
+    for &id in order[..first].iter().rev().filter(|id| !model.node(**id).op_is::<Const>()).take(MOST_BACK) {
+        // A depthwise map makes as many values as it gets, and has little to do.
+        maps += usize::from(model.node(id).op_as::<MapOp>().is_some_and(|map| !is_depthwise(map)));
+        // The image itself has no node before it.
+        if maps > 1 || model.node(id).inputs.is_empty() {
+            break;
+        }
+        added.insert(id);
+        let suffix = behind(model, order, &added);
+        let width = width(&suffix)?;
+        if width <= most && best.as_ref().is_none_or(|(least, _)| width < *least) {
+            best = Some((width, suffix));
+        }
+    }
+    Ok(best.map_or(plain, |(_, suffix)| suffix))
+}
+
+/// Sites, what is `added` to them, and everything behind them.
+fn behind(model: &TypedModel, order: &[usize], added: &HashSet<usize>) -> HashSet<usize> {
     let mut suffix = HashSet::new();
     for &id in order {
         let node = model.node(id);
         let is_site = node.op_as::<MapOp>().is_some_and(|map| map.site.is_some());
-        if is_site || node.inputs.iter().any(|input| suffix.contains(&input.node)) {
+        if is_site || added.contains(&id) || node.inputs.iter().any(|input| suffix.contains(&input.node)) {
             suffix.insert(id);
         }
     }

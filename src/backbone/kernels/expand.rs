@@ -3,6 +3,8 @@
 //!
 //! Only where no gradient is taken, in the prefix: the backward pass of a clip needs the activation.
 
+use std::collections::HashSet;
+
 use tract_onnx::tract_core::internal::*;
 
 use super::depthwise;
@@ -23,9 +25,18 @@ struct Expand {
     depthwise: MapOp,
 }
 
-/// Puts the pairs of maps in `model` together.
+/// Puts the pairs of maps in `model` together that no site is before: no gradient comes back to these.
 pub(crate) fn fuse_expansions(model: &mut TypedModel) -> TractResult<()> {
-    for id in model.eval_order()? {
+    let order = model.eval_order()?;
+    let mut learns = HashSet::new();
+    for &id in &order {
+        let node = model.node(id);
+        let is_site = node.op_as::<MapOp>().is_some_and(|map| map.site.is_some());
+        if is_site || node.inputs.iter().any(|input| learns.contains(&input.node)) {
+            learns.insert(id);
+        }
+    }
+    for id in order.into_iter().filter(|id| !learns.contains(id)) {
         let node = model.node(id);
         let Some(depthwise) = node.op_as::<MapOp>() else { continue };
         let source = model.node(node.inputs[0].node);
@@ -48,7 +59,7 @@ fn is_expansion(map: &MapOp) -> bool {
     matches!(&map.kind, MapKind::Conv(geometry) if geometry.is_pointwise() && geometry.group == 1) && map.site.is_none()
 }
 
-fn is_depthwise(map: &MapOp) -> bool {
+pub(crate) fn is_depthwise(map: &MapOp) -> bool {
     matches!(&map.kind, MapKind::Conv(geometry) if depthwise::is_depthwise(geometry, map.out_dim)) && map.site.is_none()
 }
 

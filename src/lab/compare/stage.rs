@@ -15,6 +15,7 @@ use crate::session::photos::{Dataset, Slot};
 use crate::session::policy::{CrossValidation, Outlook, Plan, plan};
 use crate::session::process::{Watch, median};
 use crate::session::progress::{Audience, Progress};
+use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
 use crate::session::settings::{CachePlace, Lesson};
 use crate::session::store::{Record, RecordedLesson};
@@ -67,10 +68,17 @@ impl<'b> Stage<'b> {
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
         let plan = Runner::plan(bundle, &adapter, Some(Activations::Kept))?;
         let [train, measured] = photos.places;
-        let resources = Resources { threads: lesson.threads, cache: CachePlace::Disk, folder, photos: train, measured };
+        let resources = Resources {
+            threads: lesson.threads,
+            cache: CachePlace::Disk,
+            folder,
+            photos: train,
+            measured,
+            replay: Replay::default(),
+        };
         let mut runner = Runner::start(&plan, adapter, bundle, &resources)?;
         audience.tell(Progress::Begin { phase: "training photos", total: photos.data.photos.len() as u64 });
-        runner.imprint(&mut photos.data, [0; 2], audience)?;
+        runner.imprint(&mut photos.data, [0; 2], &mut Replay::default(), audience)?;
         audience.tell(Progress::End);
         measure(&mut runner, &photos.validation, ("before", 0), audience)?;
         let unreadable = runner.quarantine();
@@ -89,7 +97,8 @@ impl<'b> Stage<'b> {
         let settings = lesson.method.settings();
         let mut data = parts.train.clone();
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
-        let mut outlook = self.runner.imprint(&mut data, [0; 2], &mut Audience::nobody())?.outlook;
+        let mut outlook =
+            self.runner.imprint(&mut data, [0; 2], &mut Replay::default(), &mut Audience::nobody())?.outlook;
         let planned = plan(self.bundle, lesson, data.photos.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, RecordedLesson::of(lesson), settings.trains_pairs, &data.classes);
@@ -283,7 +292,8 @@ pub(crate) mod tests {
             (adapter.means, adapter.start_means) = means(&stage.runner.adapter());
             let bytes = |place: &str, adapter: &crate::adapter::Adapter| {
                 let path = folder.path().join(format!("{name}-{seed}-{place}"));
-                StoreWriter::create(Arc::new(Disk), &path, false, adapter, &record).unwrap();
+                StoreWriter::create(Arc::new(Disk), &path, false, adapter, (&mut record.clone(), &Replay::default()))
+                    .unwrap();
                 fs::read(path.join("generation-000001.safetensors")).unwrap()
             };
             assert!(bytes("staged", &stage.runner.adapter()) == bytes("alone", &adapter), "{name}, seed {seed}");

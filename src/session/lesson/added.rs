@@ -7,8 +7,9 @@ use crate::core::IMPRINT_SCALE;
 use crate::error::Result;
 use crate::session::classify::argmax;
 use crate::session::photos::Dataset;
-use crate::session::policy::{LeftOut, Recognized};
+use crate::session::policy::{LeftOut, LeftOutAccuracy, Recognized};
 use crate::session::progress::Audience;
+use crate::session::replay::Replay;
 use crate::session::run::Runner;
 
 /// Features that are made up of each known class, at most.
@@ -32,13 +33,18 @@ impl AtStart {
     /// Kind `Stopped` where it is stopped.
     pub(crate) fn look(runner: &mut Runner, fresh: Adapter, data: &Dataset, audience: &mut Audience) -> Result<Self> {
         let learned = runner.restart(fresh);
-        let seen = runner.see(data, 0, audience);
+        let seen = runner.see(data, 0, &mut Replay::default(), audience);
         let adapter = runner.restart(learned);
         Ok(AtStart { adapter, seen: seen?.0 })
     }
 
     pub(crate) fn means(&self) -> &ClassMeans {
         &self.seen.means
+    }
+
+    /// How imprinting does on the photos, each left out of `means`.
+    pub(crate) fn left_out(&self, means: &ClassMeans) -> Option<LeftOutAccuracy> {
+        self.seen.photos.accuracy(means)
     }
 }
 
@@ -165,7 +171,8 @@ mod tests {
 
         let mut warned = String::new();
         let keep = Keep { further: true, ..Keep::new(&store) };
-        let report = Trainer::new(&bundle, Lesson::new(new), keep).unwrap().run(&mut |progress| {
+        let lesson = Lesson { replay: 0, ..Lesson::new(new) };
+        let report = Trainer::new(&bundle, lesson, keep).unwrap().run(&mut |progress| {
             if let Progress::Warning(text) = progress {
                 warned += text;
             }

@@ -12,8 +12,9 @@ use crate::core::IMPRINT_SCALE;
 use crate::error::Result;
 use crate::session::classify::{Evaluation, measure};
 use crate::session::photos::{Dataset, order};
-use crate::session::policy::{Before, Outlook, Plan, Recognized};
+use crate::session::policy::{Before, OnExamples, Outlook, Plan};
 use crate::session::progress::{Audience, Progress};
+use crate::session::replay::Replay;
 use crate::session::run::Runner;
 use crate::session::settings::Lesson;
 use crate::session::store::{Standing, StoreWriter};
@@ -39,12 +40,12 @@ pub(crate) fn announce(opening: &Opening, runner: &Runner, keep: &Keep, plan: &P
 }
 
 /// Keeps the class means of a lesson's photos in the adapter, and those of the backbone's own features too; of a further lesson, how
-/// its photos look with the pairs at their start, where the store has pairs that have learned.
+/// its photos look with the pairs at their start, where the store has pairs that have learned: what imprinting does shows there alone.
 pub(crate) fn remember(
     runner: &mut Runner,
     bundle: &Bundle,
     opening: &Opening,
-    seen: &Seen,
+    seen: &mut Seen,
     audience: &mut Audience,
 ) -> Result<Option<AtStart>> {
     if !opening.begins() {
@@ -62,7 +63,12 @@ pub(crate) fn remember(
         None
     };
     let means = at_start.as_ref().map_or(&seen.means, AtStart::means);
-    runner.adapter_mut().start_means.replace(means);
+    let mut adapter = runner.adapter_mut();
+    adapter.start_means.replace(means);
+    if let Some(at_start) = &at_start {
+        seen.outlook.left_out = at_start.left_out(&adapter.start_means);
+    }
+    drop(adapter);
     Ok(at_start)
 }
 
@@ -73,22 +79,27 @@ fn measure_before(
     seen: &Seen,
     audience: &mut Audience,
 ) -> Result<(Before, Option<Evaluation>)> {
-    let Opening { knew, validation, .. } = opening;
+    let Opening { knew, validation, held, .. } = opening;
     if *knew == 0 {
         let measured = validation.as_ref().map(|v| measure(runner, v, ("before", 0), audience)).transpose()?;
         let imprinted = measured.as_ref().map(Evaluation::recognized);
-        return Ok((Before { held_back: imprinted.is_some(), known: Recognized::default(), imprinted }, measured));
+        return Ok((Before { held_back: imprinted.is_some(), imprinted, ..Before::default() }, measured));
     }
-    if let Some(validation) = validation {
-        let (was, all) = (runner.adapter().head.with_classes(*knew), runner.adapter().means.imprint(IMPRINT_SCALE));
-        let [known, imprinted] = runner.tally(validation, [&was, &all], audience)?;
-        if known.photos() > 0 {
-            let is_known = runner.adapter().means.knows(0..opening.data.classes.len());
-            let imprinted = Some(imprinted).filter(|_| opening.adds_classes() && is_known);
-            return Ok((Before { held_back: true, known, imprinted }, None));
-        }
+    let (was, all) = (runner.adapter().head.with_classes(*knew), runner.adapter().means.imprint(IMPRINT_SCALE));
+    let is_known = runner.adapter().means.knows(0..opening.data.classes.len());
+    let mut on = |photos: &Dataset| -> Result<_> {
+        let [known, imprinted] = runner.tally(photos, [&was, &all], audience)?;
+        Ok((known, Some(imprinted).filter(|_| opening.adds_classes() && is_known)))
+    };
+    let mut before = Before { known: seen.right.clone(), ..Before::default() };
+    if !held.photos.is_empty() {
+        let (known, imprinted) = on(held)?;
+        before.examples = Some(OnExamples { known, imprinted, seen: seen.right.clone() });
     }
-    Ok((Before { held_back: false, known: seen.right.clone(), imprinted: None }, None))
+    if let Some((known, imprinted)) = validation.as_ref().map(on).transpose()?.filter(|(known, _)| known.photos() > 0) {
+        (before.held_back, before.known, before.imprinted) = (true, known, imprinted);
+    }
+    Ok((before, None))
 }
 
 /// An imprinted head is kept only if it makes numbers of the lesson's first photos.
@@ -108,7 +119,7 @@ pub(crate) fn begin_steps(
     opening: &mut Opening,
     lesson: &Lesson,
     keep: &Keep,
-    (plan, seen): (&Plan, &Seen),
+    (plan, seen, replay): (&Plan, &Seen, &Replay),
     audience: &mut Audience,
 ) -> Result<Begun> {
     if opening.over {
@@ -132,7 +143,9 @@ pub(crate) fn begin_steps(
         check_imprinted(runner, data, lesson, audience)?;
     }
     let store = match opening.store.take() {
-        None => StoreWriter::create(keep.medium.clone(), &keep.store, keep.resume, &runner.adapter(), record)?,
+        None => {
+            StoreWriter::create(keep.medium.clone(), &keep.store, keep.resume, &runner.adapter(), (record, replay))?
+        }
         Some(store) => store,
     };
     // The imprinted head is where `rollback` leads from a first lesson.

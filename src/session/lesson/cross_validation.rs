@@ -276,7 +276,8 @@ mod tests {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
         let bundle = Bundle::open(&bundle).unwrap();
         // Five photos of each of five classes, 2 batches of 16; without one of each, still 2.
-        let photos = (0..25).map(|nth| Photo { picture: Path::new("photo").into(), class: nth / 5, slot: None });
+        let photos =
+            (0..25).map(|nth| Photo { picture: Path::new("photo").into(), class: nth / 5, slot: None, identity: None });
         let classes = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
         let data = Dataset { root: None, classes, photos: photos.collect(), ignored: Vec::new() };
         let steps = |length| cross_validated_steps(&bundle, &Lesson { length, ..Lesson::new("photos") }, &data);
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn every_photo_is_left_out_once_but_single_ones_and_what_cannot_have_been_counted_is_not_believed() {
         let classes = [0, 0, 0, 1, 2, 2];
-        let photo = |class| Photo { picture: Path::new("photo").into(), class, slot: None };
+        let photo = |class| Photo { picture: Path::new("photo").into(), class, slot: None, identity: None };
         let data = Dataset {
             root: None,
             classes: ["a", "b", "c"].map(String::from).to_vec(),

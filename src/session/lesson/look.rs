@@ -1,5 +1,7 @@
 //! Passes over photos: the head that is imprinted from them, their class means, and which of them a head recognizes.
 
+use std::collections::HashSet;
+
 use crate::adapter::{ClassMeans, HeadBuffers};
 use crate::core::IMPRINT_SCALE;
 use crate::error::{Error, ErrorKind, Result};
@@ -7,6 +9,7 @@ use crate::session::classify::argmax;
 use crate::session::photos::{Dataset, Photo};
 use crate::session::policy::{LeftOut, Outlook, Recognized};
 use crate::session::progress::{Audience, Progress};
+use crate::session::replay::{Example, Replay};
 use crate::session::run::{Runner, view};
 
 /// What one pass over photos has shown.
@@ -22,21 +25,23 @@ pub(crate) struct Seen {
 }
 
 impl Runner {
-    /// Shows the features and the class of every photo of `data` to `visit`; which of them can be read.
+    /// Shows the features of every photo of `data` to `visit`, and where it `keeps` that, the example; which of them can be read.
     ///
     /// # Errors
     /// Kind `Stopped` where it is stopped.
     fn look(
         &mut self,
         data: &Dataset,
+        keeps: bool,
         audience: &mut Audience,
-        mut visit: impl FnMut(&[f32], usize),
+        mut visit: impl FnMut(&[f32], &Photo, Option<Example>),
     ) -> Result<Vec<bool>> {
         let (mut photos, mut readable) = (data.photos.iter(), Vec::with_capacity(data.photos.len()));
-        self.features(data.photos.iter().map(|photo| view(photo, None)), audience, |row, audience| {
+        let views = data.photos.iter().map(|photo| view(photo, None));
+        self.features_and_examples(views, keeps, audience, |row, example, audience| {
             readable.push(row.is_some());
             if let (Some(photo), Some(row)) = (photos.next(), row) {
-                visit(row, photo.class);
+                visit(row, photo, example);
             }
             audience.tell(Progress::Advance);
             audience.go_on()
@@ -44,11 +49,18 @@ impl Runner {
         Ok(readable)
     }
 
-    /// What photos show under the pairs as they are, those of the `knew` first classes judged by the head; and which can be read.
+    /// What photos show under the pairs as they are, those of the `knew` first classes judged by the head; and which can be read. Their
+    /// examples go into `replay`. A class of which there are only examples keeps its mean unknown: the store has one of more photos.
     ///
     /// # Errors
     /// Kind `Stopped` where it is stopped.
-    pub(crate) fn see(&mut self, data: &Dataset, knew: usize, audience: &mut Audience) -> Result<(Seen, Vec<bool>)> {
+    pub(crate) fn see(
+        &mut self,
+        data: &Dataset,
+        knew: usize,
+        replay: &mut Replay,
+        audience: &mut Audience,
+    ) -> Result<(Seen, Vec<bool>)> {
         let head = self.adapter().head.with_classes(knew);
         let features = head.features();
         let mut seen = Seen {
@@ -57,16 +69,22 @@ impl Runner {
             right: Recognized::new(knew),
             outlook: Outlook::default(),
         };
-        let readable = self.look(data, audience, |row, class| {
+        let readable = self.look(data, replay.has_room(), audience, |row, photo, example| {
+            let class = photo.class;
             seen.means.add(row, class);
             seen.photos.add(row, class);
             seen.right.count(class, argmax(&head.logits(row)) == class);
+            if let Some((example, key)) = example.zip(photo.identity) {
+                replay.add(class, key, example);
+            }
         })?;
+        let present: HashSet<usize> = data.photos.iter().filter(|p| !p.is_replayed()).map(|p| p.class).collect();
+        (0..data.classes.len()).filter(|class| !present.contains(class)).for_each(|class| seen.means.clear(class));
         Ok((seen, readable))
     }
 
     /// Sets the head's rows of the classes from `known` on to the class means of the photos' features; the rows before stay. Photos
-    /// that cannot be read leave `data`. The photos of the `knew` first classes are judged by the head as it was.
+    /// that cannot be read leave `data`; examples of the others go into `replay`. The photos of the `knew` first classes are judged by the head as it was.
     ///
     /// # Errors
     /// Kind `Data` where a class that is to be imprinted is left without a readable photo; `Stopped` where it is stopped.
@@ -74,9 +92,10 @@ impl Runner {
         &mut self,
         data: &mut Dataset,
         [known, knew]: [usize; 2],
+        replay: &mut Replay,
         audience: &mut Audience,
     ) -> Result<Seen> {
-        let (mut seen, readable) = self.see(data, knew, audience)?;
+        let (mut seen, readable) = self.see(data, knew, replay, audience)?;
         let classes = data.classes.len();
         let mut means = self.adapter().means.with_classes(classes);
         means.replace(&seen.means);
@@ -109,7 +128,7 @@ impl Runner {
         let head = self.adapter().head.clone();
         let mut means = ClassMeans::unknown(data.classes.len(), head.features());
         let mut right = Recognized::new(data.classes.len());
-        self.look(data, audience, |row, class| {
+        self.look(data, false, audience, |row, &Photo { class, .. }, _| {
             means.add(row, class);
             right.count(class, argmax(&head.logits(row)) == class);
         })?;
@@ -128,7 +147,7 @@ impl Runner {
     ) -> Result<[Recognized; N]> {
         let mut tallies = heads.map(|head| Recognized::new(head.classes()));
         audience.tell(Progress::Begin { phase: "accuracy before", total: data.photos.len() as u64 });
-        self.look(data, audience, |row, class| {
+        self.look(data, false, audience, |row, &Photo { class, .. }, _| {
             let judged = heads.iter().zip(&mut tallies);
             judged.for_each(|(head, tally)| tally.count(class, argmax(&head.logits(row)) == class));
         })?;

@@ -1,17 +1,26 @@
 //! How a lesson begins: anew, after what a store has learned, or where it was left.
 
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
 use super::keep::Keep;
 use super::start::fresh_adapter;
 use super::steps::StepsLeft;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::photos::{Dataset, Hashed};
+use crate::session::photos::{Dataset, Hashed, Photo};
 use crate::session::policy::{Before, Outlook, Plan, plan};
+use crate::session::replay::Replay;
 use crate::session::settings::Lesson;
 use crate::session::store::{
-    Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
+    Generation, Record, RecordedLesson, Remembered, Store, StoreWriter, UnderWay, already_there, is_unborn,
 };
+
+/// Of so many examples of a class, one is held back.
+const HELD_BACK: usize = 5;
+/// Examples of a class of which some are held back; of fewer, every one is learned from.
+const FEWEST_TO_HOLD_BACK: usize = 5;
 
 /// How a lesson begins.
 pub(crate) struct Opening {
@@ -40,8 +49,12 @@ pub(crate) struct Opening {
     pub(crate) over: bool,
     /// Its number, where it was kept aside.
     pub(crate) over_aside: Option<u64>,
-    /// Classes that the store knows and that have no photos: steps would unlearn them.
+    /// Classes that the store knows and that have neither photos nor examples: steps would unlearn them.
     pub(crate) absent: Vec<String>,
+    /// Examples of earlier lessons.
+    pub(crate) replayed: Replay,
+    /// Those of them that no step sees: what the lesson does to known classes without photos to measure on shows on them.
+    pub(crate) held: Dataset,
     /// What to tell the user before anything is done.
     pub(crate) warnings: Vec<String>,
 }
@@ -65,7 +78,7 @@ impl Opening {
         let mut store = StoreWriter::open_on(keep.medium.clone(), &keep.store)?;
         let Generation { record, adapter } = store.load(bundle)?;
         store.close_generation();
-        let (data, validation) = match keep.further {
+        let (mut data, validation) = match keep.further {
             true => added_to(&record.classes, data, validation)?,
             false => (data, validation),
         };
@@ -85,6 +98,14 @@ impl Opening {
             warnings.extend(store.steps_under_way()?.map(let_go));
             Left::Nothing
         };
+        let identities = photos.identities();
+        data.identify(&identities[0]);
+        let (replayed, replayed_sha256) = if keep.further {
+            let has_pairs = !adapter.sites.is_empty() || lesson.method.settings().trains_pairs;
+            remembered(&store, &record, has_pairs, lesson.replay, &mut warnings)
+        } else {
+            (Replay::new(lesson.replay), None)
+        };
         let mut opening = Opening {
             known: record.classes.len(),
             knew: if keep.further { record.classes.len() } else { 0 },
@@ -101,10 +122,22 @@ impl Opening {
             over: false,
             over_aside: None,
             absent: Vec::new(),
+            replayed,
+            held: Dataset::default(),
             warnings,
         };
+        if keep.further {
+            opening.replay(&identities);
+        }
         opening.find_absent(keep);
-        opening.take_up(left, bundle, lesson, settings)
+        let mut opening = opening.take_up(left, bundle, lesson, settings)?;
+        if opening.from.is_some() && opening.record.replayed_sha256 != replayed_sha256 {
+            return Err(other_examples(&keep.store));
+        }
+        if keep.further && !opening.over {
+            opening.record.replayed_sha256 = replayed_sha256;
+        }
+        Ok(opening)
     }
 
     /// Goes on with what was left, or begins a further lesson.
@@ -129,6 +162,28 @@ impl Opening {
                 Ok(Opening { known: record.classes.len(), over: true, over_aside, record: *record, ..self })
             }
             Left::Nothing => self.further(bundle, lesson, settings),
+        }
+    }
+
+    /// Examples of earlier lessons come among the photos, but those of photos that are there again; of known classes without photos to measure on, some
+    /// are held back.
+    fn replay(&mut self, [trained, held_back]: &[Vec<Option<u64>>; 2]) {
+        let here: HashSet<u64> = trained.iter().chain(held_back).flatten().copied().collect();
+        let measured: HashSet<usize> =
+            self.validation.iter().flat_map(|v| &v.photos).map(|photo| photo.class).collect();
+        let mut counts = BTreeMap::new();
+        let absent = self.replayed.examples().enumerate().filter(|(_, (_, key, _))| !here.contains(key));
+        let absent: Vec<(usize, usize, u64)> = absent.map(|(place, (class, key, _))| (place, class, key)).collect();
+        absent.iter().for_each(|(_, class, _)| *counts.entry(*class).or_insert(0) += 1);
+        self.held = Dataset { classes: self.data.classes.clone(), ..Dataset::default() };
+        let mut left = BTreeMap::new();
+        for (place, class, key) in absent {
+            let holds_back = !measured.contains(&class) && counts[&class] >= FEWEST_TO_HOLD_BACK;
+            let held_back = if holds_back { counts[&class] / HELD_BACK } else { 0 };
+            let nth = left.entry(class).or_insert(0);
+            *nth += 1;
+            let side = if *nth <= held_back { &mut self.held } else { &mut self.data };
+            side.photos.push(Photo::replayed(place, class, key));
         }
     }
 
@@ -202,14 +257,22 @@ impl Opening {
     }
 
     /// A first lesson.
-    fn anew(bundle: &Bundle, lesson: &Lesson, keep: &Keep, data: Dataset, validation: Option<Dataset>) -> Result<Self> {
+    fn anew(
+        bundle: &Bundle,
+        lesson: &Lesson,
+        keep: &Keep,
+        mut data: Dataset,
+        validation: Option<Dataset>,
+    ) -> Result<Self> {
         match keep.medium.list(&keep.store) {
             Ok(_) if !keep.resume => return Err(already_there(&keep.store)),
             Ok(_) => {}
             Err(_) => keep.medium.check_new(&keep.store)?,
         }
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
-        let (settings, warnings) = (RecordedLesson::on(lesson, &photos), photos.warnings());
+        let (settings, warnings, [identities, _]) =
+            (RecordedLesson::on(lesson, &photos), photos.warnings(), photos.identities());
+        data.identify(&identities);
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
         let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
         Ok(Opening {
@@ -228,6 +291,8 @@ impl Opening {
             over: false,
             over_aside: None,
             absent: Vec::new(),
+            replayed: Replay::new(lesson.replay),
+            held: Dataset::default(),
             warnings,
         })
     }
@@ -252,6 +317,31 @@ impl Opening {
         }
         Ok(self)
     }
+}
+
+/// The examples that a further lesson has of earlier ones, and the hash of their file; what to say where they cannot be used.
+fn remembered(
+    store: &Store,
+    record: &Record,
+    has_pairs: bool,
+    limit: u64,
+    warnings: &mut Vec<String>,
+) -> (Replay, Option<String>) {
+    let why = match store.replay(record, has_pairs, limit) {
+        Ok(Remembered::Examples(replay, hash)) => return (replay, Some(hash)),
+        Ok(Remembered::Nothing) => return (Replay::new(limit), None),
+        Ok(Remembered::Gone(why)) => why.to_owned(),
+        Err(fault) => fault.to_string(),
+    };
+    warnings.push(format!("the lesson goes on without examples of earlier ones: {why}"));
+    (Replay::new(limit), None)
+}
+
+/// A lesson goes on with the examples that it began with.
+fn other_examples(store: &Path) -> Error {
+    let message = "the examples of earlier lessons that the lesson under way began with have changed or are gone, so it would end in other bytes: \
+                   bring their file back; without option `resume`, option `from` begins another lesson and lets that one go";
+    Error::new(ErrorKind::Mismatch, store.display(), message)
 }
 
 /// The photos, counted in the classes that a store knows and new ones after them.

@@ -73,6 +73,10 @@ pub struct TrainReport {
     pub ignored: Vec<Ignored>,
     /// Photos trained on.
     pub train_images: usize,
+    /// Examples of earlier lessons that were trained on.
+    pub replayed: usize,
+    /// Bytes of the examples that are kept for later lessons.
+    pub replay_bytes: u64,
     /// Photos that accuracy was measured on.
     pub val_images: usize,
 }

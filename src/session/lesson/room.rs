@@ -11,9 +11,11 @@ use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MOST_EXAMPLES;
 use crate::session::forecast::Forecast;
 use crate::session::policy::{Due, Plan};
 use crate::session::process::{Block, Claim, Watch, rss_bytes};
+use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
 use crate::session::settings::{CachePlace, Lesson};
 use crate::session::store::beside;
@@ -60,9 +62,16 @@ impl Applicant<'_> {
         let (photo_bytes, largest) = largest_photo(photos.map(|photo| &photo.picture), &bundle.preprocess).unzip();
         work.photo_bytes = photo_bytes.unwrap_or(0);
         work.boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
-        work.cached = within(lesson.cache_limit, work.boundary_bytes).min(work.photos);
+        let len = network.1.boundary_len().unwrap_or(0);
+        if ![0, len].contains(&self.opening.replayed.values()) {
+            let message = "has examples of another network; option `replay` 0 goes on without them";
+            return Err(Error::new(ErrorKind::Store, self.keep.store.display(), message));
+        }
+        work.cached = within(lesson.cache_limit, work.boundary_bytes).min(self.opening.data.present());
+        work.replay_bytes = self.replay_bytes(network.1.boundary_len());
         let cache = if trains && !lesson.augment && work.cached > 0 { lesson.cache } else { CachePlace::Off };
-        let (asked, on_medium) = (work.cached, self.cached_on_medium(work.generation_bytes, work.boundary_bytes)?);
+        let (asked, on_medium) =
+            (work.cached, self.cached_on_medium(work.generation_bytes, work.replay_bytes, work.boundary_bytes)?);
         let limit = lesson.ram_limit.unwrap_or(u64::MAX);
         if lesson.ram_limit.is_some() && rss_bytes().is_none() {
             let message = "this system does not tell how much memory a process takes, so no limit can be kept";
@@ -80,8 +89,14 @@ impl Applicant<'_> {
             work.cached = if setup.cache == CachePlace::Disk { asked.min(on_medium) } else { asked };
             let network = &network.1;
             let activation_bytes = network.activation_bytes()? as u64;
-            let means =
-                Resources { threads: setup.threads, cache: setup.cache, folder, photos: work.cached, measured: 0 };
+            let means = Resources {
+                threads: setup.threads,
+                cache: setup.cache,
+                folder,
+                photos: work.cached,
+                measured: 0,
+                replay: self.opening.replayed.clone(),
+            };
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
                 let undo = Claim::take(work.undo_bytes, Block::Small, present);
@@ -123,6 +138,7 @@ impl Applicant<'_> {
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
             cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
             photo_bytes: 0,
+            replay_bytes: 0,
             photos: data.photos.len(),
             cached: 0,
             measured: validation.as_ref().map_or(0, |v| v.photos.len()),
@@ -133,14 +149,24 @@ impl Applicant<'_> {
         }
     }
 
+    /// Bytes of the examples that the lesson will have, those of earlier ones included.
+    fn replay_bytes(&self, boundary_len: Option<usize>) -> u64 {
+        let photos = self.opening.data.present() + self.opening.replayed.len();
+        let bytes = Replay::example_bytes(boundary_len.unwrap_or(0)) * photos.min(MOST_EXAMPLES) as u64;
+        bytes.min(self.lesson.replay)
+    }
+
     /// Photos of so many bytes in the cache that the medium has room for besides what is to be kept. One always stays, so that values
     /// are rounded as planned; the others run through the prefix every time, which changes nothing in what the lesson ends in.
     ///
     /// # Errors
     /// Kind `Io` where there is not even room for generations and checkpoints.
-    fn cached_on_medium(&self, generation_bytes: u64, boundary_bytes: u64) -> Result<usize> {
+    fn cached_on_medium(&self, generation_bytes: u64, replay_bytes: u64, boundary_bytes: u64) -> Result<usize> {
         let Keep { medium, store, .. } = self.keep;
-        let needed = self.store_bytes(generation_bytes);
+        let needed = match self.store_bytes(generation_bytes) {
+            0 => 0,
+            numbers => numbers + replay_bytes,
+        };
         let Some(free) = medium.free_bytes(store).filter(|_| needed > 0) else { return Ok(usize::MAX) };
         if free < needed {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

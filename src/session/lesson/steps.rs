@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::adapter::{Adapter, Gradients};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::photos::{Dataset, order};
+use crate::session::photos::{Dataset, balanced_order, order};
 use crate::session::policy::{EpochMean, Gate, GateState, Outlook, Plan};
 use crate::session::progress::Audience;
 use crate::session::run::Runner;
@@ -82,7 +82,7 @@ impl Steps {
         Steps {
             plan: *plan,
             gate,
-            batches: BatchOrder::new(lesson, data.photos.len()),
+            batches: BatchOrder::of(lesson, data),
             gradients: runner.adapter().zero_gradients(),
             epoch,
             step_ms: Vec::with_capacity(expected),
@@ -158,6 +158,8 @@ pub(crate) struct BatchOrder {
     seed: u64,
     augments: bool,
     photos: usize,
+    /// The class of each, where every class is to come up equally often.
+    balanced: Option<Vec<usize>>,
     /// The present epoch's order; none yet at first.
     order: Vec<usize>,
     epoch: u64,
@@ -172,10 +174,18 @@ impl BatchOrder {
             seed,
             augments: augment,
             photos,
+            balanced: None,
             order: Vec::new(),
             epoch: 0,
             batch: 0..0,
         }
+    }
+
+    /// Those of a lesson on photos and examples: of the latter there may be few of a class, or many.
+    fn of(lesson: &Lesson, data: &Dataset) -> Self {
+        let replays = data.present() < data.photos.len();
+        let balanced = replays.then(|| data.photos.iter().map(|photo| photo.class).collect());
+        BatchOrder { balanced, ..BatchOrder::new(lesson, data.photos.len()) }
     }
 
     /// Whether an epoch begins with the step `step`, counted from 0.
@@ -183,7 +193,11 @@ impl BatchOrder {
         let per_epoch = self.per_epoch();
         let (epoch, nth) = (step / per_epoch, (step % per_epoch) as usize);
         if self.order.is_empty() || epoch != self.epoch {
-            (self.epoch, self.order) = (epoch, order(self.seed, epoch, self.photos));
+            let order = match &self.balanced {
+                Some(classes) => balanced_order(self.seed, epoch, classes),
+                None => order(self.seed, epoch, self.photos),
+            };
+            (self.epoch, self.order) = (epoch, order);
         }
         self.batch = nth * self.batch_len..((nth + 1) * self.batch_len).min(self.photos);
         nth == 0

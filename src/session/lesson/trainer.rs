@@ -21,6 +21,7 @@ use crate::session::photos::{Ignored, Slot, ignored};
 use crate::session::policy::{CrossValidation, Outlook, Plan};
 use crate::session::process::{Watch, median, peak_rss_bytes, startup_ms};
 use crate::session::progress::{Audience, Flow, Progress};
+use crate::session::replay::Replay;
 use crate::session::run::Runner;
 use crate::session::settings::{CachePlace, Lesson};
 use crate::session::store::{Store, StoreWriter};
@@ -81,6 +82,8 @@ struct Imprinted {
     outlook: Outlook,
     measured: Option<Evaluation>,
     added: Option<Added>,
+    /// Examples for later lessons.
+    replay: Replay,
     resumed_after: Option<u64>,
 }
 
@@ -236,14 +239,16 @@ impl Trainer {
         audience.tell(Progress::Begin { phase: "imprint", total: opening.data.photos.len() as u64 });
         announce(opening, runner, keep, &opening.plan(bundle, lesson))?;
         let counted = [opening.known, opening.knew];
-        let seen = runner.imprint(&mut opening.data, counted, audience)?;
+        // Those that are held back stay for lessons to come.
+        let mut replay = opening.replayed.clone();
+        let mut seen = runner.imprint(&mut opening.data, counted, &mut replay, audience)?;
         audience.tell(Progress::End);
         // Photos that cannot be read have left, and with them the last ones of a class perhaps.
         opening.find_absent(keep);
         let plan = opening.plan(bundle, lesson);
-        let mut at_start = remember(runner, bundle, opening, &seen, audience)?;
+        let mut at_start = remember(runner, bundle, opening, &mut seen, audience)?;
         let Begun { mut keeper, outlook, measured } =
-            begin_steps(runner, opening, lesson, keep, (&plan, &seen), audience)?;
+            begin_steps(runner, opening, lesson, keep, (&plan, &seen, &replay), audience)?;
         let mut added = None;
         if opening.only_adds(&plan) {
             added = add_classes(runner, opening.knew, &seen, at_start.as_mut());
@@ -251,11 +256,11 @@ impl Trainer {
             check_imprinted(runner, &opening.data, lesson, audience)?;
         }
         if opening.validation.is_none() {
-            runner.drop_prefix(opening.data.photos.len());
+            runner.drop_prefix(opening.data.present());
         }
         keeper.starts();
         let resumed_after = opening.resumes.then_some(opening.record.steps);
-        Ok(Imprinted { plan, keeper, outlook, measured, added, resumed_after })
+        Ok(Imprinted { plan, keeper, outlook, measured, added, replay, resumed_after })
     }
 
     /// Makes a further lesson durable, and cross-validates a first one where its photos are few.
@@ -310,9 +315,10 @@ impl Trainer {
 
     /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
     fn end(&mut self, mut under_way: Imprinted, ran: Ran, audience: &mut Audience) -> Result<Happened> {
-        let Imprinted { plan, keeper, outlook, measured, added, .. } = &mut under_way;
+        let Imprinted { plan, keeper, outlook, measured, added, replay, .. } = &mut under_way;
         let Trainer { opening, runner, .. } = self;
-        let ending = Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch };
+        let ending =
+            Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch, replay };
         let verdict = ending.judge(measured.take(), &mut audience.unstoppable())?;
         let report = Box::new(self.report(&under_way, ran, &verdict));
         self.phase = Reached::Over(report.clone());
@@ -357,7 +363,9 @@ impl Trainer {
             generation: verdict.generation,
             quarantined,
             ignored: self.ignored.clone(),
-            train_images: data.photos.len(),
+            train_images: data.present(),
+            replayed: data.photos.len() - data.present(),
+            replay_bytes: under_way.replay.bytes(),
             val_images: verdict.photos,
         }
     }

@@ -9,6 +9,7 @@ use crate::session::classify::{Evaluation, measure};
 use crate::session::photos::Dataset;
 use crate::session::policy::{Ended, EpochMean, Outlook, Plan, Recognized, Trial, TrialPhotos};
 use crate::session::progress::{Audience, Progress};
+use crate::session::replay::Replay;
 use crate::session::run::Runner;
 use crate::session::store::{Record, StoreWriter};
 
@@ -33,6 +34,8 @@ pub(crate) struct Ending<'e> {
     pub(crate) outlook: &'e Outlook,
     pub(crate) added: Option<&'e Added>,
     pub(crate) epoch: &'e EpochMean,
+    /// Examples for later lessons.
+    pub(crate) replay: &'e Replay,
 }
 
 impl Ending<'_> {
@@ -42,9 +45,9 @@ impl Ending<'_> {
     /// # Errors
     /// `Diverged` where a value is not finite; `Io`, `Unsynced`.
     pub(crate) fn judge(self, measured: Option<Evaluation>, audience: &mut Audience) -> Result<Verdict> {
-        let Ending { opening, runner, plan, keeper, outlook, added, epoch } = self;
+        let Ending { opening, runner, plan, keeper, outlook, added, epoch, replay } = self;
         let is_judged = plan.steps > 0 || opening.only_adds(plan);
-        let Opening { data, validation, record, over, over_aside, knew, .. } = opening;
+        let Opening { data, validation, record, over, over_aside, knew, held, .. } = opening;
         let Keeper { store, journal, before, .. } = keeper;
         let after = match validation {
             Some(v) if is_judged => Some(measure(runner, v, ("after", 0), audience)?),
@@ -60,16 +63,29 @@ impl Ending<'_> {
         if is_judged {
             journal.evaluation(plan.steps, accuracy)?;
             let mut recognized = after.as_ref().map(Evaluation::recognized).filter(|_| before.held_back);
-            let mut seen = epoch.accuracy();
+            let (mut seen, mut on_seen) = (epoch.accuracy(), None);
             if plan.steps > 0 {
                 let on_trained = close(runner, data, audience)?;
                 // The last epoch was counted before each of its steps: what these have done shows only afterwards.
                 seen = seen.zip(on_trained.accuracy()).map(|(epoch, after)| epoch.min(after));
-                recognized = recognized.or(Some(on_trained));
+                recognized = recognized.or_else(|| Some(on_trained.clone()));
+                on_seen = Some(on_trained);
             }
+            let on_held = match held.photos.is_empty() {
+                true => None,
+                false => {
+                    let head = runner.adapter().head.clone();
+                    let [on_held] = runner.tally(held, [&head], audience)?;
+                    Some(on_held)
+                }
+            };
             let (made_up, after) = (added.map(|added| &added.made_up), recognized.as_ref());
+            let on_examples = on_held.as_ref().map(|held| (held, on_seen.as_ref()));
             let (classes, knew) = (&data.classes, *knew);
-            record.trial = Trial::of(&Ended { before, after, outlook, seen, classes, knew, made_up });
+            record.trial = Trial::of(&Ended { before, after, on_examples, outlook, seen, classes, knew, made_up });
+            if knew > 0 {
+                record.replay = store.keep_replay(replay, record)?;
+            }
             aside = keep_end(store, &runner.adapter(), record)?;
         }
         store.end_lesson();

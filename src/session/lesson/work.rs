@@ -50,6 +50,8 @@ pub(crate) struct Work {
     pub(crate) cross_validation_bytes: u64,
     /// Bytes that decoding takes for a moment, at most.
     pub(crate) photo_bytes: u64,
+    /// Bytes of examples for later lessons.
+    pub(crate) replay_bytes: u64,
     /// Photos trained on.
     pub(crate) photos: usize,
     /// Of these, the photos that the cache has room for.
@@ -119,7 +121,7 @@ impl Work {
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
         let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
-        SMALL_BYTES + if self.trains { trained } else { 0 }
+        SMALL_BYTES + self.replay_bytes + if self.trains { trained } else { 0 }
     }
 
     fn cached_in_ram(&self, setup: Setup) -> u64 {
@@ -176,7 +178,7 @@ impl Work {
             recompute: setup.activations == Activations::Recomputed,
             cache: setup.cache,
             cache_bytes: self.cache_bytes(setup),
-            write_bytes: generations * self.generation_bytes + on_disk,
+            write_bytes: generations * self.generation_bytes + self.replay_bytes + on_disk,
             steps: self.steps,
             cross_validated_steps: self.cross_validated,
             step_ms,

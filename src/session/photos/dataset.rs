@@ -26,6 +26,20 @@ pub struct Photo {
     pub class: usize,
     /// Its place in a cache, whatever part of the photos it comes to be among.
     pub(crate) slot: Option<Slot>,
+    /// The first bytes of the hash of what it shows; none before it was hashed, or where it cannot be read.
+    pub(crate) identity: Option<u64>,
+}
+
+impl Photo {
+    /// An example of an earlier lesson, which lies at `place` in the replay buffer, of the photo `identity`.
+    pub(crate) fn replayed(place: usize, class: usize, identity: u64) -> Self {
+        let picture = Picture::encoded("an example of an earlier lesson", []);
+        Photo { picture, class, slot: Some(Slot::Replayed(place)), identity: Some(identity) }
+    }
+
+    pub(crate) fn is_replayed(&self) -> bool {
+        matches!(self.slot, Some(Slot::Replayed(_)))
+    }
 }
 
 /// The place of a photo in a cache.
@@ -35,6 +49,8 @@ pub(crate) enum Slot {
     Rounded(usize),
     /// Among photos that accuracy is measured on, in f32.
     Exact(usize),
+    /// Among the examples of earlier lessons: there is no photo of it any more.
+    Replayed(usize),
 }
 
 /// Photos of several classes: those of a folder, or what was [added](Dataset::add) one by one.
@@ -87,7 +103,7 @@ impl Dataset {
             }
         };
         let at = self.photos.partition_point(|photo| photo.class <= class);
-        self.photos.insert(at, Photo { picture, class, slot: None });
+        self.photos.insert(at, Photo { picture, class, slot: None, identity: None });
         Ok(())
     }
 
@@ -120,9 +136,10 @@ impl Dataset {
         self.root.as_ref().map_or_else(|| format!("class {class}"), folder)
     }
 
-    /// Gives every photo a place in a cache.
+    /// Gives every photo that is there to be decoded a place in a cache.
     pub(crate) fn number(&mut self, slot: fn(usize) -> Slot) {
-        self.photos.iter_mut().enumerate().for_each(|(at, photo)| photo.slot = Some(slot(at)));
+        let present = self.photos.iter_mut().filter(|photo| !photo.is_replayed());
+        present.enumerate().for_each(|(at, photo)| photo.slot = Some(slot(at)));
     }
 
     /// Checks that there is something to tell apart.
@@ -215,6 +232,16 @@ impl Dataset {
         let known: HashSet<&String> = known.iter().collect();
         classes.extend(self.classes.iter().filter(|class| !known.contains(class)).cloned());
         self.relabelled(&classes)
+    }
+
+    /// Notes what each photo shows.
+    pub(crate) fn identify(&mut self, identities: &[Option<u64>]) {
+        self.photos.iter_mut().zip(identities).for_each(|(photo, identity)| photo.identity = *identity);
+    }
+
+    /// Photos that are there to be decoded.
+    pub(crate) fn present(&self) -> usize {
+        self.photos.iter().filter(|photo| !photo.is_replayed()).count()
     }
 
     /// The classes, by name, that have no photo.

@@ -37,6 +37,13 @@ impl<'d> Hashed<'d> {
         (of(&self.data), self.validation.as_ref().map(of))
     }
 
+    /// The first bytes of each photo's hash: of those trained on, and of those measured on.
+    pub(crate) fn identities(&self) -> [Vec<Option<u64>>; 2] {
+        let identity = |hash: &Option<String>| u64::from_str_radix(hash.as_deref()?.get(..16)?, 16).ok();
+        let of = |contents: &[Option<String>]| contents.iter().map(identity).collect();
+        [of(&self.data.1), self.validation.as_ref().map_or_else(Vec::new, |(_, contents)| of(contents))]
+    }
+
     /// What to tell the user of photos that are there twice.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let groups = self.groups();

@@ -96,6 +96,7 @@ impl Dataset {
                 picture: path.into(),
                 class,
                 slot: None,
+                identity: None,
             }));
         }
         if dataset.classes.is_empty() {

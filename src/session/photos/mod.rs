@@ -21,6 +21,6 @@ pub(crate) use folder::ignored;
 pub use image::{Augment, load};
 pub(crate) use image::{footprint, pixels};
 pub use order::order;
-pub(crate) use order::stream;
+pub(crate) use order::{balanced_order, stream};
 pub use picture::{Layout, Picture, Pixels};
 pub use quarantine::{Quarantine, Quarantined};

@@ -18,6 +18,13 @@ impl Recognized {
         }
     }
 
+    /// Counts what another has counted, of as many classes or fewer.
+    pub(crate) fn add(&mut self, other: &Recognized) {
+        for (own, other) in self.0.iter_mut().zip(&other.0) {
+            *own = [own[0] + other[0], own[1] + other[1]];
+        }
+    }
+
     /// The first classes alone.
     pub(crate) fn of_first(&self, classes: usize) -> Self {
         Recognized(self.0.iter().take(classes).copied().collect())

@@ -11,7 +11,7 @@ use super::recognized::Recognized;
 /// the classes that it knew, on photos of these. It becomes current if none of them falls below half of what it was ([`Known`]), if
 /// together they do not fall below what they were, and if all classes together do as well as imprinting all of them. Where it adds
 /// classes, the known ones have more to be mistaken for; so there, they may fall by chance (two standard errors), and to what
-/// imprinting all classes makes of them.
+/// imprinting all classes makes of them. Examples of earlier lessons are few: on them, they may fall by chance too, each class by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// On which photos.
@@ -44,6 +44,9 @@ pub struct Known {
     pub before: f64,
     /// Share that is recognized after the lesson, of all classes.
     pub after: f64,
+    /// Share that is recognized with all classes imprinted; null where the lesson adds none, or that was not measured.
+    #[serde(default)]
+    pub imprinted: Option<f64>,
 }
 
 impl Known {
@@ -51,6 +54,15 @@ impl Known {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.after < self.before / 2.0
+    }
+
+    /// It is recognized less often than before, and than with all classes imprinted, by more than two standard errors. Those are of shares with
+    /// one photo more on either side: of two photos, none and both are chance.
+    fn fell_beyond_chance(&self) -> bool {
+        let photos = self.photos as f64;
+        let least = self.imprinted.map_or(self.before, |imprinted| imprinted.min(self.before));
+        let [before, after] = [least, self.after].map(|share| (share * photos + 1.0) / (photos + 2.0));
+        after < before - chance(self.photos, before, after)
     }
 }
 
@@ -81,6 +93,9 @@ pub enum TrialPhotos {
     /// Where photos are few: the training photos, each left out once, imprinting on the others against a lesson on them.
     #[serde(alias = "rehearsed")]
     CrossValidated,
+    /// Examples of earlier lessons that no step has seen, of the known classes without photos to measure on; with the photos that were
+    /// held back of the others, where there are any.
+    Replayed,
     /// Where a further lesson has no photos of the classes that were known: made-up features, each class's mean with what a photo of
     /// a new class differs from its own class's mean by. They scatter less than photos do, and only find out a class that is lost.
     MadeUp,
@@ -95,6 +110,18 @@ pub(crate) struct Before {
     pub(crate) known: Recognized,
     /// All classes, imprinted; in a further lesson only where it adds some.
     pub(crate) imprinted: Option<Recognized>,
+    /// The same two of the examples of earlier lessons that no step sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) examples: Option<OnExamples>,
+}
+
+/// What was there before a lesson, as examples that no step sees show it, and the photos and examples that steps see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OnExamples {
+    pub(crate) known: Recognized,
+    pub(crate) imprinted: Option<Recognized>,
+    /// The classes that the store knew, on what is trained on.
+    pub(crate) seen: Recognized,
 }
 
 impl Before {
@@ -104,18 +131,37 @@ impl Before {
         self.held_back.then(|| first.unwrap_or(&self.known).accuracy()).flatten()
     }
 
+    /// What both examples and photos that were held back show; and what is trained on.
+    fn on_examples(&self) -> Option<[Before; 2]> {
+        let OnExamples { known, imprinted, seen } = self.examples.as_ref()?;
+        let (mut both, mut all) = (known.clone(), imprinted.clone());
+        if self.held_back {
+            both.add(&self.known);
+            all.iter_mut().zip(&self.imprinted).for_each(|(all, held_back)| all.add(held_back));
+        }
+        let both = Before { held_back: true, known: both, imprinted: all, examples: None };
+        Some([both, Before { known: seen.clone(), ..Before::default() }])
+    }
+
     /// Whether photos can have shown this to a lesson that adds classes to `knew` ones, or to a first one.
     pub(crate) fn can_be(&self, knew: usize) -> bool {
-        let counts = self.known.0.iter().chain(self.imprinted.iter().flat_map(|tally| &tally.0));
-        self.known.0.len() == knew && counts.into_iter().all(|[right, photos]| right <= photos)
+        let all = |[known, seen]: [&Recognized; 2]| known.0.len() == knew && seen.0.len() == knew;
+        let examples =
+            self.examples.iter().flat_map(|shown| [&shown.known, &shown.seen].into_iter().chain(&shown.imprinted));
+        let tallies = [&self.known].into_iter().chain(&self.imprinted).chain(examples);
+        let counts = tallies.flat_map(|tally| &tally.0);
+        let fits = self.examples.as_ref().is_none_or(|shown| all([&shown.known, &shown.seen]));
+        fits && self.known.0.len() == knew && counts.into_iter().all(|[right, photos]| right <= photos)
     }
 }
 
 /// What is there to judge a lesson by, once it has ended.
 pub(crate) struct Ended<'e> {
     pub(crate) before: &'e Before,
-    /// Which photos the lesson's end recognizes: those of [`Before`].
+    /// Which photos the lesson's end recognizes: those of [`Before`], without examples.
     pub(crate) after: Option<&'e Recognized>,
+    /// The examples that no step has seen, and what was trained on, where anything was.
+    pub(crate) on_examples: Option<(&'e Recognized, Option<&'e Recognized>)>,
     pub(crate) outlook: &'e Outlook,
     /// Accuracy on the photos trained on: what the lesson makes of them, at the least that it has shown.
     pub(crate) seen: Option<f64>,
@@ -132,9 +178,12 @@ impl Trial {
         if ended.knew == 0 {
             return Self::of_first(ended);
         }
+        if let Some(trial) = Self::of_examples(ended) {
+            return Some(trial);
+        }
         Self::of_further(ended).or_else(|| {
             let [was, is] = ended.made_up?;
-            Self::of_known(TrialPhotos::MadeUp, was, is, ended.classes, None)
+            Self::of_known(TrialPhotos::MadeUp, was, is, ended.classes, (None, None))
         })
     }
 
@@ -160,13 +209,28 @@ impl Trial {
         held_back.or(cross_validated).or(seen)
     }
 
+    /// Examples that were held back are few. So what was trained on is looked at too: it finds out a lesson that has gone wrong.
+    fn of_examples(ended: &Ended) -> Option<Self> {
+        let ([before, before_seen], (on_held, on_seen)) = ended.before.on_examples().zip(ended.on_examples)?;
+        let mut after = on_held.clone();
+        if ended.before.held_back {
+            after.add(ended.after?);
+        }
+        let trial = |before, after| Self::of_further(&Ended { before, after: Some(after), ..*ended });
+        let with_chance = |trial| Trial { on: TrialPhotos::Replayed, ..trial };
+        let seen = on_seen.and_then(|on_seen| trial(&before_seen, on_seen));
+        let failed = seen.filter(|seen| !with_chance(seen.clone()).passed());
+        failed.or_else(|| trial(&before, &after).map(with_chance))
+    }
+
     fn of_further(ended: &Ended) -> Option<Self> {
-        let Ended { before, after, outlook, seen, classes, knew, made_up } = *ended;
+        let Ended { before, after, outlook, seen, classes, knew, made_up, .. } = *ended;
         let after = after?;
         let known_after = after.of_first(knew);
+        // Where all classes are imprinted, that is what they are compared with.
+        let imprinted = if made_up.is_some() { Some(after) } else { before.imprinted.as_ref() };
+        let imprinted = imprinted.filter(|_| before.held_back);
         let all = if before.held_back {
-            // Where all classes are imprinted, that is what they are compared with.
-            let imprinted = if made_up.is_some() { Some(after) } else { before.imprinted.as_ref() };
             let measured = imprinted.map(|imprinted| {
                 let known_imprinted = imprinted.of_first(knew).accuracy();
                 Some((after.photos(), imprinted.accuracy()?, after.accuracy()?, known_imprinted))
@@ -183,7 +247,7 @@ impl Trial {
             known_imprinted,
         });
         let on = if before.held_back { TrialPhotos::HeldBack } else { TrialPhotos::LeftOut };
-        Self::of_known(on, &before.known, &known_after, classes, all)
+        Self::of_known(on, &before.known, &known_after, classes, (imprinted, all))
     }
 
     /// Of the classes that were known; `None` where there is no photo of them.
@@ -192,18 +256,29 @@ impl Trial {
         before: &Recognized,
         after: &Recognized,
         classes: &[String],
-        all: Option<AllClasses>,
+        (imprinted, all): (Option<&Recognized>, Option<AllClasses>),
     ) -> Option<Self> {
         let share = |[right, photos]: &[usize; 2]| *right as f64 / (*photos).max(1) as f64;
-        let rows = before.0.iter().zip(&after.0).zip(classes).filter(|((before, _), _)| before[1] > 0);
-        let known = rows.map(|((before, after), class)| Known {
+        let rows = before.0.iter().zip(&after.0).zip(classes).enumerate();
+        let known = rows.filter(|(_, ((before, _), _))| before[1] > 0).map(|(row, ((before, after), class))| Known {
             class: class.clone(),
             photos: before[1],
             before: share(before),
             after: share(after),
+            imprinted: imprinted.and_then(|imprinted| imprinted.0.get(row)).map(share),
         });
         let (known, photos) = (known.collect(), before.photos());
         Some(Trial { on, photos, before: before.accuracy()?, after: after.accuracy()?, warned: false, known, all })
+    }
+
+    /// The known classes that are lost: on photos or examples that were held back, beyond chance; on photos, and elsewhere, also where less than half
+    /// of what was recognized is left.
+    pub fn lost(&self) -> impl Iterator<Item = &Known> {
+        self.known.iter().filter(|class| match self.on {
+            TrialPhotos::Replayed => class.fell_beyond_chance(),
+            TrialPhotos::HeldBack => class.is_lost() || class.fell_beyond_chance(),
+            _ => class.is_lost(),
+        })
     }
 
     /// Whether the lesson may take the place of what was there: see [`Trial`]. Where photos that it has seen speak for it, a first
@@ -215,10 +290,6 @@ impl Trial {
             return !self.warned;
         }
         let held_back = self.on == TrialPhotos::HeldBack;
-        let chance = |photos: usize, before: f64, after: f64| {
-            let variance = |share: f64| share * (1.0 - share) / photos.max(1) as f64;
-            2.0 * (variance(before) + variance(after)).sqrt()
-        };
         let is_worse_than_all = |all: AllClasses| {
             let chance = if held_back { 0.0 } else { chance(all.photos, all.imprinted, all.after) };
             all.after < all.imprinted - chance
@@ -230,13 +301,18 @@ impl Trial {
             None => self.before,
         };
         let is_further = !self.known.is_empty();
-        let is_strict = !adds && (held_back || is_further);
+        let is_strict = !adds && self.on != TrialPhotos::Replayed && (held_back || is_further);
         let chance = if is_strict { 0.0 } else { chance(self.photos, self.before, self.after) };
-        let halved = self.known.iter().any(Known::is_lost);
         // Made-up features scatter too little to show more than that a class is lost.
         let fell = self.on != TrialPhotos::MadeUp && self.after < least - chance;
-        !halved && !fell && !self.all.is_some_and(is_worse_than_all)
+        !fell && self.lost().next().is_none() && !self.all.is_some_and(is_worse_than_all)
     }
+}
+
+/// Two standard errors of a difference between two shares of so many photos.
+fn chance(photos: usize, before: f64, after: f64) -> f64 {
+    let variance = |share: f64| share * (1.0 - share) / photos.max(1) as f64;
+    2.0 * (variance(before) + variance(after)).sqrt()
 }
 
 #[cfg(test)]
@@ -256,8 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn on_examples_a_class_is_lost_only_beyond_chance() {
+        let passed = |photos, before, after| {
+            let known = vec![Known { class: "a".to_owned(), photos, before, after, imprinted: None }];
+            Trial { known, ..trial(TrialPhotos::Replayed, 0.9, 0.85) }.passed()
+        };
+        assert!(passed(2, 1.0, 0.0) && passed(4, 1.0, 0.5) && !passed(4, 1.0, 0.0));
+        assert!(passed(20, 0.9, 0.75) && !passed(20, 0.9, 0.5));
+        assert!(!Trial { known: Vec::new(), ..trial(TrialPhotos::Replayed, 0.9, 0.7) }.passed());
+    }
+
+    #[test]
     fn a_further_lesson_that_adds_no_class_may_not_fall_on_any_photos() {
-        let known = Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88 };
+        let known = Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88, imprinted: None };
         let all = |photos| Some(AllClasses { photos, imprinted: 0.5, after: 0.9, known_imprinted: None });
         let fell = |all| Trial { known: vec![known.clone()], all, ..trial(TrialPhotos::LeftOut, 0.9, 0.88) };
         assert!(!fell(None).passed() && !fell(all(100)).passed());
@@ -267,7 +354,8 @@ mod tests {
     /// Of 40 photos of each known class, so many recognized before and after; and of all with 40 of a new one, imprinted and after.
     fn further(before: [usize; 2], after: [usize; 2], imprinted: [usize; 3], new: usize) -> Trial {
         let tally = |right: &[usize]| Recognized(right.iter().map(|right| [*right, 40]).collect());
-        let before = Before { held_back: true, known: tally(&before), imprinted: Some(tally(&imprinted)) };
+        let before =
+            Before { held_back: true, known: tally(&before), imprinted: Some(tally(&imprinted)), examples: None };
         let after = tally(&[after[0], after[1], new]);
         let outlook = Outlook::default();
         let classes = ["a", "b", "c"].map(str::to_owned);
@@ -278,6 +366,7 @@ mod tests {
             seen: None,
             classes: &classes,
             knew: 2,
+            on_examples: None,
             made_up: None,
         };
         Trial::of(&ended).unwrap()

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Augment, Dataset, Photo, Picture, Quarantine, Quarantined, load};
 use crate::session::process::{Block, Claim, rss_bytes, timed};
 use crate::session::progress::{Audience, Progress};
+use crate::session::replay::{Example, Replay};
 use crate::session::settings::CachePlace;
 
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
@@ -38,7 +39,7 @@ pub(crate) struct Timing {
 }
 
 /// What a [`Runner`] takes from the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Resources<'m> {
     pub(crate) threads: usize,
     pub(crate) cache: CachePlace,
@@ -48,12 +49,21 @@ pub(crate) struct Resources<'m> {
     pub(crate) photos: usize,
     /// Photos measured on that it may keep.
     pub(crate) measured: usize,
+    /// Examples of earlier lessons.
+    pub(crate) replay: Replay,
 }
 
 impl Resources<'static> {
     /// One thread, nothing kept.
     fn plain() -> Self {
-        Resources { threads: 1, cache: CachePlace::Off, folder: Path::new(""), photos: 0, measured: 0 }
+        Resources {
+            threads: 1,
+            cache: CachePlace::Off,
+            folder: Path::new(""),
+            photos: 0,
+            measured: 0,
+            replay: Replay::default(),
+        }
     }
 }
 
@@ -116,7 +126,7 @@ impl Runner {
         let (rounded, exact) = (cache(plan, resources, resources.photos)?, cache(plan, resources, resources.measured)?);
         Ok(Runner {
             crew: Crew::start(plan, resources.threads)?,
-            source: Arc::new(Source::new(bundle.preprocess.clone(), rounded, exact)),
+            source: Arc::new(Source::new(bundle.preprocess.clone(), (rounded, exact), resources.replay.clone())),
             micro: plan.batch(),
             adapter,
             quarantine: Quarantine::default(),
@@ -164,15 +174,26 @@ impl Runner {
         audience: &mut Audience,
         mut visit: impl FnMut(Option<&[f32]>, &mut Audience) -> Result<()>,
     ) -> Result<()> {
+        self.features_and_examples(photos, false, audience, |row, _, audience| visit(row, audience))
+    }
+
+    /// The same, and where it `keeps` that, the example of each photo that is none itself.
+    pub(crate) fn features_and_examples(
+        &mut self,
+        photos: impl IntoIterator<Item = View>,
+        keeps: bool,
+        audience: &mut Audience,
+        mut visit: impl FnMut(Option<&[f32]>, Option<Example>, &mut Audience) -> Result<()>,
+    ) -> Result<()> {
         let (source, quarantine) = (self.source.clone(), &mut self.quarantine);
         let work = move |network: &mut Network, photo: View| {
-            let width = network.features();
-            source.features(network, Micro { photos: vec![photo], ..Micro::default() }).map(|done| (done, width))
+            let (width, micro) = (network.features(), Micro { photos: vec![photo], ..Micro::default() });
+            source.features_and_example(network, micro, keeps).map(|done| (done, width))
         };
         self.crew.each(photos, work, |done| {
-            let (done, width) = done?;
+            let ((done, example), width) = done?;
             set_aside(quarantine, done.unreadable, audience);
-            visit(done.output.get(..width), audience)
+            visit(done.output.get(..width), example, audience)
         })
     }
 
@@ -363,6 +384,8 @@ fn set_aside(
 
 /// A random cut is another photo each time, and is not kept.
 pub(crate) fn view(photo: &Photo, augment: Option<Augment>) -> View {
+    // An example has no photo to be cut from.
+    let augment = augment.filter(|_| !photo.is_replayed());
     let slot = photo.slot.filter(|_| augment.is_none());
     View { picture: photo.picture.clone(), label: photo.class as i64, augment, slot }
 }

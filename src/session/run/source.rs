@@ -6,10 +6,12 @@ use std::time::Instant;
 use half::f16;
 
 use super::cache::Cache;
+use crate::adapter::scratch::Scratch;
 use crate::autodiff::{Boundary, Network, StepOutput, Stored};
 use crate::bundle::Preprocess;
 use crate::error::Result;
 use crate::session::photos::{Augment, Picture, Slot, load};
+use crate::session::replay::{Example, Replay};
 
 /// A photo to be run.
 pub(crate) struct View {
@@ -42,13 +44,19 @@ pub(crate) struct Source {
     pub(crate) rounded: Option<Cache<f16>>,
     /// What is kept of photos that accuracy is measured on.
     pub(crate) exact: Option<Cache<f32>>,
+    /// Examples of earlier lessons.
+    pub(crate) replay: Replay,
     /// Micro-batches that have been read, whose memory is used again.
     spare: Mutex<Vec<Micro<StepOutput>>>,
 }
 
 impl Source {
-    pub(crate) fn new(preprocess: Preprocess, rounded: Option<Cache<f16>>, exact: Option<Cache<f32>>) -> Self {
-        Source { preprocess, rounded, exact, spare: Mutex::default() }
+    pub(crate) fn new(
+        preprocess: Preprocess,
+        (rounded, exact): (Option<Cache<f16>>, Option<Cache<f32>>),
+        replay: Replay,
+    ) -> Self {
+        Source { preprocess, rounded, exact, replay, spare: Mutex::default() }
     }
 
     /// A micro-batch of `photos` to be trained on.
@@ -67,21 +75,35 @@ impl Source {
         self.spare().push(micro);
     }
 
-    /// The features of every photo, row by row.
+    /// The features of every photo, row by row; and of one photo its example, where it `keeps` that and is none itself.
     ///
     /// # Errors
     /// Kind `Internal` where a run fails; `Io` where a cache that the prefix has been let go for cannot be read.
-    pub(crate) fn features(&self, network: &mut Network, micro: Micro<Vec<f32>>) -> Result<Micro<Vec<f32>>> {
-        self.run(network, micro, |network, boundary, _, output| {
+    pub(crate) fn features_and_example(
+        &self,
+        network: &mut Network,
+        micro: Micro<Vec<f32>>,
+        keeps: bool,
+    ) -> Result<(Micro<Vec<f32>>, Option<Example>)> {
+        let mut example = None;
+        let is_new = micro.photos.iter().all(|photo| !matches!(photo.slot, Some(Slot::Replayed(_))));
+        let len = network.plan().boundary_len().filter(|_| keeps && is_new);
+        let micro = self.run(network, micro, |network, boundary, _, output| {
+            if let Some(len) = len {
+                let mut values = Scratch::of(len);
+                boundary.round_to(&mut values[..])?;
+                example = Some(Example::of(&values)?);
+            }
             *output = network.forward(boundary)?;
             Ok(())
-        })
+        })?;
+        Ok((micro, example))
     }
 
     /// Loss and gradients of the photos.
     ///
     /// # Errors
-    /// As [`Source::features`].
+    /// As [`Source::features_and_example`].
     pub(crate) fn step(&self, network: &mut Network, micro: Micro<StepOutput>) -> Result<Micro<StepOutput>> {
         self.run(network, micro, Network::step_into)
     }
@@ -130,6 +152,10 @@ impl Source {
         match photos {
             [View { slot: Some(Slot::Rounded(slot)), .. }] => read(self.rounded.as_ref(), *slot, network),
             [View { slot: Some(Slot::Exact(slot)), .. }] => read(self.exact.as_ref(), *slot, network),
+            [View { slot: Some(Slot::Replayed(place)), .. }] => {
+                let example = self.replay.example(*place);
+                example.map(|example| network.plan().boundary(&example.values())).transpose()
+            }
             _ => Ok(None),
         }
     }

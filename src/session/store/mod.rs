@@ -9,6 +9,7 @@ mod inspect;
 mod medium;
 mod model;
 mod record;
+mod replay;
 mod series;
 mod simulated;
 mod tensors;
@@ -28,6 +29,7 @@ pub(crate) use medium::{beside, hold};
 #[doc(hidden)]
 pub use model::operations;
 pub use record::{Record, RecordedLesson};
+pub(crate) use replay::Remembered;
 use series::Fault;
 pub(crate) use series::{Series, not_written};
 pub use simulated::{Medley, Simulated};
@@ -155,7 +157,11 @@ pub(crate) fn is_unborn(medium: &dyn Medium, path: &Path) -> Result<bool> {
     match medium.list(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io(path, e)),
-        Ok(names) => Ok(names.iter().all(|name| name == medium::LOCK || name.starts_with(TEMPORARY_PREFIX))),
+        Ok(names) => {
+            // Examples are kept before the generation that they belong to.
+            let begun = [medium::LOCK, TEMPORARY_PREFIX, Series::Replay.prefix()];
+            Ok(names.iter().all(|name| begun.iter().any(|begun| name.starts_with(begun))))
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::{Medium, Medley, Record, RecordedLesson, Simulated, Standing, Store, StoreWriter};
+use super::replay::{Remembered, has_class};
+use super::{Medium, Medley, Record, RecordedLesson, Series, Simulated, Standing, Store, StoreWriter};
 use crate::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings};
 use crate::error::Result;
+use crate::session::replay::{Example, Replay};
 use crate::session::settings::Lesson;
 
 /// Where the store lies.
@@ -44,7 +46,19 @@ pub(super) fn record(steps: u64, parent: u64) -> Record {
         trial: None,
         classes: ["a", "b", "c"].map(str::to_owned).into(),
         events: Vec::new(),
+        replay: None,
+        replayed_sha256: None,
+        forgot: None,
     }
+}
+
+/// An example of each class, told apart by `salt`.
+fn replay(salt: u64) -> Result<Replay> {
+    let mut replay = Replay::new(1 << 20);
+    for class in 0..3 {
+        replay.add(class, salt + class as u64, Example::of(&[1.0, salt as f32, -(class as f32)])?);
+    }
+    Ok(replay)
 }
 
 /// One thing that is done to a store.
@@ -62,7 +76,8 @@ pub(super) enum Change {
 pub(super) fn change(medium: &Simulated, change: Change) -> Result<()> {
     let (medium, path): (Arc<dyn Medium>, _) = (Arc::new(medium.clone()), Path::new(STORE));
     if let Change::Create = change {
-        return StoreWriter::create(medium, path, true, &adapter(0)?, &record(0, 0)).map(drop);
+        return StoreWriter::create(medium, path, true, &adapter(0)?, (&mut record(0, 0), &Replay::default()))
+            .map(drop);
     }
     let mut store = StoreWriter::open_on(medium, path)?;
     match change {
@@ -72,7 +87,9 @@ pub(super) fn change(medium: &Simulated, change: Change) -> Result<()> {
             store.checkpoint(&adapter(50 + step)?, None, &record(step, base), &standing).map(drop)
         }
         Change::Save(steps) => {
-            store.save(&adapter(steps)?, &record(steps, store.current()))?;
+            let mut record = record(steps, store.current());
+            record.replay = store.keep_replay(&replay(steps)?, &record)?;
+            store.save(&adapter(steps)?, &record)?;
             store.end_lesson();
             Ok(())
         }
@@ -92,13 +109,18 @@ pub(super) fn open(medium: &Simulated) -> Result<Store> {
     Store::open_on(Arc::new(medium.clone()), Path::new(STORE))
 }
 
-/// Steps and classes of what is current, and its number.
-type Current = (u64, Vec<String>, u64);
+/// Steps and classes of what is current, its number, and what its examples show.
+type Current = (u64, Vec<String>, u64, Vec<(usize, Vec<f32>)>);
 
 fn current(medium: &Simulated) -> Option<Current> {
     let store = open(medium).ok()?;
     let record = store.record().ok()?;
-    Some((record.steps, record.classes, store.current()))
+    let examples = match store.replay(&record, false, u64::MAX).unwrap() {
+        Remembered::Examples(replay, _) => replay.examples().map(|(class, _, e)| (class, e.values())).collect(),
+        // All of its classes may have been forgotten since.
+        Remembered::Nothing | Remembered::Gone(_) => Vec::new(),
+    };
+    Some((record.steps, record.classes, store.current(), examples))
 }
 
 /// Does what `bytes` say, two for a change and two more where the power is cut in it.
@@ -130,8 +152,18 @@ pub fn operations(bytes: &[u8]) {
                 done.is_ok() || after == before,
                 "{wanted:?} failed and changed what is current: {before:?}, {after:?}"
             );
-            if let (Ok(()), Change::Save(steps)) = (&done, wanted) {
-                assert!(after.is_some_and(|(taken, ..)| taken == steps), "{wanted:?} is not current");
+            match (&done, wanted) {
+                (Ok(()), Change::Save(steps)) => {
+                    let after = after.unwrap();
+                    assert_eq!((after.0, after.3.len()), (steps, 3), "{wanted:?} is not current, with its examples");
+                }
+                (Ok(()), Change::Forget(class)) => {
+                    assert!(after.is_some_and(|(_, classes, ..)| classes.iter().all(|known| known != class)));
+                    let kept = Series::Replay.numbers(&medium, Path::new(STORE)).unwrap();
+                    let has = |number: &u64| has_class(&medium, Path::new(STORE), *number, class);
+                    assert_eq!(kept.into_iter().find(has), None, "examples of {class} are still there");
+                }
+                _ => {}
             }
             continue;
         }

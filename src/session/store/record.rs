@@ -40,6 +40,9 @@ pub struct RecordedLesson {
     /// Nothing is fused; events renew rates and moments only.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub renews_only: bool,
+    /// Bytes of examples that are kept for later lessons, and taken from earlier ones.
+    #[serde(default)]
+    pub replay_bytes: u64,
     /// What the prefix makes of a photo is kept, and so rounded.
     pub rounded: bool,
     /// Hash over the photos trained on, by class and name.
@@ -78,6 +81,7 @@ impl RecordedLesson {
             min_age,
             choice,
             renews_only,
+            replay,
         } = *lesson;
         let (start, start_seed) = match start.unwrap_or(method.settings().start) {
             Start::Aligned => ("aligned", 0),
@@ -101,6 +105,7 @@ impl RecordedLesson {
             min_age,
             fuses_oldest: choice == FuseOrder::Oldest,
             renews_only,
+            replay_bytes: replay,
             rounded: false,
             data_sha256: String::new(),
             val_sha256: None,
@@ -136,7 +141,7 @@ impl RecordedLesson {
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
     pub(crate) fn differences(&self, other: &RecordedLesson) -> Vec<String> {
-        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 13] {
+        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 14] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("option `method`", settings.method.clone()),
@@ -151,6 +156,7 @@ impl RecordedLesson {
                 ("option `min_age`", asked(settings.min_age)),
                 ("pairs fused", if settings.fuses_oldest { "the oldest" } else { "the least important" }.to_owned()),
                 ("renewed", if settings.renews_only { "rates and moments only" } else { "pairs" }.to_owned()),
+                ("option `replay`", format!("{} bytes", settings.replay_bytes)),
                 ("photos to measure on", settings.val_sha256.as_ref().map_or("none", |_| "others").to_owned()),
             ]
         }
@@ -197,6 +203,15 @@ pub struct Record {
     /// Recompositions, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// The number of its replay buffer, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<u64>,
+    /// Hash of the replay buffer that its lesson began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_sha256: Option<String>,
+    /// The class that was forgotten to make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgot: Option<String>,
 }
 
 impl Record {
@@ -213,6 +228,9 @@ impl Record {
             trial: None,
             classes: classes.to_vec(),
             events: Vec::new(),
+            replay: None,
+            replayed_sha256: None,
+            forgot: None,
         }
     }
 

@@ -27,14 +27,17 @@ pub(crate) enum Series {
     Aside,
     /// A lesson under way, by the step after which it goes on.
     Checkpoint,
+    /// A replay buffer; a generation names the one that it has.
+    Replay,
 }
 
 impl Series {
-    const fn prefix(self) -> &'static str {
+    pub(super) const fn prefix(self) -> &'static str {
         match self {
             Series::Generation => "generation-",
             Series::Aside => "aside-",
             Series::Checkpoint => "checkpoint-",
+            Series::Replay => "replay-",
         }
     }
 
@@ -42,6 +45,7 @@ impl Series {
         match self {
             Series::Generation | Series::Aside => Kind::Store,
             Series::Checkpoint => Kind::Checkpoint,
+            Series::Replay => Kind::Replay,
         }
     }
 
@@ -51,6 +55,7 @@ impl Series {
             Series::Generation => "is current",
             Series::Aside => "is kept aside",
             Series::Checkpoint => "is where the lesson goes on",
+            Series::Replay => "is kept",
         }
     }
 

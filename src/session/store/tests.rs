@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::model::{Change, STORE, adapter, change, medium, open, operations, record};
 use super::*;
+use crate::session::replay::Replay;
 
 /// What a store holds: classes, steps and head of what is current, and how far its lesson has come.
 type Contents = ((Vec<String>, u64, Vec<f32>), Option<u64>);
@@ -307,7 +308,14 @@ fn a_second_writer_is_refused_while_the_first_one_lives_and_readers_are_not() {
     let media: [(Arc<dyn Medium>, _); 2] =
         [(Arc::new(medium()), PathBuf::from(STORE)), (Arc::new(Disk), folder.path().join("store"))];
     for (medium, path) in media {
-        let mut first = StoreWriter::create(medium.clone(), &path, false, &adapter(0).unwrap(), &record(0, 0)).unwrap();
+        let mut first = StoreWriter::create(
+            medium.clone(),
+            &path,
+            false,
+            &adapter(0).unwrap(),
+            (&mut record(0, 0), &Replay::default()),
+        )
+        .unwrap();
         let refused = || StoreWriter::open_on(medium.clone(), &path).unwrap_err();
         assert!(refused().kind() == ErrorKind::Busy && refused().to_string().contains("another writer"));
         assert_eq!(Store::open_on(medium.clone(), &path).unwrap().current(), 1, "a reader needs no lock");

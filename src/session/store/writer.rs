@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::medium::{self, Disk, Lock, Medium};
+use super::replay::Remembered;
 use super::series::{MOST_NUMBERS, Series, not_written};
-use super::{Record, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, tensors};
+use super::{Record, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, replay, tensors};
 use crate::adapter::Adapter;
 use crate::bundle::{Container, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::replay::Replay;
 
 /// Generations that are kept, the current one included.
 const KEPT: usize = 4;
@@ -51,10 +53,15 @@ impl StoreWriter {
         sweep_temporaries(&*medium, path)?;
         // The last writer may have had to leave a name that was not durable yet.
         medium.sync_folder(path).map_err(|e| not_written(path, e))?;
-        Ok(StoreWriter { store: Store::open_on(medium, path)?, _lock: lock })
+        let writer = StoreWriter { store: Store::open_on(medium, path)?, _lock: lock };
+        // A cut may have come between a class and its examples.
+        if let Some(class) = writer.record().ok().and_then(|record| record.forgot) {
+            writer.forget_examples(&class, writer.current)?;
+        }
+        Ok(writer)
     }
 
-    /// Makes a store that holds a first generation. Where `adopt`, a folder that a cut has left without one is taken.
+    /// Makes a store that holds a first generation, and the examples that it has. Where `adopt`, a folder that a cut has left without one is taken.
     ///
     /// # Errors
     /// As [`StoreWriter::save`]; `Exists`, `Io`, `Busy`.
@@ -63,7 +70,7 @@ impl StoreWriter {
         path: &Path,
         adopt: bool,
         adapter: &Adapter,
-        record: &Record,
+        (record, replay): (&mut Record, &Replay),
     ) -> Result<Self> {
         let adopted = adopt && is_unborn(&*medium, path)?;
         let made = match medium.create_folder(path) {
@@ -73,7 +80,7 @@ impl StoreWriter {
             Err(e) => return Err(not_written(path, e)),
         };
         let lock = lock(&*medium, path)?;
-        let begin = || {
+        let mut begin = || {
             // Another process may have been quicker.
             if !is_unborn(&*medium, path)? {
                 return Err(already_there(path));
@@ -83,6 +90,7 @@ impl StoreWriter {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 medium.sync_folder(parent).map_err(|e| not_written(path, e))?;
             }
+            record.replay = replay::write(&*medium, path, 1, replay, record)?;
             write(&*medium, path, Series::Generation, 1, adapter, record)
         };
         match begin() {
@@ -131,11 +139,12 @@ impl StoreWriter {
         let number = self.next_number()?;
         write(&*self.medium, &self.path, Series::Aside, number, adapter, record)?;
         Series::Aside.sweep(&*self.medium, &self.path, |other| other != number);
+        self.sweep_replays();
         Ok(number)
     }
 
     /// One that nothing in the store has had, damaged files included.
-    fn next_number(&self) -> Result<u64> {
+    pub(super) fn next_number(&self) -> Result<u64> {
         let highest = self.numbers()?.into_iter().flatten().max().unwrap_or(0);
         let full = || Error::new(ErrorKind::Store, self.path.display(), "has had too many generations");
         Some(highest + 1).filter(|next| *next < MOST_NUMBERS).ok_or_else(full)
@@ -147,8 +156,10 @@ impl StoreWriter {
         let numbers = Series::Generation.numbers(&*self.medium, &self.path).unwrap_or_default();
         let is_read = |number: &u64| self.faults.iter().all(|(unread, _)| unread != number);
         let mut counted = numbers.into_iter().filter(|number| *number <= self.current && is_read(number));
-        let Some(oldest) = counted.nth(KEPT - 1) else { return };
-        Series::Generation.sweep(&*self.medium, &self.path, |number| number < oldest && number != parent);
+        if let Some(oldest) = counted.nth(KEPT - 1) {
+            Series::Generation.sweep(&*self.medium, &self.path, |number| number < oldest && number != parent);
+        }
+        self.sweep_replays();
     }
 
     /// Undoes the last lesson, or goes back to generation `to`, or takes the lesson kept aside under that number: what it holds
@@ -165,7 +176,11 @@ impl StoreWriter {
             () if asides.contains(&number) => Series::Aside,
             () => return Err(self.no_way_back(to, generations.into_iter().chain(asides).collect())),
         };
-        let container = series.read(&*self.medium, &self.path, number)?;
+        let mut container = series.read(&*self.medium, &self.path, number)?;
+        let mut record = parse(&container)?;
+        if record.forgot.take().is_some() {
+            put_record(&mut container, &record)?;
+        }
         self.replace(container)?;
         Ok(number)
     }
@@ -183,8 +198,8 @@ impl StoreWriter {
         Error::new(ErrorKind::Usage, subject, format_args!("{what}; option `to` goes to any of {known}"))
     }
 
-    /// Makes a generation without one class: its row leaves the head, and its means and what a trial tells of it leave. Pairs and other
-    /// rows stay as they are.
+    /// Makes a generation without one class: its row leaves the head, and its means and what a trial tells of it leave. Its examples leave
+    /// every file of the store: the way back has none of them. Pairs and other rows stay as they are.
     ///
     /// # Errors
     /// `Usage` where there is no such class, or no other; `Diverged` where a value is not finite; `Io`: all is as it was; `Unsynced`: the
@@ -214,8 +229,16 @@ impl StoreWriter {
         record.classes.remove(row);
         record.trial.iter_mut().for_each(|trial| trial.known.retain(|known| known.class != class));
         record.parent = self.current;
+        record.forgot = Some(class.to_owned());
+        // Counted in the classes that are left.
+        let kept = self.replay(&record, !record.sites.is_empty(), u64::MAX);
+        record.replay = match kept {
+            Ok(Remembered::Examples(replay, _)) => self.keep_replay(&replay, &record)?,
+            _ => None,
+        };
         put_record(&mut container, &record)?;
-        self.replace(container)
+        self.replace(container)?;
+        self.forget_examples(class, self.current)
     }
 
     /// Writes `container` as the next generation, and holds it.
