@@ -1453,6 +1453,65 @@ fn examples_stand_in_for_photos_that_are_gone_until_their_class_is_forgotten() {
 }
 
 #[test]
+fn examples_are_trained_on_with_augmentation_too_and_not_beside_the_photos_that_they_were_made_of() {
+    let place = Place::new();
+    let (bundle, data, store) = (
+        place.bundle(),
+        place.noise("photos", &[("bright".into(), 180), ("dark".into(), 20)], 10),
+        place.path("store"),
+    );
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--steps", "4", "--json"]);
+    let new = place.noise("new", &[("grey".into(), 100)], 6);
+    let further = |data: &str, options: &[&str]| {
+        let copy = place.path("copy");
+        let _ = fs::remove_dir_all(&copy);
+        fs::create_dir(&copy).unwrap();
+        for file in fs::read_dir(&store).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), format!("{copy}/{}", file.file_name().to_str().unwrap())).unwrap();
+        }
+        let train = ["train", &bundle, "--from", &copy, "--data", data, "--steps", "4", "--json"];
+        json(&[&train[..], options].concat())
+    };
+    // Ten examples of each class, of which two are held back.
+    let augmented = further(&new, &["--augment", "on"]);
+    assert_eq!(
+        (&augmented["replayed"], &augmented["quarantined"]),
+        (&16.into(), &serde_json::json!([])),
+        "{augmented}"
+    );
+    assert_eq!(augmented["trial"]["photos"], 4, "{augmented}");
+    // All of them are there again, to train on and to measure on.
+    assert_eq!(further(&data, &[])["replayed"], 0);
+    assert_eq!(further(&data, &["--val-split", "0.3"])["replayed"], 0);
+    // Three of one class are.
+    fs::create_dir(format!("{new}/dark")).unwrap();
+    for nth in 0..3 {
+        fs::copy(format!("{data}/dark/{nth}.png"), format!("{new}/dark/{nth}.png")).unwrap();
+    }
+    assert_eq!(further(&new, &[])["replayed"], 8 + 6);
+    let said =
+        srlora(&["train", &bundle, "--data", &data, "-o", &place.path("few"), "--steps", "4", "--replay", "0.1KiB"]);
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("--replay has room for 0 examples, and there are 2 classes"), "{said}");
+}
+
+#[test]
+fn examples_of_a_lesson_without_pairs_are_named_as_such_and_the_next_lesson_keeps_its_own() {
+    let place = Place::new();
+    let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
+    json(&["train", &bundle, "--data", &data, "-o", &store, "--method", "imprint", "--json"]);
+    let further = |data: &str| srlora(&["train", &bundle, "--from", &store, "--data", data, "--steps", "4", "--json"]);
+    let all = further(&data);
+    let warned = String::from_utf8(all.stderr).unwrap();
+    assert!(all.status.success() && warned.contains("a lesson without pairs has kept them"), "{warned}");
+    let report: Value = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!((report["replayed"].as_u64(), report["replay_bytes"].as_u64() > Some(0)), (Some(0), true), "{report}");
+    let next = further(&place.noise("new", &[("grey".into(), 100)], 4));
+    let report: Value = serde_json::from_slice(&next.stdout).unwrap();
+    assert_eq!(report["replayed"], 8, "{report}");
+}
+
+#[test]
 fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));

@@ -392,6 +392,41 @@ fn a_lesson_of_a_single_step_that_ruins_the_network_is_kept_aside_by_what_it_mak
 }
 
 #[test]
+fn a_further_lesson_goes_on_only_with_the_examples_that_it_began_with() {
+    let place = Place::new(false);
+    let whole = medium();
+    place.train(&whole, false).unwrap();
+    let data = place.folder.path().join("more");
+    photos(&data, "grey", 85, 0);
+    let lesson = Lesson { data: data.into(), ..place.lesson.clone() };
+    let further = |medium: &Simulated, resume: bool, stops_after: u64| {
+        let keep = Keep { further: true, ..place.keep(medium, resume) };
+        train_into(&place.bundle, &lesson, keep, &mut |progress: Progress<'_>| match progress {
+            Progress::Step { step, .. } if step == stops_after => Flow::Stop,
+            _ => Flow::GoOn,
+        })
+    };
+    let (expected, left) = (whole.after_cut(Medley::Kept), whole.after_cut(Medley::Kept));
+    further(&expected, false, 0).unwrap();
+    assert_eq!(further(&left, false, 3).unwrap_err().kind(), ErrorKind::Stopped);
+    let file = Path::new(STORE).join("replay-000001.safetensors");
+    let bytes = left.files()[&file].clone();
+    let mut damaged = bytes.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    left.overwrite(&file, damaged);
+    let error = further(&left, true, 0).unwrap_err();
+    assert!(error.kind() == ErrorKind::Mismatch && error.to_string().contains("other examples"), "{error}");
+    left.overwrite(&file, bytes);
+    assert_eq!(further(&left, true, 0).unwrap().resumed_after, Some(3));
+    assert!(generations(&left) == generations(&expected));
+    // A lesson that begins with a damaged buffer says so, and goes on without.
+    let spoilt = whole.after_cut(Medley::Kept);
+    spoilt.overwrite(&file, b"nothing".to_vec());
+    let report = further(&spoilt, false, 0).unwrap();
+    assert_eq!((report.steps, report.replayed), (0, 0));
+}
+
+#[test]
 fn photos_that_vanish_end_a_lesson_and_once_they_are_back_it_goes_on_to_the_same_bytes() {
     let place = Place::new(false);
     let (expected, _) = place.uninterrupted();

@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::header::read_header;
+use super::kind::Kind;
 use super::output::{refuse_taken, sync_folder_of, taken, temporary};
 use super::signature::SIGNATURE;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,55 +37,6 @@ pub const VERSION: &str = "1";
 const CONTENT_SHA256: &str = "content_sha256";
 /// What the safetensors format itself reserves.
 const METADATA: &str = "__metadata__";
-
-/// What a file is for: decides its `format` entry, and the kind and the advice of every error about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// What ships to the device.
-    Bundle,
-    /// One generation of a personal store.
-    Store,
-    /// A lesson under way.
-    Checkpoint,
-    /// Examples of photos, for later lessons.
-    Replay,
-}
-
-impl Kind {
-    const fn format(self) -> &'static str {
-        match self {
-            Kind::Bundle => "srlora-bundle",
-            Kind::Store => "srlora-store",
-            Kind::Checkpoint => "srlora-checkpoint",
-            Kind::Replay => "srlora-replay",
-        }
-    }
-
-    const fn noun(self) -> &'static str {
-        match self {
-            Kind::Bundle => "a bundle",
-            Kind::Store => "a store generation",
-            Kind::Checkpoint => "a lesson under way",
-            Kind::Replay => "a replay buffer",
-        }
-    }
-
-    const fn remedy(self) -> &'static str {
-        match self {
-            Kind::Bundle => "copy it again from where it came, or make it anew with `srlora pack`",
-            Kind::Store => "go on from an earlier generation, or restore this file from a copy",
-            Kind::Checkpoint => "remove it: the lesson begins anew",
-            Kind::Replay => "remove it: later lessons go on without its examples",
-        }
-    }
-
-    const fn error_kind(self) -> ErrorKind {
-        match self {
-            Kind::Bundle => ErrorKind::Bundle,
-            Kind::Store | Kind::Checkpoint | Kind::Replay => ErrorKind::Store,
-        }
-    }
-}
 
 /// Named tensors and text entries, in memory, borrowed where they only pass through; one safetensors file on disk.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ mod check;
 mod container;
 mod directions;
 mod header;
+mod kind;
 mod output;
 mod pack;
 mod plausible;
@@ -22,9 +23,10 @@ use crate::limits::{
 };
 
 pub use crate::adapter::DirectionsBuf;
-pub use container::{Container, Kind, VERSION, sha256};
+pub use container::{Container, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
+pub use kind::Kind;
 pub(crate) use output::sync_folder_of;
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;

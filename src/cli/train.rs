@@ -80,6 +80,7 @@ fn why_aside(trial: Option<&Trial>) -> String {
     let photos = match on {
         TrialPhotos::HeldBack => "on photos held back",
         TrialPhotos::Replayed => "on what was held back",
+        TrialPhotos::Seen => "on the photos and examples trained on",
         TrialPhotos::CrossValidated => "on the training photos, each left out once",
         TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
         TrialPhotos::LeftOut => "on the training photos",
@@ -112,6 +113,7 @@ fn known(trial: &Trial) -> String {
         TrialPhotos::MadeUp => "made-up feature vector",
         TrialPhotos::HeldBack => "validation photo",
         TrialPhotos::Replayed => "example that was held back",
+        TrialPhotos::Seen => "example trained on",
         TrialPhotos::LeftOut | TrialPhotos::CrossValidated => "training photo",
     };
     let (before, after) = (percent(trial.before), percent(trial.after));
@@ -146,6 +148,10 @@ fn rested(report: &TrainReport) -> Option<String> {
     ))
 }
 
+fn replayed(examples: usize) -> String {
+    if examples == 0 { String::new() } else { format!(" and {} of earlier lessons", count(examples, "example")) }
+}
+
 fn describe(report: &TrainReport, args: &TrainArgs) -> String {
     let store = shown(store(args));
     let mut text = format!(
@@ -155,10 +161,7 @@ fn describe(report: &TrainReport, args: &TrainArgs) -> String {
         report.method,
         report.seed,
         count(report.train_images, "photo"),
-        match report.replayed {
-            0 => String::new(),
-            replayed => format!(" and {} of earlier lessons", count(replayed, "example")),
-        },
+        replayed(report.replayed),
     );
     if let (Some(before), Some(after)) = (report.val_accuracy_before, report.val_accuracy) {
         let photos = count(report.val_images, "validation photo");

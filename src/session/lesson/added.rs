@@ -116,7 +116,7 @@ pub(crate) fn imprinted_only(absent: &[String], added: Option<&Added>) -> String
     let absent = absent.join(", ");
     let steps = match absent.as_str() {
         "" => "new classes are imprinted".to_owned(),
-        absent => format!("there are no photos of {absent}: no step is taken, which would unlearn them"),
+        absent => format!("there are no photos of {absent}, nor examples: no step is taken, which would unlearn them"),
     };
     let rest = match added {
         None => {

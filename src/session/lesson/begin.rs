@@ -63,12 +63,10 @@ pub(crate) fn remember(
         None
     };
     let means = at_start.as_ref().map_or(&seen.means, AtStart::means);
-    let mut adapter = runner.adapter_mut();
-    adapter.start_means.replace(means);
+    runner.adapter_mut().start_means.replace(means);
     if let Some(at_start) = &at_start {
-        seen.outlook.left_out = at_start.left_out(&adapter.start_means);
+        seen.outlook.left_out = at_start.left_out(&runner.adapter().start_means);
     }
-    drop(adapter);
     Ok(at_start)
 }
 
@@ -79,7 +77,7 @@ fn measure_before(
     seen: &Seen,
     audience: &mut Audience,
 ) -> Result<(Before, Option<Evaluation>)> {
-    let Opening { knew, validation, held, .. } = opening;
+    let Opening { knew, validation, examples, .. } = opening;
     if *knew == 0 {
         let measured = validation.as_ref().map(|v| measure(runner, v, ("before", 0), audience)).transpose()?;
         let imprinted = measured.as_ref().map(Evaluation::recognized);
@@ -92,8 +90,8 @@ fn measure_before(
         Ok((known, Some(imprinted).filter(|_| opening.adds_classes() && is_known)))
     };
     let mut before = Before { known: seen.right.clone(), ..Before::default() };
-    if !held.photos.is_empty() {
-        let (known, imprinted) = on(held)?;
+    if !examples.held.photos.is_empty() {
+        let (known, imprinted) = on(&examples.held)?;
         before.examples = Some(OnExamples { known, imprinted, seen: seen.right.clone() });
     }
     if let Some((known, imprinted)) = validation.as_ref().map(on).transpose()?.filter(|(known, _)| known.photos() > 0) {

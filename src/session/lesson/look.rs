@@ -146,6 +146,9 @@ impl Runner {
         audience: &mut Audience,
     ) -> Result<[Recognized; N]> {
         let mut tallies = heads.map(|head| Recognized::new(head.classes()));
+        if data.photos.is_empty() {
+            return Ok(tallies);
+        }
         audience.tell(Progress::Begin { phase: "accuracy before", total: data.photos.len() as u64 });
         self.look(data, false, audience, |row, &Photo { class, .. }, _| {
             let judged = heads.iter().zip(&mut tallies);

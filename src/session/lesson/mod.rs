@@ -8,6 +8,7 @@ mod added;
 mod begin;
 mod cross_validation;
 mod data;
+mod examples;
 mod journal;
 mod keep;
 mod look;

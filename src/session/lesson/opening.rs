@@ -1,26 +1,18 @@
 //! How a lesson begins: anew, after what a store has learned, or where it was left.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
-
+use super::examples::Examples;
 use super::keep::Keep;
 use super::start::fresh_adapter;
 use super::steps::StepsLeft;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::photos::{Dataset, Hashed, Photo};
+use crate::session::photos::{Dataset, Hashed};
 use crate::session::policy::{Before, Outlook, Plan, plan};
-use crate::session::replay::Replay;
 use crate::session::settings::Lesson;
 use crate::session::store::{
-    Generation, Record, RecordedLesson, Remembered, Store, StoreWriter, UnderWay, already_there, is_unborn,
+    Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
 };
-
-/// Of so many examples of a class, one is held back.
-const HELD_BACK: usize = 5;
-/// Examples of a class of which some are held back; of fewer, every one is learned from.
-const FEWEST_TO_HOLD_BACK: usize = 5;
 
 /// How a lesson begins.
 pub(crate) struct Opening {
@@ -51,10 +43,8 @@ pub(crate) struct Opening {
     pub(crate) over_aside: Option<u64>,
     /// Classes that the store knows and that have neither photos nor examples: steps would unlearn them.
     pub(crate) absent: Vec<String>,
-    /// Examples of earlier lessons.
-    pub(crate) replayed: Replay,
-    /// Those of them that no step sees: what the lesson does to known classes without photos to measure on shows on them.
-    pub(crate) held: Dataset,
+    /// What it has of earlier lessons.
+    pub(crate) examples: Examples,
     /// What to tell the user before anything is done.
     pub(crate) warnings: Vec<String>,
 }
@@ -89,53 +79,32 @@ impl Opening {
         }
         let mut warnings: Vec<String> = store.warning().into_iter().chain(photos.warnings()).collect();
         let own = |record: &Record| record.lesson.is_asked_by(&settings) && record.classes == data.classes;
-        let left = if keep.resume {
-            Left::find(bundle, &store, &record, own, (&settings, keep.further), &mut warnings)?
-        } else {
-            let let_go = |step| {
-                format!("a lesson under way, after step {step}, is let go; option `resume` would have gone on with it")
-            };
-            warnings.extend(store.steps_under_way()?.map(let_go));
-            Left::Nothing
+        let left = match keep.resume {
+            true => Left::find(bundle, &store, &record, own, (&settings, keep.further), &mut warnings)?,
+            false => Left::let_go(&store, &mut warnings)?,
         };
         let identities = photos.identities();
         data.identify(&identities[0]);
-        let (replayed, replayed_sha256) = if keep.further {
-            let has_pairs = !adapter.sites.is_empty() || lesson.method.settings().trains_pairs;
-            remembered(&store, &record, has_pairs, lesson.replay, &mut warnings)
-        } else {
-            (Replay::new(lesson.replay), None)
-        };
-        let mut opening = Opening {
-            known: record.classes.len(),
-            knew: if keep.further { record.classes.len() } else { 0 },
-            has_learned_pairs: keep.further && !adapter.sites.is_empty(),
-            store: Some(store),
-            data,
-            validation,
-            adapter,
-            from: None,
-            outlook: Outlook::default(),
-            before: Before::default(),
-            record,
-            resumes: true,
-            over: false,
-            over_aside: None,
-            absent: Vec::new(),
-            replayed,
-            held: Dataset::default(),
-            warnings,
-        };
+        let mut examples = Examples::none(lesson.replay);
         if keep.further {
-            opening.replay(&identities);
+            let has_pairs = !adapter.sites.is_empty() || lesson.method.settings().trains_pairs;
+            examples = Examples::find((&store, &record), has_pairs, lesson.replay, &mut warnings);
+            examples.join(&mut data, validation.as_ref(), &identities);
         }
+        let known = record.classes.len();
+        let mut opening = Opening {
+            store: Some(store),
+            known,
+            knew: if keep.further { known } else { 0 },
+            has_learned_pairs: keep.further && !adapter.sites.is_empty(),
+            resumes: true,
+            warnings,
+            ..Opening::of((data, validation), adapter, record, examples)
+        };
         opening.find_absent(keep);
         let mut opening = opening.take_up(left, bundle, lesson, settings)?;
-        if opening.from.is_some() && opening.record.replayed_sha256 != replayed_sha256 {
-            return Err(other_examples(&keep.store));
-        }
         if keep.further && !opening.over {
-            opening.record.replayed_sha256 = replayed_sha256;
+            opening.examples.settle(&mut opening.record, opening.from.is_some(), &keep.store)?;
         }
         Ok(opening)
     }
@@ -162,28 +131,6 @@ impl Opening {
                 Ok(Opening { known: record.classes.len(), over: true, over_aside, record: *record, ..self })
             }
             Left::Nothing => self.further(bundle, lesson, settings),
-        }
-    }
-
-    /// Examples of earlier lessons come among the photos, but those of photos that are there again; of known classes without photos to measure on, some
-    /// are held back.
-    fn replay(&mut self, [trained, held_back]: &[Vec<Option<u64>>; 2]) {
-        let here: HashSet<u64> = trained.iter().chain(held_back).flatten().copied().collect();
-        let measured: HashSet<usize> =
-            self.validation.iter().flat_map(|v| &v.photos).map(|photo| photo.class).collect();
-        let mut counts = BTreeMap::new();
-        let absent = self.replayed.examples().enumerate().filter(|(_, (_, key, _))| !here.contains(key));
-        let absent: Vec<(usize, usize, u64)> = absent.map(|(place, (class, key, _))| (place, class, key)).collect();
-        absent.iter().for_each(|(_, class, _)| *counts.entry(*class).or_insert(0) += 1);
-        self.held = Dataset { classes: self.data.classes.clone(), ..Dataset::default() };
-        let mut left = BTreeMap::new();
-        for (place, class, key) in absent {
-            let holds_back = !measured.contains(&class) && counts[&class] >= FEWEST_TO_HOLD_BACK;
-            let held_back = if holds_back { counts[&class] / HELD_BACK } else { 0 };
-            let nth = left.entry(class).or_insert(0);
-            *nth += 1;
-            let side = if *nth <= held_back { &mut self.held } else { &mut self.data };
-            side.photos.push(Photo::replayed(place, class, key));
         }
     }
 
@@ -275,7 +222,18 @@ impl Opening {
         data.identify(&identities);
         let record = Record::new(bundle, settings, lesson.method.settings().trains_pairs, &data.classes);
         let adapter = fresh_adapter(bundle, lesson, data.classes.len())?;
-        Ok(Opening {
+        let examples = Examples::none(lesson.replay);
+        Ok(Opening { warnings, ..Opening::of((data, validation), adapter, record, examples) })
+    }
+
+    /// A lesson that has not begun.
+    fn of(
+        (data, validation): (Dataset, Option<Dataset>),
+        adapter: Adapter,
+        record: Record,
+        examples: Examples,
+    ) -> Self {
+        Opening {
             store: None,
             data,
             validation,
@@ -291,10 +249,9 @@ impl Opening {
             over: false,
             over_aside: None,
             absent: Vec::new(),
-            replayed: Replay::new(lesson.replay),
-            held: Dataset::default(),
-            warnings,
-        })
+            examples,
+            warnings: Vec::new(),
+        }
     }
 
     /// A further lesson after what the store has learned.
@@ -310,38 +267,13 @@ impl Opening {
         self.resumes = false;
         if !self.absent.is_empty() && self.known == self.data.classes.len() {
             let message = format!(
-                "has no photos of {}: a lesson without them would unlearn them; add some of their old photos",
+                "has no photos of {}, nor has the store examples: a lesson without either would unlearn them; add some of their old photos",
                 self.absent.join(", ")
             );
             return Err(Error::new(ErrorKind::Data, self.data.place(), message));
         }
         Ok(self)
     }
-}
-
-/// The examples that a further lesson has of earlier ones, and the hash of their file; what to say where they cannot be used.
-fn remembered(
-    store: &Store,
-    record: &Record,
-    has_pairs: bool,
-    limit: u64,
-    warnings: &mut Vec<String>,
-) -> (Replay, Option<String>) {
-    let why = match store.replay(record, has_pairs, limit) {
-        Ok(Remembered::Examples(replay, hash)) => return (replay, Some(hash)),
-        Ok(Remembered::Nothing) => return (Replay::new(limit), None),
-        Ok(Remembered::Gone(why)) => why.to_owned(),
-        Err(fault) => fault.to_string(),
-    };
-    warnings.push(format!("the lesson goes on without examples of earlier ones: {why}"));
-    (Replay::new(limit), None)
-}
-
-/// A lesson goes on with the examples that it began with.
-fn other_examples(store: &Path) -> Error {
-    let message = "the examples of earlier lessons that the lesson under way began with have changed or are gone, so it would end in other bytes: \
-                   bring their file back; without option `resume`, option `from` begins another lesson and lets that one go";
-    Error::new(ErrorKind::Mismatch, store.display(), message)
 }
 
 /// The photos, counted in the classes that a store knows and new ones after them.
@@ -364,6 +296,15 @@ enum Left {
 }
 
 impl Left {
+    /// Nothing is gone on with, and what is there is said.
+    fn let_go(store: &Store, warnings: &mut Vec<String>) -> Result<Self> {
+        let let_go = |step| {
+            format!("a lesson under way, after step {step}, is let go; option `resume` would have gone on with it")
+        };
+        warnings.extend(store.steps_under_way()?.map(let_go));
+        Ok(Left::Nothing)
+    }
+
     fn find(
         bundle: &Bundle,
         store: &Store,

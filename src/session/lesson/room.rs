@@ -13,6 +13,7 @@ use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MOST_EXAMPLES;
 use crate::session::forecast::Forecast;
+use crate::session::photos::Picture;
 use crate::session::policy::{Due, Plan};
 use crate::session::process::{Block, Claim, Watch, rss_bytes};
 use crate::session::replay::Replay;
@@ -42,8 +43,8 @@ pub(crate) struct Applicant<'l> {
 pub(crate) struct Found {
     pub(crate) runner: Runner,
     pub(crate) forecast: Forecast,
-    /// What was given up for want of room on the medium, to tell the user.
-    pub(crate) warning: Option<String>,
+    /// What was given up for want of room, to tell the user.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Applicant<'_> {
@@ -58,25 +59,10 @@ impl Applicant<'_> {
         let adapter: SharedAdapter = Arc::new(RwLock::new(adapter));
         let plan_with = |activations| Runner::plan(bundle, &adapter, trains.then_some(activations));
         let mut network = (Activations::Kept, plan_with(Activations::Kept)?);
-        let photos = self.opening.data.photos.iter().chain(self.opening.validation.iter().flat_map(|v| &v.photos));
-        let (photo_bytes, largest) = largest_photo(photos.map(|photo| &photo.picture), &bundle.preprocess).unzip();
-        work.photo_bytes = photo_bytes.unwrap_or(0);
-        work.boundary_bytes = network.1.boundary_len().map_or(0, |len| 2 * len as u64);
-        let len = network.1.boundary_len().unwrap_or(0);
-        if ![0, len].contains(&self.opening.replayed.values()) {
-            let message = "has examples of another network; option `replay` 0 goes on without them";
-            return Err(Error::new(ErrorKind::Store, self.keep.store.display(), message));
-        }
-        work.cached = within(lesson.cache_limit, work.boundary_bytes).min(self.opening.data.present());
-        work.replay_bytes = self.replay_bytes(network.1.boundary_len());
+        let largest = self.measure(&mut work, network.1.boundary_len())?;
         let cache = if trains && !lesson.augment && work.cached > 0 { lesson.cache } else { CachePlace::Off };
-        let (asked, on_medium) =
-            (work.cached, self.cached_on_medium(work.generation_bytes, work.replay_bytes, work.boundary_bytes)?);
-        let limit = lesson.ram_limit.unwrap_or(u64::MAX);
-        if lesson.ram_limit.is_some() && rss_bytes().is_none() {
-            let message = "this system does not tell how much memory a process takes, so no limit can be kept";
-            return Err(Error::new(ErrorKind::Memory, "option `ram_limit`", message));
-        }
+        let (asked, on_medium) = (work.cached, self.cached_on_medium(&work)?);
+        let limit = self.limit()?;
         let (mut smallest, folder) = (0, beside(&self.keep.store));
         let first = Setup { threads: lesson.threads, activations: Activations::Kept, cache };
         let mut setups = first.and_smaller().peekable();
@@ -95,7 +81,7 @@ impl Applicant<'_> {
                 folder,
                 photos: work.cached,
                 measured: 0,
-                replay: self.opening.replayed.clone(),
+                replay: self.opening.examples.replay.clone(),
             };
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
@@ -116,11 +102,59 @@ impl Applicant<'_> {
             let forecast = work.forecast(setup, (memory, activation_bytes), trial)?;
             smallest = forecast.peak_rss_bytes.unwrap_or(0);
             if smallest <= limit {
-                let warning = (work.cached < asked).then(|| fewer_cached(self.keep, work.cached, asked));
-                return Ok(Found { runner, forecast, warning });
+                let fewer = (work.cached < asked).then(|| fewer_cached(self.keep, work.cached, asked));
+                let warnings = fewer.into_iter().chain(self.too_few_examples(network.boundary_len())).collect();
+                return Ok(Found { runner, forecast, warnings });
             }
         }
-        Err(does_not_fit(limit, smallest, &bundle.precision, photo_bytes.zip(largest)))
+        Err(does_not_fit(limit, smallest, &bundle.precision, largest.map(|photo| (work.photo_bytes, photo))))
+    }
+
+    /// Adds what is known once the network is planned, which hands over `boundary_len` values a photo; the photo that takes most to decode.
+    ///
+    /// # Errors
+    /// Kind `Store` where the store's examples have another number of values.
+    fn measure(&self, work: &mut Work, boundary_len: Option<usize>) -> Result<Option<Picture>> {
+        let Opening { data, validation, examples, .. } = self.opening;
+        let photos = data.photos.iter().chain(validation.iter().flat_map(|v| &v.photos));
+        let largest = largest_photo(photos.map(|photo| &photo.picture), &self.bundle.preprocess);
+        work.photo_bytes = largest.as_ref().map_or(0, |(bytes, _)| *bytes);
+        work.boundary_bytes = boundary_len.map_or(0, |len| 2 * len as u64);
+        work.cached = within(self.lesson.cache_limit, work.boundary_bytes).min(data.present());
+        if !examples.replay.is_empty() && boundary_len != Some(examples.replay.values()) {
+            let message = "has examples of another network; option `replay` 0 goes on without them";
+            return Err(Error::new(ErrorKind::Store, self.keep.store.display(), message));
+        }
+        // Of photos now, and of earlier ones.
+        let most = (data.present() + examples.replay.len()).min(MOST_EXAMPLES) as u64;
+        work.replay_bytes = (most * Replay::example_bytes(boundary_len.unwrap_or(0))).min(self.lesson.replay);
+        Ok(largest.map(|(_, photo)| photo))
+    }
+
+    /// What to say where not every class can have an example.
+    fn too_few_examples(&self, boundary_len: Option<usize>) -> Option<String> {
+        let (limit, classes) = (self.lesson.replay, self.opening.data.classes.len() as u64);
+        let most = limit.checked_div(Replay::example_bytes(boundary_len?))?;
+        (0 < limit && most < classes).then(|| {
+            format!(
+                "option `replay` has room for {most} examples, and there are {classes} classes: give it more, or further lessons will need \
+                 photos of the others"
+            )
+        })
+    }
+
+    /// Bytes that the process may take.
+    ///
+    /// # Errors
+    /// Kind `Memory` where that is limited, and the system does not tell what it takes.
+    fn limit(&self) -> Result<u64> {
+        match self.lesson.ram_limit {
+            Some(_) if rss_bytes().is_none() => {
+                let message = "this system does not tell how much memory a process takes, so no limit can be kept";
+                Err(Error::new(ErrorKind::Memory, "option `ram_limit`", message))
+            }
+            limit => Ok(limit.unwrap_or(u64::MAX)),
+        }
     }
 
     /// Its sizes and counts, as far as they are known before the network is planned.
@@ -149,23 +183,16 @@ impl Applicant<'_> {
         }
     }
 
-    /// Bytes of the examples that the lesson will have, those of earlier ones included.
-    fn replay_bytes(&self, boundary_len: Option<usize>) -> u64 {
-        let photos = self.opening.data.present() + self.opening.replayed.len();
-        let bytes = Replay::example_bytes(boundary_len.unwrap_or(0)) * photos.min(MOST_EXAMPLES) as u64;
-        bytes.min(self.lesson.replay)
-    }
-
     /// Photos of so many bytes in the cache that the medium has room for besides what is to be kept. One always stays, so that values
     /// are rounded as planned; the others run through the prefix every time, which changes nothing in what the lesson ends in.
     ///
     /// # Errors
     /// Kind `Io` where there is not even room for generations and checkpoints.
-    fn cached_on_medium(&self, generation_bytes: u64, replay_bytes: u64, boundary_bytes: u64) -> Result<usize> {
+    fn cached_on_medium(&self, work: &Work) -> Result<usize> {
         let Keep { medium, store, .. } = self.keep;
-        let needed = match self.store_bytes(generation_bytes) {
+        let needed = match self.store_bytes(work.generation_bytes) {
             0 => 0,
-            numbers => numbers + replay_bytes,
+            numbers => numbers + work.replay_bytes,
         };
         let Some(free) = medium.free_bytes(store).filter(|_| needed > 0) else { return Ok(usize::MAX) };
         if free < needed {
@@ -178,7 +205,7 @@ impl Applicant<'_> {
             return Err(Error::new(ErrorKind::Io, store.display(), message));
         }
         let free = medium.free_bytes(beside(store)).unwrap_or(u64::MAX);
-        Ok(within(Some(free.saturating_sub(needed)), boundary_bytes).max(1))
+        Ok(within(Some(free.saturating_sub(needed)), work.boundary_bytes).max(1))
     }
 
     /// Bytes that the lesson's files take at the same time, at most, besides what is there: the imprinted head; the checkpoint that is

@@ -135,8 +135,8 @@ impl Trainer {
             keep: &keep,
             memory: &memory,
         };
-        let Found { runner, forecast, warning } = applicant.find(adapter)?;
-        opening.warnings.extend(warning);
+        let Found { runner, forecast, warnings } = applicant.find(adapter)?;
+        opening.warnings.extend(warnings);
         opening.settle_rounding(forecast.cache != CachePlace::Off)?;
         let (bundle, startup_ms, phase) = (bundle.clone(), startup_ms(begin), Reached::Planned);
         Ok(Trainer {
@@ -240,7 +240,7 @@ impl Trainer {
         announce(opening, runner, keep, &opening.plan(bundle, lesson))?;
         let counted = [opening.known, opening.knew];
         // Those that are held back stay for lessons to come.
-        let mut replay = opening.replayed.clone();
+        let mut replay = opening.examples.replay.clone();
         let mut seen = runner.imprint(&mut opening.data, counted, &mut replay, audience)?;
         audience.tell(Progress::End);
         // Photos that cannot be read have left, and with them the last ones of a class perhaps.

@@ -47,7 +47,7 @@ impl Ending<'_> {
     pub(crate) fn judge(self, measured: Option<Evaluation>, audience: &mut Audience) -> Result<Verdict> {
         let Ending { opening, runner, plan, keeper, outlook, added, epoch, replay } = self;
         let is_judged = plan.steps > 0 || opening.only_adds(plan);
-        let Opening { data, validation, record, over, over_aside, knew, held, .. } = opening;
+        let Opening { data, validation, record, over, over_aside, knew, examples, .. } = opening;
         let Keeper { store, journal, before, .. } = keeper;
         let after = match validation {
             Some(v) if is_judged => Some(measure(runner, v, ("after", 0), audience)?),
@@ -71,16 +71,10 @@ impl Ending<'_> {
                 recognized = recognized.or_else(|| Some(on_trained.clone()));
                 on_seen = Some(on_trained);
             }
-            let on_held = match held.photos.is_empty() {
-                true => None,
-                false => {
-                    let head = runner.adapter().head.clone();
-                    let [on_held] = runner.tally(held, [&head], audience)?;
-                    Some(on_held)
-                }
-            };
+            let head = runner.adapter().head.clone();
+            let [on_held] = runner.tally(&examples.held, [&head], audience)?;
             let (made_up, after) = (added.map(|added| &added.made_up), recognized.as_ref());
-            let on_examples = on_held.as_ref().map(|held| (held, on_seen.as_ref()));
+            let on_examples = (&on_held, on_seen.as_ref());
             let (classes, knew) = (&data.classes, *knew);
             record.trial = Trial::of(&Ended { before, after, on_examples, outlook, seen, classes, knew, made_up });
             if knew > 0 {

@@ -96,6 +96,8 @@ pub enum TrialPhotos {
     /// Examples of earlier lessons that no step has seen, of the known classes without photos to measure on; with the photos that were
     /// held back of the others, where there are any.
     Replayed,
+    /// Where examples judge, what was trained on, if that alone shows that the lesson has gone wrong.
+    Seen,
     /// Where a further lesson has no photos of the classes that were known: made-up features, each class's mean with what a photo of
     /// a new class differs from its own class's mean by. They scatter less than photos do, and only find out a class that is lost.
     MadeUp,
@@ -161,7 +163,7 @@ pub(crate) struct Ended<'e> {
     /// Which photos the lesson's end recognizes: those of [`Before`], without examples.
     pub(crate) after: Option<&'e Recognized>,
     /// The examples that no step has seen, and what was trained on, where anything was.
-    pub(crate) on_examples: Option<(&'e Recognized, Option<&'e Recognized>)>,
+    pub(crate) on_examples: (&'e Recognized, Option<&'e Recognized>),
     pub(crate) outlook: &'e Outlook,
     /// Accuracy on the photos trained on: what the lesson makes of them, at the least that it has shown.
     pub(crate) seen: Option<f64>,
@@ -211,16 +213,15 @@ impl Trial {
 
     /// Examples that were held back are few. So what was trained on is looked at too: it finds out a lesson that has gone wrong.
     fn of_examples(ended: &Ended) -> Option<Self> {
-        let ([before, before_seen], (on_held, on_seen)) = ended.before.on_examples().zip(ended.on_examples)?;
+        let ([before, before_seen], (on_held, on_seen)) = (ended.before.on_examples()?, ended.on_examples);
         let mut after = on_held.clone();
         if ended.before.held_back {
             after.add(ended.after?);
         }
         let trial = |before, after| Self::of_further(&Ended { before, after: Some(after), ..*ended });
-        let with_chance = |trial| Trial { on: TrialPhotos::Replayed, ..trial };
         let seen = on_seen.and_then(|on_seen| trial(&before_seen, on_seen));
-        let failed = seen.filter(|seen| !with_chance(seen.clone()).passed());
-        failed.or_else(|| trial(&before, &after).map(with_chance))
+        let failed = seen.map(|seen| Trial { on: TrialPhotos::Seen, ..seen }).filter(|seen| !seen.passed());
+        failed.or_else(|| trial(&before, &after).map(|held_back| Trial { on: TrialPhotos::Replayed, ..held_back }))
     }
 
     fn of_further(ended: &Ended) -> Option<Self> {
@@ -275,7 +276,7 @@ impl Trial {
     /// of what was recognized is left.
     pub fn lost(&self) -> impl Iterator<Item = &Known> {
         self.known.iter().filter(|class| match self.on {
-            TrialPhotos::Replayed => class.fell_beyond_chance(),
+            TrialPhotos::Replayed | TrialPhotos::Seen => class.fell_beyond_chance(),
             TrialPhotos::HeldBack => class.is_lost() || class.fell_beyond_chance(),
             _ => class.is_lost(),
         })
@@ -301,7 +302,8 @@ impl Trial {
             None => self.before,
         };
         let is_further = !self.known.is_empty();
-        let is_strict = !adds && self.on != TrialPhotos::Replayed && (held_back || is_further);
+        let by_examples = matches!(self.on, TrialPhotos::Replayed | TrialPhotos::Seen);
+        let is_strict = !adds && !by_examples && (held_back || is_further);
         let chance = if is_strict { 0.0 } else { chance(self.photos, self.before, self.after) };
         // Made-up features scatter too little to show more than that a class is lost.
         let fell = self.on != TrialPhotos::MadeUp && self.after < least - chance;
@@ -343,6 +345,32 @@ mod tests {
     }
 
     #[test]
+    fn where_examples_judge_what_was_trained_on_has_a_word_too_and_a_lesson_that_failed_there_has_failed() {
+        let tally = |right: &[usize], of: usize| Recognized(right.iter().map(|right| [*right, of]).collect());
+        let shown = OnExamples { known: tally(&[4, 4], 4), imprinted: None, seen: tally(&[16, 16], 16) };
+        let before = Before { examples: Some(shown), known: tally(&[16, 16], 16), ..Before::default() };
+        let classes = ["a", "b"].map(str::to_owned);
+        let judged = |held: [usize; 2], seen: [usize; 2]| {
+            let (on_held, on_seen) = (tally(&held, 4), tally(&seen, 16));
+            let trial = Trial::of(&Ended {
+                before: &before,
+                after: Some(&on_seen),
+                on_examples: (&on_held, Some(&on_seen)),
+                outlook: &Outlook::default(),
+                seen: None,
+                classes: &classes,
+                knew: 2,
+                made_up: None,
+            });
+            trial.map(|trial| (trial.on, trial.passed())).unwrap()
+        };
+        assert_eq!(judged([4, 3], [16, 15]), (TrialPhotos::Replayed, true));
+        assert_eq!(judged([4, 0], [16, 16]), (TrialPhotos::Replayed, false));
+        // Not halved, and beyond chance.
+        assert_eq!(judged([4, 3], [16, 9]), (TrialPhotos::Seen, false));
+    }
+
+    #[test]
     fn a_further_lesson_that_adds_no_class_may_not_fall_on_any_photos() {
         let known = Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88, imprinted: None };
         let all = |photos| Some(AllClasses { photos, imprinted: 0.5, after: 0.9, known_imprinted: None });
@@ -366,7 +394,7 @@ mod tests {
             seen: None,
             classes: &classes,
             knew: 2,
-            on_examples: None,
+            on_examples: (&Recognized::default(), None),
             made_up: None,
         };
         Trial::of(&ended).unwrap()

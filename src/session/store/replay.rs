@@ -1,8 +1,9 @@
 //! The replay buffer of a store: a file beside the generations, which name it.
 //!
-//! It is written before the generation that names it, and leaves when no generation does any more, so whatever a cut leaves, a generation
-//! finds its own or an older buffer, or none. Examples are told apart by the names of their classes: several generations may share a file.
+//! It is durable before the generation that names it, and leaves when no generation does any more. Examples are told apart by the names of
+//! their classes, so several generations may share a file.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::medium::Medium;
@@ -66,13 +67,18 @@ fn examples(container: &Container) -> Result<(Vec<String>, Vec<Kept>)> {
     if n > MOST_EXAMPLES {
         return Err(container.fault("it has too many examples"));
     }
-    let mut examples = Vec::with_capacity(n);
+    let mut examples: Vec<Kept> = Vec::with_capacity(n);
     let keys = container.u64(KEYS, &[n])?;
     for (at, (class, key)) in container.u32(CLASSES, &[n])?.into_iter().zip(keys).enumerate() {
         let [codes, scales] = tensors(at);
         let ([values], class) = (container.dims(&codes)?, class as usize);
         if class >= names.len() {
-            return Err(container.fault("an example is of no class"));
+            return Err(container.fault(format_args!("example {at} is of no class")));
+        }
+        if values == 0 || examples.first().is_some_and(|(_, _, first)| first.codes.len() != values) {
+            return Err(
+                container.fault(format_args!("example {at} has another number of values than the others, or none"))
+            );
         }
         let codes = container.i8(&codes, &[values])?.into();
         let scales = container.f16(&scales, &[Example::scales_of(values)])?.into();
@@ -139,14 +145,11 @@ impl Store {
             }));
         }
         let hash = container.metadata.get("content_sha256").cloned().unwrap_or_default();
-        Ok(Remembered::Examples(self.placed(&container, record, limit)?, hash))
-    }
-
-    fn placed(&self, container: &Container, record: &Record, limit: u64) -> Result<Replay> {
-        let (names, examples) = examples(container)?;
-        let places: Vec<_> = names.iter().map(|name| record.classes.iter().position(|known| known == name)).collect();
-        let placed = examples.into_iter().filter_map(|(class, key, example)| Some((places[class]?, key, example)));
-        Ok(Replay::of(limit, placed))
+        let (names, examples) = examples(&container)?;
+        let known: HashMap<&String, usize> = record.classes.iter().zip(0..).collect();
+        let place = |class: usize| known.get(&names[class]).copied();
+        let placed = examples.into_iter().filter_map(|(class, key, example)| Some((place(class)?, key, example)));
+        Ok(Remembered::Examples(Replay::of(limit, placed), hash))
     }
 }
 
@@ -226,4 +229,59 @@ fn rest(container: &Container, class: &str) -> Result<Option<(Vec<String>, Repla
 pub(super) fn has_class(medium: &dyn Medium, store: &Path, number: u64, class: &str) -> bool {
     let known = Series::Replay.read(medium, store, number).and_then(|container| names(&container));
     known.map_or(true, |known| known.iter().any(|known| known == class))
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+    use crate::session::store::Simulated;
+    use crate::session::store::model::record;
+
+    /// One example of each of the record's three classes, with what `spoil` makes of it; what is found.
+    fn found(spoil: impl FnOnce(&mut Container)) -> Result<usize> {
+        let store = Path::new("/simulated");
+        let medium = Simulated::with_folder(store);
+        let mut replay = Replay::new(1 << 20);
+        (0..3).for_each(|class| replay.add(class, class as u64, Example::of(&[class as f32; 40]).unwrap()));
+        let record = record(1, 0);
+        let whose = Whose { classes: &record.classes, bundle_sha256: "", pairs: "false" };
+        let mut spoilt = container(&replay, &whose).unwrap();
+        spoil(&mut spoilt);
+        Series::Replay.write(&medium, store, 1, &spoilt).unwrap();
+        let read = Series::Replay.read(&medium, store, 1)?;
+        examples(&read).map(|(_, examples)| examples.len())
+    }
+
+    fn instead(container: &mut Container, name: &str, put: impl FnOnce(&mut Container, &str) -> Result<()>) {
+        container.forget(name);
+        put(container, name).unwrap();
+    }
+
+    #[test]
+    fn a_buffer_that_claims_what_it_does_not_hold_is_refused() {
+        assert_eq!(found(|_| ()).unwrap(), 3);
+        let refused = |spoil: fn(&mut Container)| found(spoil).unwrap_err().to_string();
+        let none = |said: &str| said.contains("example 1 has another number of values");
+        assert!(none(&refused(|c| instead(c, "examples/1/codes", |c, name| c.insert_i8(name, &[0], vec![])))));
+        assert!(none(&refused(|c| instead(c, "examples/1/codes", |c, name| c.insert_i8(name, &[3], vec![1; 3])))));
+        let scales = |c: &mut Container, name: &str| c.insert_f16(name, &[1], vec![f16::ONE]);
+        let said = found(|c| instead(c, "examples/0/scales", scales)).unwrap_err();
+        assert!(said.to_string().contains("examples/0/scales"), "{said}");
+        let classes =
+            |classes: [u32; 3]| move |c: &mut Container, name: &str| c.insert_u32(name, &[3], classes.to_vec());
+        let said = found(|c| instead(c, CLASSES, classes([0, u32::MAX, 1]))).unwrap_err();
+        assert!(said.to_string().contains("example 1 is of no class"), "{said}");
+        assert!(found(|c| instead(c, KEYS, |c, name| c.insert_u64(name, &[1], vec![1]))).is_err());
+        assert!(found(|c| c.forget("examples/2/codes")).is_err());
+        let many = MOST_EXAMPLES + 1;
+        let said = found(|c| instead(c, CLASSES, |c, name| c.insert_u32(name, &[many], vec![0; many]))).unwrap_err();
+        assert!(said.to_string().contains("too many examples"), "{said}");
+        let infinite = |c: &mut Container, name: &str| c.insert_f16(name, &[2], vec![f16::INFINITY; 2]);
+        assert!(found(|c| instead(c, "examples/0/scales", infinite)).unwrap_err().to_string().contains("not finite"));
+        for names in ["[[[]]]", "7", "[\"a\"]"] {
+            assert!(found(|c| drop(c.metadata.insert("classes".to_owned(), names.to_owned()))).is_err(), "{names}");
+        }
+    }
 }
