@@ -24,18 +24,31 @@ pub(crate) struct AtStart {
     /// Pairs at their start.
     adapter: Adapter,
     seen: Seen,
+    /// The examples that are held back.
+    held: LeftOut,
 }
 
 impl AtStart {
-    /// Looks at `data` with the pairs of `fresh`.
+    /// Looks at `data`, and at examples that are `held` back, with the pairs of `fresh`.
     ///
     /// # Errors
     /// Kind `Stopped` where it is stopped.
-    pub(crate) fn look(runner: &mut Runner, fresh: Adapter, data: &Dataset, audience: &mut Audience) -> Result<Self> {
+    pub(crate) fn look(
+        runner: &mut Runner,
+        fresh: Adapter,
+        [data, held]: [&Dataset; 2],
+        audience: &mut Audience,
+    ) -> Result<Self> {
         let learned = runner.restart(fresh);
-        let seen = runner.see(data, 0, &mut Replay::default(), audience);
+        let mut see = |photos: &Dataset| runner.see(photos, 0, &mut Replay::default(), audience);
+        let seen = see(data).and_then(|seen| Ok((seen.0, see(held)?.0.photos)));
         let adapter = runner.restart(learned);
-        Ok(AtStart { adapter, seen: seen?.0 })
+        let (seen, held) = seen?;
+        Ok(AtStart { adapter, seen, held })
+    }
+
+    pub(crate) fn held(&self) -> &LeftOut {
+        &self.held
     }
 
     pub(crate) fn means(&self) -> &ClassMeans {

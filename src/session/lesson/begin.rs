@@ -40,11 +40,12 @@ pub(crate) fn announce(opening: &Opening, runner: &Runner, keep: &Keep, plan: &P
 }
 
 /// Keeps the class means of a lesson's photos in the adapter, and those of the backbone's own features too; of a further lesson, how
-/// its photos look with the pairs at their start, where the store has pairs that have learned: what imprinting does shows there alone.
+/// its photos look with the pairs at their start, where the store has pairs that have learned: what imprinting does, to photos and to
+/// examples, shows there alone.
 pub(crate) fn remember(
     runner: &mut Runner,
     bundle: &Bundle,
-    opening: &Opening,
+    opening: &mut Opening,
     seen: &mut Seen,
     audience: &mut Audience,
 ) -> Result<Option<AtStart>> {
@@ -55,8 +56,9 @@ pub(crate) fn remember(
     let at_start = if opening.has_learned_pairs {
         let start = opening.record.lesson.start().unwrap_or_default();
         let fresh = start_adapter(bundle, Some(start), opening.data.classes.len())?;
-        audience.tell(Progress::Begin { phase: "class means", total: opening.data.photos.len() as u64 });
-        let at_start = AtStart::look(runner, fresh, &opening.data, audience)?;
+        let photos = opening.data.photos.len() + opening.examples.held.photos.len();
+        audience.tell(Progress::Begin { phase: "class means", total: photos as u64 });
+        let at_start = AtStart::look(runner, fresh, [&opening.data, &opening.examples.held], audience)?;
         audience.tell(Progress::End);
         Some(at_start)
     } else {
@@ -64,9 +66,18 @@ pub(crate) fn remember(
     };
     let means = at_start.as_ref().map_or(&seen.means, AtStart::means);
     runner.adapter_mut().start_means.replace(means);
+    let own = match &at_start {
+        Some(_) => None,
+        None => Some(runner.see(&opening.examples.held, 0, &mut Replay::default(), &mut Audience::nobody())?.0.photos),
+    };
+    let start_means = &runner.adapter().start_means;
     if let Some(at_start) = &at_start {
-        seen.outlook.left_out = at_start.left_out(&runner.adapter().start_means);
+        seen.outlook.left_out = at_start.left_out(start_means);
     }
+    // Where photos of a class are there, its mean is theirs.
+    let mine = |class: usize| !opening.data.photos.iter().any(|photo| photo.class == class && !photo.is_replayed());
+    let held = at_start.as_ref().map(AtStart::held).or(own.as_ref());
+    opening.examples.imprinted = held.map(|held| held.recognized(start_means, mine)).unwrap_or_default();
     Ok(at_start)
 }
 
@@ -91,7 +102,7 @@ fn measure_before(
     };
     let mut before = Before { known: seen.right.clone(), ..Before::default() };
     if !examples.held.photos.is_empty() {
-        let (known, imprinted) = on(&examples.held)?;
+        let ((known, _), imprinted) = (on(&examples.held)?, examples.imprinted.clone());
         before.examples = Some(OnExamples { known, imprinted, seen: seen.right.clone() });
     }
     if let Some((known, imprinted)) = validation.as_ref().map(on).transpose()?.filter(|(known, _)| known.photos() > 0) {

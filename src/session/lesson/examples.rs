@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Photo};
+use crate::session::policy::Recognized;
 use crate::session::replay::Replay;
 use crate::session::store::{Record, Remembered, Store};
 
@@ -16,6 +17,8 @@ pub(crate) struct Examples {
     pub(crate) replay: Replay,
     /// Those of them that no step sees: what the lesson does to known classes without photos to measure on shows on them.
     pub(crate) held: Dataset,
+    /// Which of those imprinting all classes recognizes, each left out of the class means.
+    pub(crate) imprinted: Recognized,
     /// The hash of their file.
     sha256: Option<String>,
 }
@@ -23,7 +26,12 @@ pub(crate) struct Examples {
 impl Examples {
     /// None, and room for `limit` bytes.
     pub(crate) fn none(limit: u64) -> Self {
-        Examples { replay: Replay::new(limit), held: Dataset::default(), sha256: None }
+        Examples {
+            replay: Replay::new(limit),
+            held: Dataset::default(),
+            imprinted: Recognized::default(),
+            sha256: None,
+        }
     }
 
     /// Those of the generation with `record`, for a network with or without pairs. Where they cannot be used, `warnings` say why.

@@ -4,6 +4,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::bits;
+use super::recognized::Recognized;
 use crate::adapter::ClassMeans;
 
 /// Feature values that are kept at most, 1 MiB; of more photos two neighbours of every 2 n are taken.
@@ -78,29 +79,39 @@ impl LeftOut {
         }
     }
 
-    /// The class of a photo x is argmax over k of m_k x / |m_k|, where m_k is class k's mean without x, as imprinting has it; other
-    /// classes may be among `means`. `None` where no class has two photos.
+    /// How many are recognized: see [`LeftOut::recognized`]. All of them are in `means`. `None` where no class has two photos.
     pub(crate) fn accuracy(&self, means: &ClassMeans) -> Option<LeftOutAccuracy> {
+        let recognized = self.recognized(means, |_| true);
+        Some(LeftOutAccuracy { accuracy: recognized.accuracy()?, photos: recognized.photos() })
+    }
+
+    /// Which are recognized: the class of a photo x is argmax over k of m_k x / |m_k|, where m_k is class k's mean without x, as imprinting
+    /// has it; other classes may be among `means`. Photos of a class are `in_means` or are not. Where nothing else is in the mean of a
+    /// class, its photos do not count.
+    pub(crate) fn recognized(&self, means: &ClassMeans, in_means: impl Fn(usize) -> bool) -> Recognized {
         let squares: Vec<f32> = (0..means.classes()).map(|k| dot(means.sum(k).0, means.sum(k).0)).collect();
-        let (mut right, mut judged) = (0, 0);
+        let mut recognized = Recognized::new(means.classes());
         self.each(|x, class| {
-            if means.sum(class).1 < 2 {
+            let is_in = in_means(class);
+            if means.sum(class).1 < 1 + u32::from(is_in) {
                 return;
             }
             let itself = dot(x, x);
             let score = |k: usize| {
                 let sum = dot(means.sum(k).0, x);
                 // A sum has the direction of the mean. Without x its square is |s|^2 - 2 s x + |x|^2.
-                let (sum, square) =
-                    if k == class { (sum - itself, squares[k] - 2.0 * sum + itself) } else { (sum, squares[k]) };
+                let (sum, square) = if k == class && is_in {
+                    (sum - itself, squares[k] - 2.0 * sum + itself)
+                } else {
+                    (sum, squares[k])
+                };
                 sum / square.max(f32::MIN_POSITIVE).sqrt()
             };
             let own = score(class);
             let mut others = (0..means.classes()).filter(|k| *k != class && means.sum(*k).1 > 0);
-            right += usize::from(others.all(|k| score(k) < own));
-            judged += 1;
+            recognized.count(class, others.all(|k| score(k) < own));
         });
-        (judged > 0).then(|| LeftOutAccuracy { accuracy: right as f64 / judged as f64, photos: judged })
+        recognized
     }
 }
 
