@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use srlora::bundle::Bundle;
-use srlora::session::{Dataset, Lesson, Progress, Store, evaluate, train};
+use srlora::session::{Dataset, EvalRequest, Lesson, Progress, Store, evaluate, train};
 
 fn main() -> srlora::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn main() -> srlora::Result<()> {
     println!("{} steps on {} photos of {}", report.steps, report.train_images, report.classes.join(", "));
 
     let store = Store::open(Path::new(store))?;
-    let evaluation = evaluate(&bundle, Some(&store), &Dataset::open(Path::new(others))?, 0, &mut observer)?;
+    let evaluation = evaluate(&bundle, Some(&store), &Dataset::open(Path::new(others))?, &EvalRequest::default(), &mut observer)?;
     println!("{:.1} % of {} other photos are recognized", 100.0 * evaluation.accuracy, evaluation.n);
     Ok(())
 }

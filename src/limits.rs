@@ -23,6 +23,11 @@ pub const MOST_CLASSES: usize = 1 << 16;
 pub const MOST_MATRIX_CLASSES: usize = 1 << 10;
 /// Mistakes that an evaluation lists: more than anybody looks through, and 6 MiB with the longest names and paths.
 pub const MOST_MISTAKES: usize = 1000;
+/// Values of the photos that a head is solved from, their features or their scores: 2 MiB. That is 400 photos of 1280 features, or 8000
+/// of 64.
+pub const MOST_SOLVED: usize = 1 << 19;
+/// Rows of the matrix that is inverted for it, photos or features, whichever are fewer: two of 2 MiB.
+pub const MOST_SOLVED_SIDE: usize = 1 << 9;
 /// Examples of a replay buffer: two tensors each.
 pub const MOST_EXAMPLES: usize = 1 << 12;
 /// Photos in a step.

@@ -5,6 +5,7 @@ mod gradients;
 mod head;
 pub(crate) mod kernel;
 mod means;
+mod ridge;
 pub(crate) mod scratch;
 mod site;
 mod small;
@@ -15,6 +16,7 @@ pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
 pub use means::ClassMeans;
+pub(crate) use ridge::Ridge;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
 
 use crate::core::{AdamW, PairRate, Recompose, Recomposition};

@@ -257,6 +257,9 @@ pub(super) struct EvalArgs {
     /// List up to N photos with a wrong guess, the most confident guess first. 1000 at most [default: none].
     #[arg(long, value_name = "N", value_parser = parse_mistakes)]
     pub(super) mistakes: Option<usize>,
+    /// Photos that show none of the classes, in DIR or in folders in it: how many are found to be unknown.
+    #[arg(long, value_name = "DIR")]
+    pub(super) unknown: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -271,6 +274,9 @@ pub(super) struct PredictArgs {
     /// How many classes to list for each photo, the likeliest first.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top: u32,
+    /// Say so where a photo is like none of the classes (in JSON `unknown`, always). One known photo in twenty is taken for that.
+    #[arg(long)]
+    pub(super) unknown: bool,
     /// Photos to classify.
     #[arg(required = true, value_name = "PHOTO")]
     pub(super) photos: Vec<PathBuf>,

@@ -6,7 +6,7 @@ use super::output::{Meter, Output, count, percent, plain, tell};
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::limits::MOST_MATRIX_CLASSES;
-use crate::session::{ClassScore, Dataset, Evaluation, Mistake, evaluate};
+use crate::session::{ClassScore, Dataset, EvalRequest, Evaluation, Mistake, Unknown, evaluate};
 
 /// More classes than this make a confusion matrix that no terminal shows.
 const LARGEST_MATRIX: usize = 20;
@@ -18,8 +18,9 @@ pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
     let store = open_store(args.store.as_deref())?;
     let data = Dataset::open(&args.data)?;
     let mut meter = Meter::new();
-    let mistakes = args.mistakes.unwrap_or(0);
-    let evaluation = evaluate(&bundle, store.as_ref(), &data, mistakes, &mut |progress| meter.show(progress))?;
+    let unknown = args.unknown.as_deref().map(Dataset::flat).transpose()?;
+    let request = EvalRequest { mistakes: args.mistakes.unwrap_or(0), unknown };
+    let evaluation = evaluate(&bundle, store.as_ref(), &data, &request, &mut |progress| meter.show(progress))?;
     meter.end();
     if store.is_none() && evaluation.confusion.is_at_chance() == Some(true) {
         tell(at_chance(&bundle));
@@ -40,7 +41,24 @@ fn describe(evaluation: &Evaluation) -> String {
     let mut text = format!("accuracy {} of {}\n", percent(evaluation.accuracy), count(evaluation.n, "photo"));
     text += &if evaluation.classes.len() <= LARGEST_MATRIX { matrix(evaluation) } else { worst(evaluation) };
     text += &evaluation.mistakes.as_deref().map_or_else(String::new, mistakes);
+    text += &certainty(evaluation);
     text + &format!("{:.1} photos a second\n", evaluation.images_per_second)
+}
+
+/// How far probabilities are off, and how photos of none of the classes stand out.
+fn certainty(evaluation: &Evaluation) -> String {
+    let points = |error: f64| format!("{:.1} points", 100.0 * error);
+    let before = evaluation.calibration_error_before();
+    let before = before.map_or_else(String::new, |before| format!(", before calibration by {}", points(before)));
+    let off = |error| format!("probabilities are off by {} in the mean{before}\n", points(error));
+    let mut text = evaluation.calibration_error().map_or_else(String::new, off);
+    if let Some(Unknown { photos, auroc, told }) = evaluation.unknown {
+        text += &format!("unknown: {}, told from known ones with an AUROC of {auroc:.3}\n", count(photos, "photo"));
+        text += &told.map_or_else(String::new, |[found, false_alarms]| {
+            format!("         {} of them found, with {} false alarms\n", percent(found), percent(false_alarms))
+        });
+    }
+    text
 }
 
 /// Rows: true class; columns: predicted class, numbered as the rows. Classes without photos and guesses have no row.

@@ -24,12 +24,13 @@ pub(crate) mod settings;
 pub mod store;
 
 pub use classify::{
-    ClassScore, Classifier, Confused, Confusion, Evaluation, Guess, Mistake, Prediction, Tally, evaluate,
+    ClassScore, Classifier, Confused, Confusion, EvalRequest, Evaluation, Guess, Mistake, Prediction, Tally, Unknown,
+    evaluate,
 };
 pub use forecast::Forecast;
 pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, TrainReport, Trainer, train};
 pub use photos::{Augment, Dataset, Ignored, Layout, Photo, Picture, Pixels, Quarantine, Quarantined, load, order};
-pub use policy::{AllClasses, CrossValidation, Event, Known, Outcome, Trial, TrialPhotos};
+pub use policy::{AllClasses, Calibration, CrossValidation, Event, Known, Outcome, Trial, TrialPhotos};
 #[cfg(feature = "cli")]
 pub(crate) use process::begin as begin_process;
 pub use process::peak_rss_bytes;

@@ -80,7 +80,7 @@ impl<'b> Stage<'b> {
         audience.tell(Progress::Begin { phase: "training photos", total: photos.data.photos.len() as u64 });
         runner.imprint(&mut photos.data, [0; 2], &mut Replay::default(), audience)?;
         audience.tell(Progress::End);
-        measure(&mut runner, &photos.validation, ("before", 0), audience)?;
+        measure(&mut runner, &photos.validation, "before", audience)?;
         let unreadable = runner.quarantine();
         let readable = |name: &str| unreadable.iter().all(|photo| photo.path != name);
         photos.validation.photos.retain(|photo| readable(&photo.picture.name()));
@@ -118,7 +118,7 @@ impl<'b> Stage<'b> {
             outcome => Some(outcome?),
         };
         if outcome.is_some() && curve.points.last().is_none_or(|(step, _)| *step != planned.steps) {
-            curve.measure(planned.steps, &mut self.runner)?;
+            course.measure(planned.steps, &mut curve, &mut self.runner)?;
         }
         let accuracy = outcome.as_ref().and(curve.points.last()).map(|(_, accuracy)| *accuracy);
         let outcome = outcome.unwrap_or_default();
@@ -162,7 +162,7 @@ impl<'p> Curve<'p> {
 
     fn measure(&mut self, step: u64, runner: &mut Runner) -> Result<()> {
         let begin = Instant::now();
-        let evaluation = measure(runner, self.measured, ("", 0), &mut Audience::nobody())?;
+        let evaluation = measure(runner, self.measured, "", &mut Audience::nobody())?;
         self.points.push((step, evaluation.accuracy));
         self.images = evaluation.n;
         self.seconds += begin.elapsed().as_secs_f64();
@@ -194,13 +194,24 @@ impl RunSteps<'_> {
         let mut steps = Steps::new(self.lesson, self.plan, self.data, runner, &self.outlook, None);
         while let Some(Taken { step, loss, accuracy, .. }) = steps.next(runner, self.data, record, audience)? {
             if curve.due.contains(&step) {
-                curve.measure(step, runner)?;
+                self.measure(step, curve, runner)?;
             }
             audience.tell(Progress::Step { step, loss, accuracy });
             audience.go_on()?;
         }
         audience.tell(Progress::End);
         steps.end(runner, self.data, audience)
+    }
+
+    /// Accuracy if the lesson ended with `step`, and its head were solved; the steps go on with the head that they have.
+    fn measure(&self, step: u64, curve: &mut Curve, runner: &mut Runner) -> Result<()> {
+        let begin = Instant::now();
+        let closed = runner.close(self.data, self.outlook.closed_form.as_ref(), &mut Audience::nobody())?;
+        let trained = core::mem::replace(&mut runner.adapter_mut().head, closed.head);
+        curve.seconds += begin.elapsed().as_secs_f64();
+        curve.measure(step, runner)?;
+        runner.adapter_mut().head = trained;
+        Ok(())
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::evaluate::classifier;
-use super::scores::{best, probabilities};
+use super::evaluate::{Answering, classifier};
+use super::scores::best;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Picture;
 use crate::session::progress::Audience;
-use crate::session::run::{Runner, View};
+use crate::session::run::View;
 use crate::session::store::Store;
 
 /// A class and how likely it is.
@@ -18,7 +18,7 @@ use crate::session::store::Store;
 pub struct Guess {
     /// The class.
     pub label: String,
-    /// Softmax over the logits, in 0..1.
+    /// Softmax over the logits, at the temperature that photos left out have shown, in 0..1.
     pub probability: f32,
 }
 
@@ -29,15 +29,17 @@ pub struct Prediction {
     pub path: String,
     /// The likeliest classes, best first.
     pub top: Vec<Guess>,
+    /// How likely the first of them is, where photos left out have shown how sure the store may be; `None` where none have.
+    pub confidence: Option<f32>,
+    /// Whether the photo is like none of the classes ([`Calibration::unknown_below`](crate::session::Calibration)); `None` where no photo
+    /// has shown what is.
+    pub unknown: Option<bool>,
     /// Time taken, decoding included.
     pub ms: f64,
 }
 
 /// A bundle, with or without a store, ready to classify files, the bytes of one, or pixels, one at a time.
-pub struct Classifier {
-    runner: Runner,
-    classes: Vec<String>,
-}
+pub struct Classifier(Answering);
 
 impl Classifier {
     /// The head of `store`, or the model's own classifier.
@@ -45,14 +47,19 @@ impl Classifier {
     /// # Errors
     /// `Mismatch` for a store of another bundle, or a bundle without labels and no store.
     pub fn new(bundle: &Bundle, store: Option<&Store>) -> Result<Self> {
-        let (runner, classes) = classifier(bundle, store)?;
-        Ok(Classifier { runner, classes })
+        classifier(bundle, store).map(Classifier)
     }
 
     /// The names of the classes.
     #[must_use]
     pub fn classes(&self) -> &[String] {
-        &self.classes
+        &self.0.classes
+    }
+
+    /// Whether photos have shown what is like none of the classes.
+    #[must_use]
+    pub fn tells_unknown(&self) -> bool {
+        self.0.calibration.is_some()
     }
 
     /// The `top` likeliest classes of a photo, or all where there are fewer.
@@ -61,13 +68,17 @@ impl Classifier {
     /// Kind `Image` where it cannot be read.
     pub fn predict(&mut self, picture: impl Into<Picture>, top: usize) -> Result<Prediction> {
         let (begin, picture) = (Instant::now(), picture.into());
-        let probabilities = self.probabilities(picture.clone())?;
+        let mut scores = self.only(picture.clone(), true)?;
+        let unknown = self.0.unknown(&scores);
+        self.0.soften(&mut scores);
         let guess = |class: usize| Guess {
-            label: self.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
-            probability: probabilities[class],
+            label: self.0.classes.get(class).cloned().unwrap_or_else(|| class.to_string()),
+            probability: scores[class],
         };
-        let top = best(&probabilities, top).into_iter().map(guess).collect();
-        Ok(Prediction { path: picture.name().into_owned(), top, ms: begin.elapsed().as_secs_f64() * 1e3 })
+        let confidence = self.0.calibration.and(scores.iter().copied().reduce(f32::max));
+        let top = best(&scores, top).into_iter().map(guess).collect();
+        let (path, ms) = (picture.name().into_owned(), begin.elapsed().as_secs_f64() * 1e3);
+        Ok(Prediction { path, top, confidence, unknown, ms })
     }
 
     /// How likely each class is, in 0..1, in the order of [`Classifier::classes`].
@@ -75,9 +86,8 @@ impl Classifier {
     /// # Errors
     /// As of [`Classifier::predict`].
     pub fn probabilities(&mut self, picture: impl Into<Picture>) -> Result<Vec<f32>> {
-        let own_classifier = self.runner.is_own_classifier();
         let mut scores = self.only(picture.into(), true)?;
-        probabilities(&mut scores, own_classifier);
+        self.0.soften(&mut scores);
         Ok(scores)
     }
 
@@ -86,7 +96,7 @@ impl Classifier {
     /// # Errors
     /// As of [`Classifier::predict`]; `Usage` without a store, where the model's own classifier answers.
     pub fn embed(&mut self, picture: impl Into<Picture>) -> Result<Vec<f32>> {
-        if self.runner.is_own_classifier() {
+        if self.0.runner.is_own_classifier() {
             let message = "the model's own classifier has no features to give; open it with a store";
             return Err(Error::new(ErrorKind::Usage, "embed", message));
         }
@@ -96,20 +106,21 @@ impl Classifier {
     /// The scores or the features of one photo.
     fn only(&mut self, picture: Picture, scored: bool) -> Result<Vec<f32>> {
         let view = View { picture: picture.clone(), label: -1, augment: None, slot: None };
+        let runner = &mut self.0.runner;
         let (mut found, nobody) = (None, &mut Audience::nobody());
         if scored {
-            self.runner.scores([view], nobody, |scores, _| {
+            runner.scores([view], nobody, |scores, _| {
                 found = scores;
                 Ok(())
             })?;
         } else {
-            self.runner.features([view], nobody, |features, _| {
+            runner.features([view], nobody, |features, _| {
                 found = features.map(<[f32]>::to_vec);
                 Ok(())
             })?;
         }
         // Nothing of it is kept: a program may classify for months.
-        let unreadable = self.runner.take_quarantine();
+        let unreadable = runner.take_quarantine();
         found.ok_or_else(|| {
             let reason = unreadable.list().first().map_or("cannot be read", |photo| &photo.reason);
             Error::new(ErrorKind::Image, picture.name(), reason)

@@ -6,15 +6,16 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::confusion::{Confusion, Tally};
+use super::reliability::{Reliability, auroc};
 use super::scores::{argmax, probabilities};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_MATRIX_CLASSES, MOST_MISTAKES};
 use crate::session::photos::{Dataset, Ignored, Photo, Quarantined, ignored};
-use crate::session::policy::Recognized;
+use crate::session::policy::{Calibration, Recognized};
 use crate::session::progress::{Audience, Flow, Progress, Stop};
 use crate::session::run::{Runner, view};
-use crate::session::store::{Generation, Store};
+use crate::session::store::{Generation, Record, Store};
 
 /// What `eval` answers. In JSON `confusion` is the matrix, rows by true class, or null above [`MOST_MATRIX_CLASSES`];
 /// `confused` lists its wrong cells and `per_class` what [`Evaluation::per_class`] gives, for any number of classes.
@@ -33,11 +34,38 @@ pub struct Evaluation {
     /// Photos with a wrong guess, the most probable guess first, of equal ones the first photo; as many as were asked for at
     /// most. `None` where they were not asked for.
     pub mistakes: Option<Vec<Mistake>>,
+    /// What photos of none of the classes have shown; `None` where there are none.
+    pub unknown: Option<Unknown>,
     /// Photos that could not be read.
     pub quarantined: Vec<Quarantined>,
     /// Photos of formats that are not read.
     pub ignored: Vec<Ignored>,
     most_mistakes: usize,
+    /// At the temperature of the store, where it has one, and at 1.
+    reliability: [Reliability; 2],
+    temperature: Option<f32>,
+    /// The largest score of each photo, where unknown ones are to be told from them.
+    largest: Option<Vec<f32>>,
+}
+
+/// What is asked of an evaluation.
+#[derive(Debug, Clone, Default)]
+pub struct EvalRequest {
+    /// The most confident mistakes that are listed, [`MOST_MISTAKES`] at most.
+    pub mistakes: usize,
+    /// Photos of none of the classes.
+    pub unknown: Option<Dataset>,
+}
+
+/// How photos of none of the classes stand out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unknown {
+    /// How many were read.
+    pub photos: usize,
+    /// The share of pairs of a known and an unknown photo in which the known one has the larger logit; the area under the ROC curve.
+    pub auroc: f64,
+    /// The share of the unknown that are told, and of the known that are taken for unknown; `None` where the store does not know what is.
+    pub told: Option<[f64; 2]>,
 }
 
 /// A photo with a wrong guess.
@@ -78,8 +106,8 @@ pub struct ClassScore<'e> {
 }
 
 impl Evaluation {
-    pub(crate) fn new(classes: &[String], mistakes: usize) -> Self {
-        let most_mistakes = mistakes.min(MOST_MISTAKES);
+    fn new(classes: &[String], request: &EvalRequest, calibration: Option<&Calibration>) -> Self {
+        let most_mistakes = request.mistakes.min(MOST_MISTAKES);
         Evaluation {
             accuracy: 0.0,
             n: 0,
@@ -90,17 +118,27 @@ impl Evaluation {
             quarantined: Vec::new(),
             most_mistakes,
             ignored: Vec::new(),
+            unknown: None,
+            reliability: Default::default(),
+            temperature: calibration.map(|calibration| calibration.temperature),
+            largest: request.unknown.as_ref().map(|_| Vec::new()),
         }
     }
 
     /// Counts a photo with its scores: logits, or what the model's own classifier gives.
-    pub(crate) fn count(&mut self, photo: &Photo, mut scores: Vec<f32>, own_classifier: bool) {
+    fn count(&mut self, photo: &Photo, mut scores: Vec<f32>, own_classifier: bool) {
         let guess = argmax(&scores);
         self.confusion.count(photo.class, guess);
         (self.n, self.accuracy) = (self.confusion.photos(), self.confusion.accuracy());
-        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != photo.class) else { return };
-        probabilities(&mut scores, own_classifier);
+        self.largest.iter_mut().for_each(|largest| largest.extend(scores.get(guess)));
+        let [calibrated, plain] = &mut self.reliability;
+        let mut uncalibrated = scores.clone();
+        probabilities(&mut uncalibrated, own_classifier, 1.0);
+        plain.count(uncalibrated[guess], guess == photo.class);
+        probabilities(&mut scores, own_classifier, self.temperature.unwrap_or(1.0));
         let probability = scores[guess];
+        calibrated.count(probability, guess == photo.class);
+        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != photo.class) else { return };
         let at = mistakes.partition_point(|other| other.probability >= probability);
         if at < self.most_mistakes {
             mistakes.truncate(self.most_mistakes - 1);
@@ -118,6 +156,18 @@ impl Evaluation {
 
     pub(crate) fn seconds(&mut self, seconds: f64) {
         self.images_per_second = self.n as f64 / seconds.max(1e-9);
+    }
+
+    /// The expected calibration error of the probabilities, in 0..1, over 15 bins.
+    #[must_use]
+    pub fn calibration_error(&self) -> Option<f64> {
+        self.reliability[0].error()
+    }
+
+    /// The same at the temperature 1; `None` where the store has no other.
+    #[must_use]
+    pub fn calibration_error_before(&self) -> Option<f64> {
+        self.temperature.and_then(|_| self.reliability[1].error())
     }
 
     /// How each class did, in the order of `classes`.
@@ -152,7 +202,7 @@ impl Evaluation {
 
 impl Serialize for Evaluation {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Evaluation", 11)?;
+        let mut object = serializer.serialize_struct("Evaluation", 17)?;
         object.serialize_field("accuracy", &self.accuracy)?;
         object.serialize_field("n", &self.n)?;
         object.serialize_field("classes", &self.classes)?;
@@ -160,6 +210,14 @@ impl Serialize for Evaluation {
         object.serialize_field("confused", &self.confused())?;
         object.serialize_field("per_class", &self.per_class())?;
         object.serialize_field("at_chance", &self.confusion.is_at_chance())?;
+        object.serialize_field("calibration_error", &self.calibration_error())?;
+        object.serialize_field("calibration_error_before", &self.calibration_error_before())?;
+        let unknown = self.unknown.as_ref();
+        object.serialize_field("unknown_images", &unknown.map(|unknown| unknown.photos))?;
+        object.serialize_field("auroc", &unknown.map(|unknown| unknown.auroc))?;
+        let told = unknown.and_then(|unknown| unknown.told);
+        object.serialize_field("unknown_found", &told.map(|[found, _]| found))?;
+        object.serialize_field("false_alarms", &told.map(|[_, false_alarms]| false_alarms))?;
         object.serialize_field("images_per_second", &self.images_per_second)?;
         object.serialize_field("mistakes", &self.mistakes)?;
         object.serialize_field("quarantined", &self.quarantined)?;
@@ -168,17 +226,27 @@ impl Serialize for Evaluation {
     }
 }
 
-/// Accuracy and confusion of `runner` over `data`, and the most confident `mistakes`; unreadable photos do not count.
+/// Accuracy and confusion of `runner` over `data`; unreadable photos do not count.
 ///
 /// # Errors
 /// Kind `Data` where none can be read; `Stopped` where it is stopped.
 pub(crate) fn measure(
     runner: &mut Runner,
     data: &Dataset,
-    (phase, mistakes): (&str, usize),
+    phase: &str,
     audience: &mut Audience,
 ) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::new(&data.classes, mistakes);
+    let evaluation = Evaluation::new(&data.classes, &EvalRequest::default(), None);
+    fill(evaluation, runner, data, phase, audience)
+}
+
+fn fill(
+    mut evaluation: Evaluation,
+    runner: &mut Runner,
+    data: &Dataset,
+    phase: &str,
+    audience: &mut Audience,
+) -> Result<Evaluation> {
     audience.tell(Progress::Begin { phase: &format!("accuracy {phase}"), total: data.photos.len() as u64 });
     let (begin, own_classifier) = (Instant::now(), runner.is_own_classifier());
     let mut photos = data.photos.iter();
@@ -200,8 +268,7 @@ pub(crate) fn measure(
 }
 
 /// Evaluates a store on a folder whose class folders are named as in training; without a store, the model's own
-/// classifier on folders named by the bundle's labels. The `mistakes` most confident mistakes are listed, [`MOST_MISTAKES`]
-/// at most.
+/// classifier on folders named by the bundle's labels.
 ///
 /// # Errors
 /// `Data` for a folder that cannot be used, `Mismatch` for a store of another bundle or folders of other classes.
@@ -209,30 +276,86 @@ pub fn evaluate<A: Into<Flow>>(
     bundle: &Bundle,
     store: Option<&Store>,
     data: &Dataset,
-    mistakes: usize,
+    request: &EvalRequest,
     observer: &mut impl FnMut(Progress<'_>) -> A,
 ) -> Result<Evaluation> {
     let (mut observer, stop) = (|progress: Progress<'_>| observer(progress).into(), Stop::default());
     let audience = &mut Audience::of(&mut observer, &stop);
-    let (mut runner, classes) = classifier(bundle, store)?;
-    let data = data.clone().relabelled(&classes)?;
-    let ignored = ignored(&data, None);
+    let mut answering = classifier(bundle, store)?;
+    let data = data.clone().relabelled(&answering.classes)?;
+    let ignored = ignored(&data, request.unknown.as_ref());
     ignored.iter().for_each(|format| audience.tell(Progress::Warning(&format.to_string())));
-    let mut evaluation = measure(&mut runner, &data, ("", mistakes), audience)?;
+    let evaluation = Evaluation::new(&data.classes, request, answering.calibration.as_ref());
+    let mut evaluation = fill(evaluation, &mut answering.runner, &data, "", audience)?;
+    if let Some(unknown) = &request.unknown {
+        evaluation.unknown = Some(stand_out(&mut evaluation, &mut answering, unknown, audience)?);
+    }
+    let Answering { runner, .. } = answering;
     evaluation.quarantined = runner.quarantine().to_vec();
     evaluation.ignored = ignored;
     Ok(evaluation)
 }
 
-/// What answers: the head of a store, or the model's own classifier.
-pub(crate) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<(Runner, Vec<String>)> {
+/// How photos of none of the classes stand out of those that `evaluation` has counted.
+fn stand_out(
+    evaluation: &mut Evaluation,
+    answering: &mut Answering,
+    photos: &Dataset,
+    audience: &mut Audience,
+) -> Result<Unknown> {
+    let Answering { runner, calibration, .. } = answering;
+    audience.tell(Progress::Begin { phase: "unknown", total: photos.photos.len() as u64 });
+    let (mut known, mut largest) = (evaluation.largest.take().unwrap_or_default(), Vec::new());
+    runner.scores(photos.photos.iter().map(|photo| view(photo, None)), audience, |scores, audience| {
+        largest.extend(scores.and_then(|scores| scores.into_iter().reduce(f32::max)));
+        audience.tell(Progress::Advance);
+        audience.go_on()
+    })?;
+    audience.tell(Progress::End);
+    let auroc = auroc(&mut known, &largest).ok_or_else(|| {
+        Error::new(ErrorKind::Data, photos.place(), "none of the photos of no class can be read")
+    })?;
+    let told = calibration.map(|calibration| {
+        [&largest, &known].map(|photos| {
+            let below = photos.iter().filter(|score| **score < calibration.unknown_below).count();
+            below as f64 / photos.len() as f64
+        })
+    });
+    Ok(Unknown { photos: largest.len(), auroc, told })
+}
+
+/// What answers, its classes, and how its logits are to be read.
+pub(crate) struct Answering {
+    pub(crate) runner: Runner,
+    pub(crate) classes: Vec<String>,
+    pub(crate) calibration: Option<Calibration>,
+}
+
+impl Answering {
+    /// Makes probabilities of scores.
+    pub(crate) fn soften(&self, scores: &mut [f32]) {
+        let temperature = self.calibration.map_or(1.0, |calibration| calibration.temperature);
+        probabilities(scores, self.runner.is_own_classifier(), temperature);
+    }
+
+    /// Whether scores are those of a photo of none of the classes.
+    pub(crate) fn unknown(&self, scores: &[f32]) -> Option<bool> {
+        let largest = scores.iter().copied().reduce(f32::max)?;
+        self.calibration.map(|calibration| largest < calibration.unknown_below)
+    }
+}
+
+/// The head of a store, or the model's own classifier.
+pub(crate) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<Answering> {
     let Some(store) = store else {
         let labels = bundle.labels.clone().ok_or_else(|| {
             let message = "has no labels of its own classes; give an option `store`, or pack it with option `labels`";
             Error::new(ErrorKind::Mismatch, bundle.path.display(), message)
         })?;
-        return Ok((Runner::own_classifier(bundle, labels.len())?, labels));
+        let runner = Runner::own_classifier(bundle, labels.len())?;
+        return Ok(Answering { runner, classes: labels, calibration: None });
     };
     let Generation { record, adapter } = store.load(bundle)?;
-    Ok((Runner::inference(bundle, adapter)?, record.classes))
+    let Record { classes, calibration, .. } = record;
+    Ok(Answering { runner: Runner::inference(bundle, adapter)?, classes, calibration })
 }

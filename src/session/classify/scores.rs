@@ -20,10 +20,11 @@ pub(crate) fn best(scores: &[f32], most: usize) -> Vec<usize> {
     order
 }
 
-/// Makes probabilities in 0..1 of scores: their softmax. A model's own output may be logits or, where it ends in a softmax,
-/// probabilities already; these stay as they are.
-pub(crate) fn probabilities(scores: &mut [f32], own_classifier: bool) {
+/// Makes probabilities in 0..1 of scores: the softmax of scores / temperature. A model's own output may be logits or, where it ends in a
+/// softmax, probabilities already; these stay as they are.
+pub(crate) fn probabilities(scores: &mut [f32], own_classifier: bool, temperature: f32) {
     if !(own_classifier && is_distribution(scores)) {
+        scores.iter_mut().for_each(|score| *score /= temperature);
         softmax(scores);
     }
 }
@@ -52,7 +53,7 @@ mod tests {
     fn logits_become_their_softmax_and_probabilities_stay() {
         let softened = |scores: [f32; 3], own| {
             let mut scores = scores;
-            probabilities(&mut scores, own);
+            probabilities(&mut scores, own, 1.0);
             scores
         };
         let given = [0.2, 0.5, 0.3];
@@ -62,5 +63,8 @@ mod tests {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
         assert!((softened([2.0, 0.0, -1.0], true)[0] - 0.843_795).abs() < 1e-5);
+        let mut twice = [4.0, 0.0, -2.0];
+        probabilities(&mut twice, false, 2.0);
+        assert!((twice[0] - 0.843_795).abs() < 1e-5);
     }
 }

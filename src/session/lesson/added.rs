@@ -55,6 +55,10 @@ impl AtStart {
         &self.seen.means
     }
 
+    pub(crate) fn photos(&self) -> &LeftOut {
+        &self.seen.photos
+    }
+
     /// How imprinting does on the photos, each left out of `means`.
     pub(crate) fn left_out(&self, means: &ClassMeans) -> Option<LeftOutAccuracy> {
         self.seen.photos.accuracy(means)

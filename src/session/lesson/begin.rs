@@ -53,6 +53,9 @@ pub(crate) fn remember(
         return Ok(None);
     }
     runner.adapter_mut().means.replace(&seen.means);
+    if opening.knew == 0 {
+        opening.record.calibration = seen.photos.imprinted(&seen.means);
+    }
     let at_start = if opening.has_learned_pairs {
         let start = opening.record.lesson.start().unwrap_or_default();
         let fresh = start_adapter(bundle, Some(start), opening.data.classes.len())?;
@@ -90,7 +93,7 @@ fn measure_before(
 ) -> Result<(Before, Option<Evaluation>)> {
     let Opening { knew, validation, examples, .. } = opening;
     if *knew == 0 {
-        let measured = validation.as_ref().map(|v| measure(runner, v, ("before", 0), audience)).transpose()?;
+        let measured = validation.as_ref().map(|v| measure(runner, v, "before", audience)).transpose()?;
         let imprinted = measured.as_ref().map(Evaluation::recognized);
         return Ok((Before { held_back: imprinted.is_some(), imprinted, ..Before::default() }, measured));
     }
@@ -142,7 +145,7 @@ pub(crate) fn begin_steps(
     let (before, measured) = match () {
         () if is_under_way => (core::mem::take(&mut opening.before), None),
         () if opening.over => {
-            let measured = opening.validation.as_ref().map(|v| measure(runner, v, ("", 0), audience));
+            let measured = opening.validation.as_ref().map(|v| measure(runner, v, "", audience));
             (Before::default(), measured.transpose()?)
         }
         () => measure_before(runner, opening, seen, audience)?,

@@ -1,14 +1,14 @@
 //! Where photos are few: whether pairs help, tried on each photo while it is left out.
 
 use super::start::fresh_adapter;
-use super::steps::{BatchOrder, Steps};
-use crate::adapter::{Adapter, HeadBuffers, HeadLoss, SiteSettings, Update};
+use super::steps::Steps;
+use crate::adapter::{Adapter, HeadBuffers, SiteSettings};
 use crate::bundle::Bundle;
-use crate::core::{AdamW, IMPRINT_SCALE};
+use crate::core::IMPRINT_SCALE;
 use crate::error::{ErrorKind, Result};
 use crate::session::classify::argmax;
 use crate::session::photos::Dataset;
-use crate::session::policy::{CrossValidation, Due, Outlook, Plan, plan};
+use crate::session::policy::{ClosedForm, CrossValidation, Due, LeftOut, Outlook, Plan, plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::Runner;
 use crate::session::settings::{Length, Lesson};
@@ -29,12 +29,13 @@ pub(crate) fn cross_validated_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dat
     if folds(bundle, lesson, data) == 0 { 0 } else { 4 * (data.photos.len() * bundle.feature_dim) as u64 }
 }
 
-/// In how many parts the photos are left out.
+/// In how many parts the photos are left out. Of a head that is not solved it takes steps to know what it would do.
 fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
+    let is_solved = ClosedForm::solves(data.photos.len(), bundle.feature_dim);
     let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
     let is_small = data.photos.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
     let most = counts(data).into_iter().max().unwrap_or(0);
-    if is_default && is_small && (2..=FEW).contains(&most) { most } else { 0 }
+    if is_default && is_small && is_solved && (2..=FEW).contains(&most) { most } else { 0 }
 }
 
 /// The lesson on a part of the photos: as many passes over them, but no more than a lesson of the default length has, and no events.
@@ -123,7 +124,8 @@ impl CrossValidated<'_> {
             let (rest, out) = parts(data, fold);
             let plan = part_plan(bundle, &lesson, data, &rest);
             let imprinted = rows.imprint(&rest, whole.clone())?;
-            let head = rows.right(&out, &rows.train(&rest, (&lesson, &plan), &imprinted, audience)?);
+            let form = self.outlook.closed_form.as_ref();
+            let head = rows.right(&out, &rows.solve(&rest, form, imprinted.clone()));
             let before = rows.right(&out, &imprinted);
             self.start_anew(runner, imprinted)?;
             // Within a cross-validation pairs learn.
@@ -179,43 +181,11 @@ impl Rows<'_> {
         Ok(head)
     }
 
-    /// The head alone, trained on `photos` from where it is imprinted, as a lesson with pairs would train it.
-    fn train(
-        &self,
-        photos: &[usize],
-        (lesson, plan): (&Lesson, &Plan),
-        imprinted: &HeadBuffers,
-        audience: &Audience,
-    ) -> Result<HeadBuffers> {
-        let classes = self.data.classes.len();
-        let mut adapter = Adapter::start([], 0, SiteSettings::default(), classes, self.width)?;
-        adapter.head.clone_from(imprinted);
-        let [pairs, head] = plan.schedules();
-        let mut batches = BatchOrder::new(lesson, photos.len());
-        let mut gradients = adapter.zero_gradients();
-        for step in 0..plan.steps {
-            audience.go_on()?;
-            batches.go_to(step);
-            gradients.clear();
-            for (row, class) in batches.batch().iter().map(|&nth| self.of(photos[nth])) {
-                let [mut loss, mut logits, mut dfeatures] = [vec![0.0], vec![0.0; classes], vec![0.0; self.width]];
-                let (mut dw, mut db) = (vec![0.0; classes * self.width], vec![0.0; classes]);
-                let out = HeadLoss {
-                    loss: &mut loss,
-                    logits: &mut logits,
-                    dfeatures: &mut dfeatures,
-                    dw: &mut dw,
-                    db: &mut db,
-                };
-                adapter.head.backward(row, &[class as i64], out);
-                gradients.add(&[], &dw, &db);
-                gradients.count(&loss, &logits, &[class as i64]);
-            }
-            gradients.average();
-            let update = Update { lr: pairs.at(step), head_lr: head.rate(step), optimizer: AdamW::default() };
-            adapter.update(&gradients, &update)?;
-        }
-        Ok(adapter.head)
+    /// The head, solved on `photos` as a lesson on them would; `trained` where they are too many, or nothing can be solved.
+    fn solve(&self, photos: &[usize], form: Option<&ClosedForm>, trained: HeadBuffers) -> HeadBuffers {
+        let mut left_out = LeftOut::new(photos.len(), [self.data.classes.len(), self.width]);
+        photos.iter().map(|&photo| self.of(photo)).for_each(|(row, class)| left_out.add(row, class, false));
+        form.and_then(|form| form.close(&left_out, &trained)).map_or(trained, |(head, _)| head)
     }
 
     /// Which of `photos` the head gets right.
@@ -247,11 +217,11 @@ impl Pairs<'_> {
             Err(error) if error.kind() == ErrorKind::Diverged => return Ok(Some(vec![false; out.photos.len()])),
             learned => learned?,
         }
+        let head = runner.close(&rest, self.outlook.closed_form.as_ref(), audience)?.head;
         let Some(features) = runner.all_features(&out)? else { return Ok(None) };
-        let head = &runner.adapter().head;
         let rows = Rows { features: &features, width: head.features(), data: &out };
         let photos: Vec<usize> = (0..out.photos.len()).collect();
-        Ok(Some(rows.right(&photos, head)))
+        Ok(Some(rows.right(&photos, &head)))
     }
 
     fn learn(&self, runner: &mut Runner, data: &Dataset, record: &mut Record, audience: &mut Audience) -> Result<()> {

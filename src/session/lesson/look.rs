@@ -7,7 +7,7 @@ use crate::core::IMPRINT_SCALE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::classify::argmax;
 use crate::session::photos::{Dataset, Photo};
-use crate::session::policy::{LeftOut, Outlook, Recognized};
+use crate::session::policy::{Calibration, ClosedForm, LeftOut, Outlook, Recognized};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::{Example, Replay};
 use crate::session::run::{Runner, view};
@@ -22,6 +22,17 @@ pub(crate) struct Seen {
     pub(crate) right: Recognized,
     /// How imprinting does on them.
     pub(crate) outlook: Outlook,
+}
+
+/// What a lesson's steps have come to.
+pub(crate) struct Closed {
+    /// Class means of the photos trained on.
+    pub(crate) means: ClassMeans,
+    /// Which of them the head recognizes.
+    pub(crate) right: Recognized,
+    pub(crate) head: HeadBuffers,
+    /// How the head is to be read, where photos have told.
+    pub(crate) calibration: Option<Calibration>,
 }
 
 impl Runner {
@@ -65,14 +76,14 @@ impl Runner {
         let features = head.features();
         let mut seen = Seen {
             means: ClassMeans::unknown(data.classes.len(), features),
-            photos: LeftOut::new(data.photos.len(), features),
+            photos: LeftOut::new(data.photos.len(), [data.classes.len(), features]),
             right: Recognized::new(knew),
             outlook: Outlook::default(),
         };
         let readable = self.look(data, replay.has_room(), audience, |row, photo, example| {
             let class = photo.class;
             seen.means.add(row, class);
-            seen.photos.add(row, class);
+            seen.photos.add(row, class, photo.is_replayed());
             seen.right.count(class, argmax(&head.logits(row)) == class);
             if let Some((example, key)) = example.zip(photo.identity) {
                 replay.add(class, key, example);
@@ -100,6 +111,7 @@ impl Runner {
         let mut means = self.adapter().means.with_classes(classes);
         means.replace(&seen.means);
         seen.outlook.left_out = seen.photos.accuracy(&means);
+        seen.outlook.closed_form = ClosedForm::find(&seen.photos, classes);
         let missing = data.classes.iter().zip(&seen.means.counts).skip(known).find(|(_, count)| **count == 0);
         if let Some((name, _)) = missing {
             let of_class = |photo: &&Photo| data.classes.get(photo.class) == Some(name);
@@ -120,19 +132,35 @@ impl Runner {
         Ok(seen)
     }
 
-    /// The class means of photos under the pairs as they are, and which of the photos the head recognizes.
+    /// What a lesson's steps have come to on its photos: their class means under the pairs as they have become, and the head, solved as
+    /// `form` says or as the steps have left it.
     ///
     /// # Errors
     /// Kind `Stopped` where it is stopped.
-    pub(crate) fn means(&mut self, data: &Dataset, audience: &mut Audience) -> Result<(ClassMeans, Recognized)> {
-        let head = self.adapter().head.clone();
-        let mut means = ClassMeans::unknown(data.classes.len(), head.features());
+    pub(crate) fn close(
+        &mut self,
+        data: &Dataset,
+        form: Option<&ClosedForm>,
+        audience: &mut Audience,
+    ) -> Result<Closed> {
+        let trained = self.adapter().head.clone();
+        let [classes, features] = [trained.classes(), trained.features()];
+        let mut means = ClassMeans::unknown(data.classes.len(), features);
         let mut right = Recognized::new(data.classes.len());
-        self.look(data, false, audience, |row, &Photo { class, .. }, _| {
-            means.add(row, class);
-            right.count(class, argmax(&head.logits(row)) == class);
+        let mut photos = LeftOut::new(data.photos.len(), [classes, features]);
+        self.look(data, false, audience, |row, photo, _| {
+            means.add(row, photo.class);
+            right.count(photo.class, argmax(&trained.logits(row)) == photo.class);
+            photos.add(row, photo.class, photo.is_replayed());
         })?;
-        Ok((means, right))
+        let Some((head, calibration)) = form.and_then(|form| form.close(&photos, &trained)) else {
+            return Ok(Closed { means, right, head: trained, calibration: None });
+        };
+        if calibration.solved {
+            right = Recognized::new(data.classes.len());
+            photos.each_plain(|x, class| right.count(class, argmax(&head.logits(x)) == class));
+        }
+        Ok(Closed { means, right, head, calibration: Some(calibration) })
     }
 
     /// Which photos of `data` each of `heads` recognizes, by class; those of classes that it does not know do not count.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::session::forecast::Forecast;
 use crate::session::photos::{Ignored, Quarantined};
-use crate::session::policy::{CrossValidation, Trial};
+use crate::session::policy::{Calibration, CrossValidation, Trial};
 
 /// What `train` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +43,8 @@ pub struct TrainReport {
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
     /// a part); null where there is none.
     pub left_out_accuracy: Option<f64>,
+    /// How the logits of the lesson's head are to be read; null where no photo could be left out to show that.
+    pub calibration: Option<Calibration>,
     /// How lessons did on photos left out, where photos are few: it decides whether pairs learn; null elsewhere, and of a lesson that
     /// had ended before.
     pub cross_validation: Option<CrossValidation>,

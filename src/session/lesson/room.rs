@@ -6,7 +6,7 @@ use super::cross_validation::{cross_validated_bytes, cross_validated_steps};
 use super::keep::Keep;
 use super::opening::Opening;
 use super::work::{Setup, Work, does_not_fit, largest_photo};
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Ridge};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
@@ -171,6 +171,7 @@ impl Applicant<'_> {
             // A further lesson looks at its photos with a second adapter before its steps.
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
             cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
+            solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
             photo_bytes: 0,
             replay_bytes: 0,
             photos: data.photos.len(),

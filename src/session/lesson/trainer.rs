@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::added::{Added, add_classes, imprinted_only};
+use super::added::{Added, AtStart, add_classes, imprinted_only};
 use super::begin::{Begun, announce, begin_steps, check_imprinted, remember};
 use super::cross_validation::CrossValidated;
 use super::data::{datasets, refuse_among_photos};
@@ -252,6 +252,9 @@ impl Trainer {
         let mut added = None;
         if opening.only_adds(&plan) {
             added = add_classes(runner, opening.knew, &seen, at_start.as_mut());
+            let photos = at_start.as_ref().filter(|_| added.as_ref().is_some_and(|added| added.lets_pairs_go));
+            let photos = photos.map_or(&seen.photos, AtStart::photos);
+            opening.record.calibration = added.as_ref().and_then(|_| photos.imprinted(&runner.adapter().means));
             audience.tell(Progress::Warning(&imprinted_only(&opening.absent, added.as_ref())));
             check_imprinted(runner, &opening.data, lesson, audience)?;
         }
@@ -349,6 +352,7 @@ impl Trainer {
             recompositions: record.events.len(),
             undone: record.undone(),
             rested_steps: (plan.steps > 0 && !record.sites.is_empty()).then_some(ran.rested),
+            calibration: record.calibration,
             left_out_accuracy: outlook.left_out.map(|left_out| left_out.accuracy),
             cross_validation: outlook.cross_validation,
             seconds: self.begin.elapsed().as_secs_f64(),

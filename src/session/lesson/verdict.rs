@@ -2,6 +2,7 @@
 
 use super::added::Added;
 use super::keep::Keeper;
+use super::look::Closed;
 use super::opening::Opening;
 use crate::adapter::Adapter;
 use crate::error::Result;
@@ -49,8 +50,12 @@ impl Ending<'_> {
         let is_judged = plan.steps > 0 || opening.only_adds(plan);
         let Opening { data, validation, record, over, over_aside, knew, examples, .. } = opening;
         let Keeper { store, journal, before, .. } = keeper;
+        let on_trained = match plan.steps {
+            0 => None,
+            _ => Some(close(runner, data, outlook, record, audience)?),
+        };
         let after = match validation {
-            Some(v) if is_judged => Some(measure(runner, v, ("after", 0), audience)?),
+            Some(v) if is_judged => Some(measure(runner, v, "after", audience)?),
             _ => measured,
         };
         let told = record.trial.as_ref().filter(|trial| *over && trial.on == TrialPhotos::HeldBack);
@@ -63,18 +68,16 @@ impl Ending<'_> {
         if is_judged {
             journal.evaluation(plan.steps, accuracy)?;
             let mut recognized = after.as_ref().map(Evaluation::recognized).filter(|_| before.held_back);
-            let (mut seen, mut on_seen) = (epoch.accuracy(), None);
-            if plan.steps > 0 {
-                let on_trained = close(runner, data, audience)?;
+            let mut seen = epoch.accuracy();
+            if let Some(on_trained) = &on_trained {
                 // The last epoch was counted before each of its steps: what these have done shows only afterwards.
                 seen = seen.zip(on_trained.accuracy()).map(|(epoch, after)| epoch.min(after));
                 recognized = recognized.or_else(|| Some(on_trained.clone()));
-                on_seen = Some(on_trained);
             }
             let head = runner.adapter().head.clone();
             let [on_held] = runner.tally(&examples.held, [&head], audience)?;
             let (made_up, after) = (added.map(|added| &added.made_up), recognized.as_ref());
-            let on_examples = (&on_held, on_seen.as_ref());
+            let on_examples = (&on_held, on_trained.as_ref());
             let (classes, knew) = (&data.classes, *knew);
             record.trial = Trial::of(&Ended { before, after, on_examples, outlook, seen, classes, knew, made_up });
             if knew > 0 {
@@ -88,11 +91,21 @@ impl Ending<'_> {
     }
 }
 
-/// After the last step: the class means under the pairs as they have become, and which of the photos are recognized.
-fn close(runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Recognized> {
-    audience.tell(Progress::Begin { phase: "class means", total: 1 });
-    let (means, right) = runner.means(data, &mut Audience::nobody())?;
-    runner.adapter_mut().means.replace(&means);
+/// After the last step: the class means under the pairs as they have become, the head, how it is to be read, and which of the photos it
+/// recognizes.
+fn close(
+    runner: &mut Runner,
+    data: &Dataset,
+    outlook: &Outlook,
+    record: &mut Record,
+    audience: &mut Audience,
+) -> Result<Recognized> {
+    audience.tell(Progress::Begin { phase: "head", total: 1 });
+    let Closed { means, right, head, calibration } =
+        runner.close(data, outlook.closed_form.as_ref(), &mut Audience::nobody())?;
+    let mut adapter = runner.adapter_mut();
+    adapter.means.replace(&means);
+    (adapter.head, record.calibration) = (head, calibration);
     audience.tell(Progress::End);
     Ok(right)
 }

@@ -86,7 +86,7 @@ impl Dataset {
             let others = by_format(&others);
             if photos.is_empty() {
                 let is_store = folder.join(STORE_LOCK).exists();
-                let why = if is_store { IS_STORE.to_owned() } else { nothing_to_read(&others) };
+                let why = if is_store { IS_STORE.to_owned() } else { nothing_to_read("this class", &others) };
                 return refuse(&folder, &why);
             }
             dataset.ignored = joined(&dataset.ignored, &others);
@@ -103,6 +103,27 @@ impl Dataset {
             return refuse(root, "has no class folders; put the photos of each class into a folder with its name");
         }
         Ok(dataset)
+    }
+
+    /// Lists the photos of a folder, and of the folders in it, as one class that has the folder's name; otherwise as [`Dataset::open`].
+    ///
+    /// # Errors
+    /// Kind `Data` where there is no photo, or a name is not UTF-8; kind `Io` where a folder cannot be read.
+    pub fn flat(root: &Path) -> Result<Self> {
+        let wanted = |path: &Path| (is_candidate(path) || not_read(path).is_some()) && !path.is_dir();
+        let mut files = entries(root, wanted)?;
+        for (_, folder) in entries(root, Path::is_dir)? {
+            files.extend(entries(&folder, wanted)?);
+        }
+        let (photos, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, path)| is_candidate(path));
+        let ignored = by_format(&others);
+        if photos.is_empty() {
+            return Err(Error::new(ErrorKind::Data, root.display(), nothing_to_read("this folder", &ignored)));
+        }
+        let name = root.file_name().map_or_else(|| "photos".to_owned(), |name| name.to_string_lossy().into_owned());
+        let photo = |(_, path): (_, PathBuf)| Photo { picture: path.into(), class: 0, slot: None, identity: None };
+        let photos = photos.into_iter().map(photo).collect();
+        Ok(Dataset { root: Some(root.to_path_buf()), classes: vec![name], photos, ignored })
     }
 }
 
@@ -142,9 +163,9 @@ pub(crate) fn ignored(data: &Dataset, validation: Option<&Dataset>) -> Vec<Ignor
     joined(&data.ignored, validation.map_or(&[], |validation| &validation.ignored))
 }
 
-/// Why a class has no photos.
-fn nothing_to_read(others: &[Ignored]) -> String {
-    let none = "this class has no .jpg, .jpeg or .png file";
+/// Why a class or a folder has no photos.
+fn nothing_to_read(what: &str, others: &[Ignored]) -> String {
+    let none = format!("{what} has no .jpg, .jpeg or .png file");
     if others.is_empty() {
         return format!("{none}; add some, or remove the folder");
     }

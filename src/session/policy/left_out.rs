@@ -4,11 +4,14 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::bits;
+use super::calibration::Calibration;
 use super::recognized::Recognized;
-use crate::adapter::ClassMeans;
+use crate::adapter::{ClassMeans, Ridge};
+use crate::core::IMPRINT_SCALE;
 
-/// Feature values that are kept at most, 1 MiB; of more photos two neighbours of every 2 n are taken.
-const MOST_VALUES: usize = 1 << 19;
+/// Where the temperature of an imprinted head is expected, before photos have told.
+const IMPRINTED_TEMPERATURE: f64 = 0.5;
+
 
 fn dot(x: &[f32], y: &[f32]) -> f32 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
@@ -30,39 +33,69 @@ impl LeftOutAccuracy {
     }
 }
 
-/// The training photos' features, of unit length.
+/// The training photos' features, for what they say of photos that are left out. Of more photos than [`Ridge::most_photos`] two neighbours
+/// of every 2 n are taken.
 pub(crate) struct LeftOut {
+    /// Of unit length.
     features: Vec<f16>,
+    lengths: Vec<f32>,
     classes: Vec<usize>,
+    /// Earlier lessons have seen it.
+    replayed: Vec<bool>,
     width: usize,
     /// Of twice so many photos the first two are taken: they are mostly of one class.
     every: usize,
+    /// No more are taken.
+    most: usize,
     /// Photos that came.
     seen: usize,
 }
 
 impl LeftOut {
-    /// Room for so many photos of `width` features.
-    pub(crate) fn new(photos: usize, width: usize) -> Self {
-        let every = photos.saturating_mul(width).div_ceil(MOST_VALUES).max(1);
-        let taken = 2 * photos.div_ceil(2 * every);
+    /// Room for so many photos of `classes` and `width` features.
+    pub(crate) fn new(photos: usize, [classes, width]: [usize; 2]) -> Self {
+        let most = Ridge::most_photos([width, classes]);
+        let every = photos.div_ceil(most).max(1);
+        let taken = (2 * photos.div_ceil(2 * every)).min(most);
         LeftOut {
             features: Vec::with_capacity(taken.saturating_mul(width)),
+            lengths: Vec::with_capacity(taken),
             classes: Vec::with_capacity(taken),
+            replayed: Vec::with_capacity(taken),
             width,
+            most,
             every,
             seen: 0,
         }
     }
 
-    pub(crate) fn add(&mut self, features: &[f32], class: usize) {
+    pub(crate) fn add(&mut self, features: &[f32], class: usize, replayed: bool) {
         self.seen += 1;
-        if !((self.seen - 1) / 2).is_multiple_of(self.every) {
+        if !((self.seen - 1) / 2).is_multiple_of(self.every) || self.len() == self.most {
             return;
         }
         let length = dot(features, features).sqrt().max(f32::MIN_POSITIVE);
         self.features.extend(features.iter().map(|x| f16::from_f32(x / length)));
+        self.lengths.push(length);
         self.classes.push(class);
+        self.replayed.push(replayed);
+    }
+
+    /// Whether every photo that came is kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.seen == self.len()
+    }
+
+    /// Which photos tell of others: no earlier lesson has seen them, and each is not the only one of its class.
+    pub(crate) fn tell(&self) -> impl Iterator<Item = bool> + '_ {
+        let mut counts = vec![0u32; self.classes.iter().max().map_or(0, |most| most + 1)];
+        self.classes.iter().for_each(|class| counts[*class] += 1);
+        self.classes.iter().zip(&self.replayed).map(move |(class, replayed)| !replayed && counts[*class] > 1)
+    }
+
+    /// The classes of those that are kept.
+    pub(crate) fn labels(&self) -> &[usize] {
+        &self.classes
     }
 
     /// Photos that are kept.
@@ -71,12 +104,28 @@ impl LeftOut {
     }
 
     /// Shows every photo that is kept to `visit`: its features, of unit length, and its class.
-    pub(crate) fn each(&self, mut visit: impl FnMut(&[f32], usize)) {
+    pub(crate) fn each(&self, visit: impl FnMut(&[f32], usize)) {
+        self.show(|_| 1.0, visit);
+    }
+
+    /// The same with the features as they are.
+    pub(crate) fn each_plain(&self, visit: impl FnMut(&[f32], usize)) {
+        self.show(|length| length, visit);
+    }
+
+    fn show(&self, scale: impl Fn(f32) -> f32, mut visit: impl FnMut(&[f32], usize)) {
         let mut x = vec![0.0f32; self.width];
-        for (features, &class) in self.features.chunks_exact(self.width.max(1)).zip(&self.classes) {
-            x.iter_mut().zip(features).for_each(|(x, f)| *x = f.to_f32());
+        let photos = self.features.chunks_exact(self.width.max(1)).zip(&self.lengths).zip(&self.classes);
+        for ((features, &length), &class) in photos {
+            let scale = scale(length);
+            x.iter_mut().zip(features).for_each(|(x, f)| *x = scale * f.to_f32());
             visit(&x, class);
         }
+    }
+
+    /// They as a ridge regression of `classes` sees them; `None` where nothing can be solved.
+    pub(crate) fn ridge(&self, classes: usize) -> Option<Ridge> {
+        Ridge::of(self.len(), [self.width, classes], |visit| self.each_plain(visit))
     }
 
     /// How many are recognized: see [`LeftOut::recognized`]. All of them are in `means`. `None` where no class has two photos.
@@ -89,15 +138,25 @@ impl LeftOut {
     /// has it; other classes may be among `means`. Photos of a class are `in_means` or are not. Where nothing else is in the mean of a
     /// class, its photos do not count.
     pub(crate) fn recognized(&self, means: &ClassMeans, in_means: impl Fn(usize) -> bool) -> Recognized {
-        let squares: Vec<f32> = (0..means.classes()).map(|k| dot(means.sum(k).0, means.sum(k).0)).collect();
         let mut recognized = Recognized::new(means.classes());
+        self.cosines(means, in_means, |cosines, class| {
+            let mut others = (0..means.classes()).filter(|k| *k != class && means.sum(*k).1 > 0);
+            recognized.count(class, others.all(|k| cosines[k] < cosines[class]));
+        });
+        recognized
+    }
+
+    /// Shows m_k x / |m_k| of every class k, and the class of x, to `visit`: see [`LeftOut::recognized`].
+    fn cosines(&self, means: &ClassMeans, in_means: impl Fn(usize) -> bool, mut visit: impl FnMut(&[f32], usize)) {
+        let squares: Vec<f32> = (0..means.classes()).map(|k| dot(means.sum(k).0, means.sum(k).0)).collect();
+        let mut cosines = vec![0.0f32; means.classes()];
         self.each(|x, class| {
             let is_in = in_means(class);
             if means.sum(class).1 < 1 + u32::from(is_in) {
                 return;
             }
             let itself = dot(x, x);
-            let score = |k: usize| {
+            for (k, cosine) in cosines.iter_mut().enumerate() {
                 let sum = dot(means.sum(k).0, x);
                 // A sum has the direction of the mean. Without x its square is |s|^2 - 2 s x + |x|^2.
                 let (sum, square) = if k == class && is_in {
@@ -105,24 +164,32 @@ impl LeftOut {
                 } else {
                     (sum, squares[k])
                 };
-                sum / square.max(f32::MIN_POSITIVE).sqrt()
-            };
-            let own = score(class);
-            let mut others = (0..means.classes()).filter(|k| *k != class && means.sum(*k).1 > 0);
-            recognized.count(class, others.all(|k| score(k) < own));
+                *cosine = sum / square.max(f32::MIN_POSITIVE).sqrt();
+            }
+            visit(&cosines, class);
         });
-        recognized
+    }
+
+    /// How the head is to be read that is imprinted from `means`, in which all of them are.
+    pub(crate) fn imprinted(&self, means: &ClassMeans) -> Option<Calibration> {
+        let (mut logits, mut labels) = (Vec::new(), Vec::new());
+        self.cosines(means, |_| true, |cosines, class| {
+            logits.extend(cosines.iter().map(|cosine| IMPRINT_SCALE * cosine));
+            labels.push(class);
+        });
+        Calibration::of(&logits, &labels, IMPRINTED_TEMPERATURE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MOST_SOLVED;
 
     fn judged<const N: usize>(photos: &[([f32; N], usize)], classes: usize) -> Option<LeftOutAccuracy> {
-        let (mut left_out, mut means) = (LeftOut::new(photos.len(), N), ClassMeans::unknown(classes, N));
+        let (mut left_out, mut means) = (LeftOut::new(photos.len(), [classes, N]), ClassMeans::unknown(classes, N));
         for (x, class) in photos {
-            left_out.add(x, *class);
+            left_out.add(x, *class, false);
             means.add(x, *class);
         }
         left_out.accuracy(&means)
@@ -167,17 +234,17 @@ mod tests {
     #[test]
     fn of_too_many_photos_neighbours_are_judged() {
         // 1000 photos of 1280 values, two of each class: one pair of three.
-        let (mut left_out, mut means) = (LeftOut::new(1000, 1280), ClassMeans::unknown(500, 1280));
+        let (mut left_out, mut means) = (LeftOut::new(1000, [500, 1280]), ClassMeans::unknown(500, 1280));
         let (mut x, mut capacity) = (vec![0.0; 1280], 0);
         for photo in 0..1000 {
             x.fill(0.0);
             x[photo / 2] = 1.0;
-            left_out.add(&x, photo / 2);
+            left_out.add(&x, photo / 2, false);
             means.add(&x, photo / 2);
             capacity = capacity.max(left_out.features.capacity());
         }
         assert_eq!(left_out.accuracy(&means), Some(LeftOutAccuracy { accuracy: 1.0, photos: 334 }));
-        assert!(capacity <= MOST_VALUES + 2 * 1280);
+        assert!(capacity <= MOST_SOLVED);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! a photo, runs a network or writes a file.
 
 pub(crate) mod bits;
+mod calibration;
+mod closed_form;
 mod cross_validation;
 mod epoch;
 mod event;
@@ -14,6 +16,8 @@ mod plan;
 mod recognized;
 mod trial;
 
+pub use calibration::Calibration;
+pub(crate) use closed_form::ClosedForm;
 pub use cross_validation::CrossValidation;
 pub(crate) use epoch::EpochMean;
 pub use event::{Event, Outcome};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::closed_form::ClosedForm;
 use super::cross_validation::CrossValidation;
 use super::left_out::LeftOutAccuracy;
 
@@ -14,6 +15,9 @@ const EASY: f64 = 0.9;
 pub(crate) struct Outlook {
     /// How imprinting does on each photo, left out of the class means.
     pub(crate) left_out: Option<LeftOutAccuracy>,
+    /// How the head is solved at the end.
+    #[serde(default)]
+    pub(crate) closed_form: Option<ClosedForm>,
     /// How lessons did on photos left out, where photos are few.
     #[serde(default, alias = "rehearsal")]
     pub(crate) cross_validation: Option<CrossValidation>,

@@ -190,6 +190,9 @@ fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<Generati
         );
         return Err(Error::new(ErrorKind::Mismatch, store.display(), message));
     }
+    if !record.calibration.is_none_or(|calibration| calibration.can_be()) {
+        return Err(container.fault("its calibration is none that photos can have shown"));
+    }
     let start = record.lesson.start().ok_or_else(|| container.fault("its pairs start on something unknown"))?;
     let adapter = tensors::take(container, "", bundle, start, record.classes.len())?;
     Ok(Generation { record, adapter })

@@ -46,6 +46,7 @@ pub(super) fn record(steps: u64, parent: u64) -> Record {
         trial: None,
         classes: ["a", "b", "c"].map(str::to_owned).into(),
         events: Vec::new(),
+        calibration: None,
         replay: None,
         replayed_sha256: None,
         forgot: None,

@@ -6,7 +6,7 @@ use crate::bundle::{Bundle, BundleSite};
 use crate::core::{FuseOrder, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Hashed;
-use crate::session::policy::{Event, Outcome, Trial};
+use crate::session::policy::{Calibration, Event, Outcome, Trial};
 use crate::session::settings::{Length, Lesson};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
@@ -203,6 +203,9 @@ pub struct Record {
     /// Recompositions, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// How its head's logits are to be read; null where no photo could be left out to show that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The number of its replay buffer, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<u64>,
@@ -228,6 +231,7 @@ impl Record {
             trial: None,
             classes: classes.to_vec(),
             events: Vec::new(),
+            calibration: None,
             replay: None,
             replayed_sha256: None,
             forgot: None,
