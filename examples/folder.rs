@@ -24,7 +24,8 @@ fn main() -> srlora::Result<()> {
     println!("{} steps on {} photos of {}", report.steps, report.train_images, report.classes.join(", "));
 
     let store = Store::open(Path::new(store))?;
-    let evaluation = evaluate(&bundle, Some(&store), &Dataset::open(Path::new(others))?, &EvalRequest::default(), &mut observer)?;
+    let evaluation =
+        evaluate(&bundle, Some(&store), &Dataset::open(Path::new(others))?, &EvalRequest::default(), &mut observer)?;
     println!("{:.1} % of {} other photos are recognized", 100.0 * evaluation.accuracy, evaluation.n);
     Ok(())
 }

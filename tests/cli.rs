@@ -1640,7 +1640,7 @@ fn a_further_lesson_that_ruins_the_known_classes_leaves_the_store_as_it_was() {
     let before = eval();
     for held_back in [&["--val", val.as_str()][..], &[]] {
         let wild =
-            ["train", bundle, "--from", &store, "--data", &all, "--head-lr", "30", "--lr", "1e-6", "--epochs", "2"];
+            ["train", bundle, "--from", &store, "--data", &all, "--head-lr", "1e-3", "--lr", "3", "--epochs", "2"];
         let ruined = json(&[&wild[..], &["--json"], held_back].concat());
         assert!(ruined["aside"].is_number(), "{ruined}");
         if !held_back.is_empty() {

@@ -30,7 +30,9 @@ impl Place {
     fn new(validation: bool) -> Self {
         // Classes that are as easy after the lesson as imprinted; or, to be kept aside, such as the lesson unlearns.
         let [dark, bright] = if validation { [90, 110] } else { [20, 150] };
-        Self::of([("dark", dark, 0), ("bright", bright, 0)], validation)
+        let mut place = Self::of([("dark", dark, 0), ("bright", bright, 0)], validation);
+        place.lesson.lr = if validation { 3.0 } else { place.lesson.lr };
+        place
     }
 
     /// Classes that differ by nothing but chance, so that the lesson is cross-validated: no events are asked for.
@@ -376,19 +378,28 @@ fn a_lesson_is_taken_up_only_as_what_it_was_begun() {
 }
 
 #[test]
-fn a_lesson_of_a_single_step_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_the_photos_then() {
+fn a_lesson_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_its_photos_and_one_that_ruins_the_head_is_mended()
+{
     let place = Place::new(false);
-    let lesson = Lesson { length: Length::Steps(1), lr: 10.0, head_lr: 1e4, interval: None, ..place.lesson.clone() };
     // More than five photos of a class, so that nothing but the photos trained on judges it.
     let data = place.folder.path().join("many");
     [("dark", 20), ("bright", 150)].into_iter().for_each(|(class, base)| {
         photos(&data, class, base, 0);
         photos(&data, class, base, 5);
     });
-    let lesson = Lesson { data: data.into(), ..lesson };
-    let report = train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap();
-    let trial = report.trial.unwrap();
-    assert!(report.aside.is_some() && trial.after < 0.9, "{trial:?}");
+    let ends = |steps, lr, head_lr| {
+        let lesson =
+            Lesson { data: data.clone().into(), length: Length::Steps(steps), interval: None, ..place.lesson.clone() };
+        let lesson = Lesson { lr, head_lr, ..lesson };
+        train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap()
+    };
+    let ruined = ends(2, 3.0, 1e-3);
+    let trial = ruined.trial.unwrap();
+    assert!(ruined.aside.is_some() && trial.after < 0.9, "{trial:?}");
+    // The step before it has made nothing of the features that the head, solved, could not be made of.
+    let mended = ends(1, 1e-3, 1e4);
+    assert!(mended.aside.is_none() && mended.calibration.unwrap().solved, "{mended:?}");
+    assert_eq!(mended.trial.unwrap().after, 1.0);
 }
 
 #[test]

@@ -179,8 +179,12 @@ impl Ridge {
 
     /// A^-1 z for one class, where z is y, or X^T y where there are more photos than features.
     fn solve_class(&self, inverse: &[f64], class: usize) -> Vec<f64> {
-        let targets: Vec<f64> =
-            self.labels.iter().zip(&self.roots).map(|(label, root)| if *label == class { *root } else { 0.0 }).collect();
+        let targets: Vec<f64> = self
+            .labels
+            .iter()
+            .zip(&self.roots)
+            .map(|(label, root)| if *label == class { *root } else { 0.0 })
+            .collect();
         let right = if self.is_dual() { targets } else { self.combine(&targets) };
         let (side, mut solved) = (self.side, vec![0.0; self.side]);
         for (i, row) in inverse.chunks_exact(side).enumerate() {
@@ -233,7 +237,8 @@ mod tests {
 
     /// Photos of two features and of seven, so that either side is the shorter one; classes of unequal sizes.
     fn photos(features: usize) -> Vec<(Vec<f32>, usize)> {
-        let value = |photo: usize, at: usize| ((photo * 7 + at * 3) as f32 * 0.37).sin() + f32::from(photo % 3 == at % 3);
+        let value =
+            |photo: usize, at: usize| ((photo * 7 + at * 3) as f32 * 0.37).sin() + f32::from(photo % 3 == at % 3);
         (0..6).map(|photo| ((0..features).map(|at| value(photo, at)).collect(), [0, 1, 2, 0, 1, 0][photo])).collect()
     }
 
@@ -296,7 +301,10 @@ mod tests {
         assert!(of(&[], 2).is_none() && of(&[(vec![0.0, 0.0], 0)], 2).is_none());
         assert!(of(&[(vec![f32::NAN, 0.0], 0)], 2).is_none() && of(&[(vec![f32::INFINITY, 0.0], 0)], 2).is_none());
         assert!(Ridge::of(MOST_SOLVED, [1, 3], |_| {}).is_none() && Ridge::of(1, [usize::MAX, 3], |_| {}).is_none());
-        assert_eq!([[63, 10], [1280, 10], [511, 10], [512, 10], [63, 8192]].map(Ridge::most_photos), [8192, 409, 1024, 512, 64]);
+        assert_eq!(
+            [[63, 10], [1280, 10], [511, 10], [512, 10], [63, 8192]].map(Ridge::most_photos),
+            [8192, 409, 1024, 512, 64]
+        );
         assert!([-1.0, f64::NAN].iter().all(|strength| ridge(&photos(2), 2).solve(*strength).is_none()));
     }
 }

@@ -10,7 +10,9 @@ use super::signals::leave_nothing_on_signals;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::lab::TemporaryFolder;
-use crate::session::{Dataset, EvalRequest, Evaluation, Length, Lesson, Store, TrainReport, Validation, evaluate, train};
+use crate::session::{
+    Dataset, EvalRequest, Evaluation, Length, Lesson, Store, TrainReport, Validation, evaluate, train,
+};
 
 /// The bundle, its photos for training and those for measuring; see models/handwriting/card.md.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models/handwriting");
@@ -48,7 +50,9 @@ pub(super) fn run(output: &Output) -> Result<()> {
         let store = place.path().join(name);
         let report = train(&bundle, &lesson, &store, &mut |progress| meter.show(progress))?;
         let evaluation =
-            evaluate(&bundle, Some(&Store::open(&store)?), &photos, &EvalRequest::default(), &mut |progress| meter.show(progress))?;
+            evaluate(&bundle, Some(&Store::open(&store)?), &photos, &EvalRequest::default(), &mut |progress| {
+                meter.show(progress)
+            })?;
         Ok((evaluation, report))
     };
     let (before, _) = lesson("imprinted", crate::core::Method::Imprint)?;

@@ -26,7 +26,9 @@ pub(super) fn run(args: &PredictArgs, output: &Output) -> Result<()> {
     let store = open_store(args.store.as_deref())?;
     let mut classifier = Classifier::new(&bundle, store.as_ref())?;
     if args.unknown && !classifier.tells_unknown() {
-        tell("warning: nothing here has shown what a photo of none of the classes looks like; that takes a store with two photos of a class");
+        tell(
+            "warning: nothing here has shown what a photo of none of the classes looks like; that takes a store with two photos of a class",
+        );
     }
     let mut unreadable = 0;
     for path in &args.photos {

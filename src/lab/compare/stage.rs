@@ -203,14 +203,16 @@ impl RunSteps<'_> {
         steps.end(runner, self.data, audience)
     }
 
-    /// Accuracy if the lesson ended with `step`, and its head were solved; the steps go on with the head that they have.
+    /// Accuracy if the lesson ended with `step`, and its head were solved. Further steps go on with the head that they have.
     fn measure(&self, step: u64, curve: &mut Curve, runner: &mut Runner) -> Result<()> {
         let begin = Instant::now();
         let closed = runner.close(self.data, self.outlook.closed_form.as_ref(), &mut Audience::nobody())?;
         let trained = core::mem::replace(&mut runner.adapter_mut().head, closed.head);
         curve.seconds += begin.elapsed().as_secs_f64();
         curve.measure(step, runner)?;
-        runner.adapter_mut().head = trained;
+        if step < self.plan.steps {
+            runner.adapter_mut().head = trained;
+        }
         Ok(())
     }
 }

@@ -230,12 +230,7 @@ impl Serialize for Evaluation {
 ///
 /// # Errors
 /// Kind `Data` where none can be read; `Stopped` where it is stopped.
-pub(crate) fn measure(
-    runner: &mut Runner,
-    data: &Dataset,
-    phase: &str,
-    audience: &mut Audience,
-) -> Result<Evaluation> {
+pub(crate) fn measure(runner: &mut Runner, data: &Dataset, phase: &str, audience: &mut Audience) -> Result<Evaluation> {
     let evaluation = Evaluation::new(&data.classes, &EvalRequest::default(), None);
     fill(evaluation, runner, data, phase, audience)
 }
@@ -312,9 +307,8 @@ fn stand_out(
         audience.go_on()
     })?;
     audience.tell(Progress::End);
-    let auroc = auroc(&mut known, &largest).ok_or_else(|| {
-        Error::new(ErrorKind::Data, photos.place(), "none of the photos of no class can be read")
-    })?;
+    let auroc = auroc(&mut known, &largest)
+        .ok_or_else(|| Error::new(ErrorKind::Data, photos.place(), "none of the photos of no class can be read"))?;
     let told = calibration.map(|calibration| {
         [&largest, &known].map(|photos| {
             let below = photos.iter().filter(|score| **score < calibration.unknown_below).count();

@@ -59,7 +59,15 @@ mod tests {
     #[test]
     fn the_area_is_the_share_of_pairs_in_order() {
         let naive = |known: &[f32], unknown: &[f32]| {
-            let pair = |k: &f32, u: &f32| if k > u { 1.0 } else if k == u { 0.5 } else { 0.0 };
+            let pair = |k: &f32, u: &f32| {
+                if k > u {
+                    1.0
+                } else if k == u {
+                    0.5
+                } else {
+                    0.0
+                }
+            };
             let sum: f64 = known.iter().flat_map(|k| unknown.iter().map(move |u| pair(k, u))).sum();
             sum / (known.len() * unknown.len()) as f64
         };

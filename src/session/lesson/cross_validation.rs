@@ -124,12 +124,12 @@ impl CrossValidated<'_> {
             let (rest, out) = parts(data, fold);
             let plan = part_plan(bundle, &lesson, data, &rest);
             let imprinted = rows.imprint(&rest, whole.clone())?;
-            let form = self.outlook.closed_form.as_ref();
-            let head = rows.right(&out, &rows.solve(&rest, form, imprinted.clone()));
+            let (closed_form, solved) = rows.solve(&rest, &imprinted);
+            let head = rows.right(&out, &solved);
             let before = rows.right(&out, &imprinted);
             self.start_anew(runner, imprinted)?;
             // Within a cross-validation pairs learn.
-            let outlook = Outlook { cross_validation: None, ..self.outlook };
+            let outlook = Outlook { cross_validation: None, closed_form, ..self.outlook };
             let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, outlook };
             let pairs = pairs.right(runner, [side(data, &rest), side(data, &out)], audience)?;
             cross_validation = cross_validation.zip(pairs).map(|(mut cross_validation, pairs)| {
@@ -181,11 +181,14 @@ impl Rows<'_> {
         Ok(head)
     }
 
-    /// The head, solved on `photos` as a lesson on them would; `trained` where they are too many, or nothing can be solved.
-    fn solve(&self, photos: &[usize], form: Option<&ClosedForm>, trained: HeadBuffers) -> HeadBuffers {
-        let mut left_out = LeftOut::new(photos.len(), [self.data.classes.len(), self.width]);
+    /// How a lesson on `photos` would solve its head, and that head where pairs rest; `imprinted` where nothing can be solved.
+    fn solve(&self, photos: &[usize], imprinted: &HeadBuffers) -> (Option<ClosedForm>, HeadBuffers) {
+        let classes = self.data.classes.len();
+        let mut left_out = LeftOut::new(photos.len(), [classes, self.width]);
         photos.iter().map(|&photo| self.of(photo)).for_each(|(row, class)| left_out.add(row, class, false));
-        form.and_then(|form| form.close(&left_out, &trained)).map_or(trained, |(head, _)| head)
+        let form = ClosedForm::find(&left_out, classes);
+        let head = form.and_then(|form| form.close(&left_out, imprinted)).map(|(head, _)| head);
+        (form, head.unwrap_or_else(|| imprinted.clone()))
     }
 
     /// Which of `photos` the head gets right.

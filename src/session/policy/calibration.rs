@@ -30,7 +30,8 @@ impl Calibration {
     /// `None` where there is no photo.
     pub(crate) fn of(logits: &[f32], labels: &[usize], expected: f64) -> Option<Self> {
         let classes = logits.len().checked_div(labels.len())?.max(1);
-        let mut largest: Vec<f32> = logits.chunks_exact(classes).map(|row| row.iter().copied().fold(f32::MIN, f32::max)).collect();
+        let mut largest: Vec<f32> =
+            logits.chunks_exact(classes).map(|row| row.iter().copied().fold(f32::MIN, f32::max)).collect();
         largest.sort_by(f32::total_cmp);
         let unknown_below = *largest.get((FALSE_ALARMS * largest.len() as f64) as usize)?;
         let (mut scaled, mut spare) = (vec![0.0f32; classes], vec![0.0f32; classes]);

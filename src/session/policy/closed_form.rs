@@ -40,10 +40,12 @@ impl ClosedForm {
             photos.labels().iter().zip(&asked).filter(|(_, asked)| **asked).map(|(label, _)| *label).collect();
         let squares = |scores: &[f32]| -> f64 {
             let rows = scores.chunks_exact(classes).zip(&labels);
-            let off = |(class, score): (usize, &f32), label: usize| f64::from(*score) - f64::from(u8::from(class == label));
+            let off =
+                |(class, score): (usize, &f32), label: usize| f64::from(*score) - f64::from(u8::from(class == label));
             rows.map(|(row, label)| row.iter().enumerate().map(|score| off(score, *label).powi(2)).sum::<f64>()).sum()
         };
-        let tried = STRENGTHS.into_iter().filter_map(|strength| Some((strength, of_asked(ridge.leave_one_out(strength)?))));
+        let tried =
+            STRENGTHS.into_iter().filter_map(|strength| Some((strength, of_asked(ridge.leave_one_out(strength)?))));
         let tried = tried.map(|(strength, scores)| (squares(&scores), strength, scores));
         let (_, strength, scores) = tried.min_by(|a, b| a.0.total_cmp(&b.0))?;
         Some(ClosedForm { strength, calibration: Calibration::of(&scores, &labels, TEMPERATURE)? })

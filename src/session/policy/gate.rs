@@ -282,7 +282,11 @@ mod tests {
 
     /// Imprinting gets this share of many photos right.
     fn outlook(accuracy: f64) -> Outlook {
-        Outlook { left_out: Some(LeftOutAccuracy { accuracy, photos: 1000 }), cross_validation: None, closed_form: None }
+        Outlook {
+            left_out: Some(LeftOutAccuracy { accuracy, photos: 1000 }),
+            cross_validation: None,
+            closed_form: None,
+        }
     }
 
     fn adapter() -> Adapter {

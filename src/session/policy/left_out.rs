@@ -12,7 +12,6 @@ use crate::core::IMPRINT_SCALE;
 /// Where the temperature of an imprinted head is expected, before photos have told.
 const IMPRINTED_TEMPERATURE: f64 = 0.5;
 
-
 fn dot(x: &[f32], y: &[f32]) -> f32 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
@@ -173,10 +172,14 @@ impl LeftOut {
     /// How the head is to be read that is imprinted from `means`, in which all of them are.
     pub(crate) fn imprinted(&self, means: &ClassMeans) -> Option<Calibration> {
         let (mut logits, mut labels) = (Vec::new(), Vec::new());
-        self.cosines(means, |_| true, |cosines, class| {
-            logits.extend(cosines.iter().map(|cosine| IMPRINT_SCALE * cosine));
-            labels.push(class);
-        });
+        self.cosines(
+            means,
+            |_| true,
+            |cosines, class| {
+                logits.extend(cosines.iter().map(|cosine| IMPRINT_SCALE * cosine));
+                labels.push(class);
+            },
+        );
         Calibration::of(&logits, &labels, IMPRINTED_TEMPERATURE)
     }
 }
