@@ -111,3 +111,75 @@ fn spread(photos: &LeftOut, head: &HeadBuffers) -> f64 {
     });
     (squares / count.max(1) as f64).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Photos of two classes and four features, which lie apart but for noise.
+    fn photos(count: usize, replayed: bool) -> LeftOut {
+        let mut photos = LeftOut::new(count, [2, 4]);
+        for nth in 0..count {
+            let noise = |at: usize| ((nth * 4 + at) as f32 * 12.9898).sin() * 1.5;
+            let class = nth % 2;
+            let x: Vec<f32> = (0..4).map(|at| f32::from(u8::from(at % 2 == class)) + noise(at)).collect();
+            photos.add(&x, class, replayed);
+        }
+        photos
+    }
+
+    fn trained() -> HeadBuffers {
+        let mut head = HeadBuffers::new(2, 4);
+        head.values_mut().copy_from_slice(&[3.0, -9.0, 5.0, -7.0, -2.0, 8.0, -6.0, 4.0, 0.5, -0.5]);
+        head
+    }
+
+    #[test]
+    fn few_photos_solve_the_head_and_it_scatters_as_the_one_that_steps_have_made() {
+        let (few, trained) = (photos(16, false), trained());
+        let form = ClosedForm::find(&few, 2).unwrap();
+        let (head, calibration) = form.close(&few, &trained).unwrap();
+        assert!(calibration.solved && calibration.photos == 16);
+        assert!((spread(&few, &head) / spread(&few, &trained) - 1.0).abs() < 1e-5);
+        // Its direction is that of the ridge regression.
+        let ridge = few.ridge(2).unwrap().solve(form.strength).unwrap();
+        let ratio = head.weights().0[0] / ridge.weights().0[0];
+        assert!(head.weights().0.iter().zip(ridge.weights().0).all(|(a, b)| (a / b / ratio - 1.0).abs() < 1e-5));
+        assert!((calibration.temperature / ratio / form.calibration.temperature - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn many_photos_leave_the_head_and_it_is_as_sure_of_them_as_a_solved_one() {
+        let (many, trained) = (photos(40, false), trained());
+        let form = ClosedForm::find(&many, 2).unwrap();
+        let (head, calibration) = form.close(&many, &trained).unwrap();
+        assert!(!calibration.solved && head == trained);
+        let solved = many.ridge(2).unwrap().solve(form.strength).unwrap();
+        let sure = |head: &HeadBuffers, temperature| {
+            let mut sum = 0.0;
+            many.each_plain(|x, _| sum += f64::from(confidence(&head.logits(x), temperature)) / 40.0);
+            sum
+        };
+        let [own, others] = [sure(&head, calibration.temperature), sure(&solved, form.calibration.temperature)];
+        assert!((own - others).abs() < 1e-4, "{own} {others}");
+    }
+
+    #[test]
+    fn examples_of_earlier_lessons_are_not_asked() {
+        let mut photos = photos(16, true);
+        assert_eq!(ClosedForm::find(&photos, 2), None);
+        [[1.0, 0.0, 1.0, 0.0], [0.9, 0.1, 1.1, 0.2]].iter().for_each(|x| photos.add(x, 0, false));
+        assert_eq!(ClosedForm::find(&photos, 2).unwrap().calibration.photos, 2);
+    }
+
+    #[test]
+    fn a_form_from_outside_solves_nothing_that_is_no_number() {
+        let (photos, good) = (photos(16, false), ClosedForm::find(&photos(16, false), 2).unwrap());
+        for strength in [f64::NAN, f64::INFINITY, -1.0] {
+            let closed = ClosedForm { strength, ..good }.close(&photos, &trained());
+            assert!(closed.is_none_or(|(_, calibration)| calibration.can_be()));
+        }
+        let calibration = Calibration { temperature: f32::NAN, ..good.calibration };
+        assert_eq!(ClosedForm { calibration, ..good }.close(&photos, &trained()), None);
+    }
+}
