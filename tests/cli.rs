@@ -1656,3 +1656,61 @@ fn a_further_lesson_that_ruins_the_known_classes_leaves_the_store_as_it_was() {
     assert_eq!(left["lesson"]["trial"]["on"], "left_out", "of the lesson that it went out from: {left}");
     assert!(String::from_utf8(srlora(&["inspect", &store]).stdout).unwrap().contains("trial: "));
 }
+
+#[test]
+fn eval_says_how_far_probabilities_are_off_and_how_unknown_photos_stand_out_as_predict_shows_photo_by_photo() {
+    let place = Place::new();
+    let bundle = project("models/handwriting/handwriting.bundle");
+    let bundle = bundle.to_str().unwrap();
+    let known: Vec<u8> = (0..8).collect();
+    let (data, val) = (place.digits("data", "train", &known), place.digits("val", "val", &known));
+    let (others, store) = (place.digits("others", "val", &[8, 9]), place.path("store"));
+    let calibration = &json(&["train", bundle, "--data", &data, "-o", &store, "--json"])["calibration"];
+    assert_eq!((&calibration["solved"], &calibration["photos"]), (&true.into(), &96.into()), "{calibration}");
+    let told = json(&["eval", bundle, "--store", &store, "--data", &val, "--unknown", &others, "--json"]);
+    let share = |key: &str| told[key].as_f64().unwrap();
+
+    let answers = |folder: &str| -> Vec<(String, Value)> {
+        let photos = |class: &Path| fs::read_dir(class).unwrap().map(|photo| photo.unwrap().path()).collect::<Vec<_>>();
+        let paths: Vec<PathBuf> = photos(Path::new(folder)).iter().flat_map(|class| photos(class)).collect();
+        let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
+        let output = srlora(&[&["predict", bundle, "--store", &store, "--json"], &paths[..]].concat());
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let class = |path: &&str| Path::new(path).parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        paths.iter().map(class).zip(lines.lines().map(|line| serde_json::from_str(line).unwrap())).collect()
+    };
+    let (own, strange) = (answers(&val), answers(&others));
+    let mut bins = [(0.0, 0.0, 0.0); 15];
+    for (class, answer) in &own {
+        let (sure, first) = (answer["confidence"].as_f64().unwrap(), &answer["top"][0]);
+        assert_eq!(first["probability"], answer["confidence"]);
+        let (right, sum, count) = &mut bins[((sure * 15.0) as usize).min(14)];
+        (*right, *sum, *count) = (*right + f64::from(u8::from(first["label"] == **class)), *sum + sure, *count + 1.0);
+    }
+    let counted = bins.iter().filter(|bin| bin.2 > 0.0);
+    let error: f64 =
+        counted.map(|(right, sum, count)| (right / count - sum / count).abs() * count / own.len() as f64).sum();
+    assert!((error - share("calibration_error")).abs() < 1e-6, "{error} {told}");
+    let unknown = |answers: &[(String, Value)]| {
+        answers.iter().filter(|(_, answer)| answer["unknown"] == true).count() as f64 / answers.len() as f64
+    };
+    assert_eq!((unknown(&strange), unknown(&own)), (share("unknown_found"), share("false_alarms")));
+    assert_eq!(told["unknown_images"], strange.len());
+    assert!(share("auroc") > 0.6 && share("unknown_found") > share("false_alarms"), "{told}");
+
+    // Without a store that has shown it, nothing is unknown; and the flag says so.
+    let labelled = json(&["predict", bundle, &format!("{val}/0/{}", first_file(&format!("{val}/0"))), "--json"]);
+    assert!(labelled["unknown"].is_null() && labelled["confidence"].is_null(), "{labelled}");
+    place.refuses(
+        &["eval", bundle, "--store", &store, "--data", &val, "--unknown", &place.path("nowhere")],
+        1,
+        &["nowhere"],
+    );
+}
+
+fn first_file(folder: &str) -> String {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names.swap_remove(0)
+}
