@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The metadata names `format` and `version`, and carries `content_sha256`: the hash of this very file with that one
-//! entry, and the one that signs it, left out. So it covers every name, dtype, shape, byte and other metadata entry, and it stands in the header,
-//! which can be written before the data.
+//! entry, and the one that signs it, left out. So it covers every name, dtype, shape, byte and other metadata entry,
+//! and it stands in the header, which can be written before the data.
 //!
 //! The `safetensors` crate writes its metadata in the order of a `HashMap`, a new one in every process; hence the header
 //! is serialized here, from the crate's own [`TensorInfo`]. Reading and all checks of offsets are the crate's.

@@ -68,9 +68,9 @@ pub(super) struct CompareArgs {
     /// Times that accuracy is measured on the way, evenly spread; it shows how soon a method is as good as lora at its end.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) points: u32,
-    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again. One
-    /// comparison at a time writes to it. What the frozen part makes of the photos waits beside it, or without it in the system's folder for temporary files, in
-    /// files without a name that vanish with the run.
+    /// Keep every finished run in this file, a JSON object a line; with the same file and settings, none is done again.
+    /// One comparison at a time writes to it. What the frozen part makes of the photos waits beside it, or without it
+    /// in the system's folder for temporary files, in files without a name that vanish with the run.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }

@@ -19,7 +19,8 @@ const FEW: usize = 5;
 /// Feature values that are kept for it at most, 1 MiB.
 const MOST_VALUES: usize = 1 << 18;
 
-/// Steps that cross-validating a lesson takes; 0 where it is not cross-validated: photos are not few, or how pairs are recomposed is asked for.
+/// Steps that cross-validating a lesson takes; 0 where it is not cross-validated: photos are not few, or how pairs are
+/// recomposed is asked for.
 pub(crate) fn cross_validated_steps(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> u64 {
     (0..folds(bundle, lesson, data)).map(|fold| part_plan(bundle, lesson, data, &parts(data, fold).0).steps).sum()
 }

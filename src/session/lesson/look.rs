@@ -94,8 +94,9 @@ impl Runner {
         Ok((seen, readable))
     }
 
-    /// Sets the head's rows of the classes from `known` on to the class means of the photos' features; the rows before stay. Photos
-    /// that cannot be read leave `data`; examples of the others go into `replay`. The photos of the `knew` first classes are judged by the head as it was.
+    /// Sets the head's rows of the classes from `known` on to the class means of the photos' features; the rows before
+    /// stay. Photos that cannot be read leave `data`; examples of the others go into `replay`. The photos of the `knew`
+    /// first classes are judged by the head as it was.
     ///
     /// # Errors
     /// Kind `Data` where a class that is to be imprinted is left without a readable photo; `Stopped` where it is stopped.

@@ -37,8 +37,8 @@ pub struct TrainReport {
     pub recompositions: usize,
     /// Of these, how many were taken back because training went worse.
     pub undone: usize,
-    /// Steps in which pairs rested and the head learned alone: as the photos could only have been learned by heart, or as a cross-validation
-    /// has not shown that pairs help; null where no pair is trained or no step was taken.
+    /// Steps in which pairs rested and the head learned alone: as the photos could only have been learned by heart, or
+    /// as a cross-validation has not shown that pairs help; null where no pair is trained or no step was taken.
     pub rested_steps: Option<u64>,
     /// Accuracy of imprinting on training photos of classes with two and more, each left out of the class means (of very many photos,
     /// a part); null where there is none.

@@ -41,10 +41,11 @@ pub fn train<A: Into<Flow>>(
 
 /// A lesson on a folder of photos, whose end is kept in a store.
 ///
-/// Each [`step`](Trainer::step) does the next thing that there is to do. First every photo is read and the head imprinted; a new store
-/// appears then, with the imprinted head as its first generation. Where photos are few, the lesson is cross-validated. Then optimizer steps
-/// follow, one at a time. At last the lesson is judged: it becomes the next generation if it is at least as good as what was there
-/// ([`Trial`](crate::session::Trial)); otherwise it is kept aside. A generation is kept after the loss of a batch has been measured with its own values.
+/// Each [`step`](Trainer::step) does the next thing that there is to do. First every photo is read and the head
+/// imprinted; a new store appears then, with the imprinted head as its first generation. Where photos are few, the
+/// lesson is cross-validated. Then optimizer steps follow, one at a time. At last the lesson is judged: it becomes the
+/// next generation if it is at least as good as what was there ([`Trial`](crate::session::Trial)); otherwise it is kept
+/// aside. A generation is kept after the loss of a batch has been measured with its own values.
 ///
 /// It can be left at any time: what was done since the last checkpoint is lost, and one with `keep.resume` goes on from there to the
 /// same bytes. Linux's mark of the process's largest resident size (VmHWM) is set back when it is made, so that what the process did
@@ -113,8 +114,9 @@ impl Trainer {
     /// half-written files leave a store that is gone on with.
     ///
     /// # Errors
-    /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where a setting cannot be meant, the output lies among the photos, or
-    /// those to measure accuracy on are those trained on; `Mismatch` where the store holds something else; `Busy` where another process writes it.
+    /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where a setting cannot be meant, the
+    /// output lies among the photos, or those to measure accuracy on are those trained on; `Mismatch` where the store
+    /// holds something else; `Busy` where another process writes it.
     pub fn new(bundle: &Bundle, lesson: Lesson, keep: Keep) -> Result<Self> {
         let (begin, memory) = (Instant::now(), Watch::begin());
         lesson.check()?;

@@ -1,7 +1,8 @@
 //! The photos that a lesson learns from: which there are, what is in them, and how they become the network's input.
 //!
-//! In come a folder with a folder per class, or pixels in memory, and a bundle's preprocessing. Out go photos with their classes, in an order that follows
-//! from a seed; the pixels of each, cut, resized and normalized; and the names of those that cannot be read.
+//! In come a folder with a folder per class, or pixels in memory, and a bundle's preprocessing. Out go photos with
+//! their classes, in an order that follows from a seed; the pixels of each, cut, resized and normalized; and the names
+//! of those that cannot be read.
 
 mod dataset;
 mod duplicates;

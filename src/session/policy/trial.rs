@@ -44,8 +44,8 @@ pub struct Known {
     pub before: f64,
     /// Share that is recognized after the lesson, of all classes.
     pub after: f64,
-    /// Share that is recognized with all classes imprinted; null where that was not measured. Photos that were held back show it to a lesson
-    /// that adds classes, examples to any.
+    /// Share that is recognized with all classes imprinted; null where that was not measured. Photos that were held
+    /// back show it to a lesson that adds classes, examples to any.
     #[serde(default)]
     pub imprinted: Option<f64>,
 }
@@ -57,8 +57,8 @@ impl Known {
         self.after < self.before / 2.0
     }
 
-    /// It is recognized less often than before, and than with all classes imprinted, by more than two standard errors. Those are of shares with
-    /// one photo more on either side: of two photos, none and both are chance.
+    /// It is recognized less often than before, and than with all classes imprinted, by more than two standard errors.
+    /// Those are of shares with one photo more on either side: of two photos, none and both are chance.
     fn fell_beyond_chance(&self) -> bool {
         let photos = self.photos as f64;
         let least = self.imprinted.map_or(self.before, |imprinted| imprinted.min(self.before));
@@ -118,8 +118,8 @@ pub(crate) struct Before {
     pub(crate) examples: Option<OnExamples>,
 }
 
-/// What was there before a lesson, as examples that none of its steps sees show it, and the photos and examples that they see. Earlier lessons
-/// have seen the examples, so the store as it was looks better on them than it is.
+/// What was there before a lesson, as examples that none of its steps sees show it, and the photos and examples that
+/// they see. Earlier lessons have seen the examples, so the store as it was looks better on them than it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OnExamples {
     pub(crate) known: Recognized,
@@ -274,8 +274,8 @@ impl Trial {
         Some(Trial { on, photos, before: before.accuracy()?, after: after.accuracy()?, warned: false, known, all })
     }
 
-    /// The known classes that are lost: on photos or examples that were held back, beyond chance; on photos, and elsewhere, also where less than half
-    /// of what was recognized is left.
+    /// The known classes that are lost: on photos or examples that were held back, beyond chance; on photos, and
+    /// elsewhere, also where less than half of what was recognized is left.
     pub fn lost(&self) -> impl Iterator<Item = &Known> {
         self.known.iter().filter(|class| match self.on {
             TrialPhotos::Replayed | TrialPhotos::Seen => class.fell_beyond_chance(),

@@ -1,8 +1,9 @@
 //! What the frozen prefix makes of each photo, kept for the next epoch: nothing that is trained can change it.
 //!
-//! Values of photos that are trained on are f16: half the bytes of f32, rounded by 2^-11 of their size, which no accuracy shows
-//! (`docs/performance.md`, The cache). What is kept is used from the first time on, so that a lesson does not depend on which photos were kept
-//! when. Values of photos that accuracy is measured on are f32: the result has to be that of a device that keeps nothing.
+//! Values of photos that are trained on are f16: half the bytes of f32, rounded by 2^-11 of their size, which no
+//! accuracy shows (`docs/performance.md`, The cache). What is kept is used from the first time on, so that a lesson
+//! does not depend on which photos were kept when. Values of photos that accuracy is measured on are f32: the result
+//! has to be that of a device that keeps nothing.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

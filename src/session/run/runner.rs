@@ -271,7 +271,8 @@ impl Runner {
         if with_pairs { adapter.trainable() } else { adapter.head.classes() * (adapter.head.features() + 1) }
     }
 
-    /// Shows the scores of each photo, or `None` where it cannot be read, to `visit`, in order: the head's logits, or the model's own output.
+    /// Shows the scores of each photo, or `None` where it cannot be read, to `visit`, in order: the head's logits, or
+    /// the model's own output.
     pub(crate) fn scores(
         &mut self,
         photos: impl IntoIterator<Item = View>,

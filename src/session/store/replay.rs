@@ -178,8 +178,8 @@ impl StoreWriter {
         Series::Replay.sweep(&*self.medium, &self.path, |number| !named.contains(&number));
     }
 
-    /// Takes the examples of a class out of every buffer that was kept before the generation `before`, which forgot it. A buffer that cannot be
-    /// read leaves.
+    /// Takes the examples of a class out of every buffer that was kept before the generation `before`, which forgot it.
+    /// A buffer that cannot be read leaves.
     ///
     /// # Errors
     /// Kind `Io`: examples are still in the file that it names; opening the store to change it tries again.

@@ -61,7 +61,8 @@ impl StoreWriter {
         Ok(writer)
     }
 
-    /// Makes a store that holds a first generation, and the examples that it has. Where `adopt`, a folder that a cut has left without one is taken.
+    /// Makes a store that holds a first generation, and the examples that it has. Where `adopt`, a folder that a cut
+    /// has left without one is taken.
     ///
     /// # Errors
     /// As [`StoreWriter::save`]; `Exists`, `Io`, `Busy`.
