@@ -1,6 +1,6 @@
 //! The trainable classifier, owned.
 
-use super::Update;
+use super::{ClassMeans, Update};
 use super::scratch::Scratch;
 use crate::core::{Imprint, cross_entropy, head_backward, head_forward};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,6 +75,38 @@ impl HeadBuffers {
             row.iter_mut().for_each(|w| *w *= scale);
         }
         self.values[end + known..].fill(bias);
+    }
+
+    /// Sets the rows from `known` on so that they compete with those before as these do with each other, judged by the class means m: with c
+    /// the mean of the known ones, w = margin (m - c) / |m - c|^2 and b = off - w c, where off is the mean logit that known rows give the
+    /// means of other known classes, and margin what they give their own above that. A row that was imprinted beside rows that were solved
+    /// would win everywhere. False, and nothing done, where that cannot be told.
+    pub(crate) fn settle_rows(&mut self, known: usize, means: &ClassMeans) -> bool {
+        if known < 2 || known >= self.classes || !means.knows(0..self.classes) {
+            return false;
+        }
+        let centre = |class| -> Vec<f32> { means.mean(class).iter().map(|x| means.length() * x).collect() };
+        let (mut own, mut others, mut mean) = (0.0f32, 0.0f32, vec![0.0f32; self.features]);
+        for class in 0..known {
+            let (centre, share) = (centre(class), 1.0 / known as f32);
+            let logits = self.logits(&centre);
+            own += logits[class] * share;
+            others += (logits[..known].iter().sum::<f32>() - logits[class]) / (known - 1) as f32 * share;
+            mean.iter_mut().zip(&centre).for_each(|(sum, x)| *sum += x * share);
+        }
+        let margin = own - others;
+        for class in known..self.classes {
+            let mut row: Vec<f32> = centre(class).iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+            let gain = margin / row.iter().map(|x| x * x).sum::<f32>();
+            if !(gain.is_finite() && gain > 0.0) {
+                return false;
+            }
+            row.iter_mut().for_each(|x| *x *= gain);
+            let bias = others - row.iter().zip(&mean).map(|(w, x)| w * x).sum::<f32>();
+            self.values[class * self.features..(class + 1) * self.features].copy_from_slice(&row);
+            self.values[self.classes * self.features + class] = bias;
+        }
+        true
     }
 
     /// Rows of W.

@@ -131,7 +131,9 @@ impl Runner {
         if known < classes {
             let mut adapter = self.adapter_mut();
             adapter.head.take_rows(&seen.means.imprint(IMPRINT_SCALE), known..classes);
-            adapter.head.level_rows(known);
+            if !adapter.head.settle_rows(known, &means) {
+                adapter.head.level_rows(known);
+            }
         }
         Ok(seen)
     }
