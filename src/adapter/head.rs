@@ -1,7 +1,7 @@
 //! The trainable classifier, owned.
 
-use super::{ClassMeans, Update};
 use super::scratch::Scratch;
+use super::{ClassMeans, Update};
 use crate::core::{Imprint, cross_entropy, head_backward, head_forward};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -195,5 +195,33 @@ impl HeadBuffers {
         stepped.map_err(|e| Error::new(ErrorKind::Internal, "head", e))?;
         self.age = age;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_rows_compete_with_known_ones_as_these_do_with_each_other() {
+        // Means of unit length along three axes, beside a large one that all share.
+        let mut means = ClassMeans::unknown(3, 4);
+        for class in 0..3 {
+            let mut x = [0.0, 0.0, 0.0, 2.0];
+            x[class] = 1.0;
+            means.add(&x, class);
+        }
+        let centre = |class| -> Vec<f32> { means.mean(class).iter().map(|x| means.length() * x).collect() };
+        // Two known rows that tell the first axis from the second.
+        let mut head = HeadBuffers::new(3, 4);
+        head.values_mut()[..8].copy_from_slice(&[2.0, -2.0, 0.0, 0.1, -2.0, 2.0, 0.0, 0.1]);
+        let known = head.clone();
+        assert!(head.settle_rows(2, &means));
+        assert_eq!(head.values[..8], known.values[..8]);
+        let [own, other] = [known.logits(&centre(0))[0], known.logits(&centre(0))[1]];
+        // The new class has its own margin on its mean, and what others have there on the mean of the known ones.
+        let between: Vec<f32> = centre(0).iter().zip(centre(1)).map(|(a, b)| (a + b) / 2.0).collect();
+        assert!((head.logits(&centre(2))[2] - own).abs() < 1e-4 && (head.logits(&between)[2] - other).abs() < 1e-4);
+        assert!(!head.settle_rows(1, &means) && !head.settle_rows(2, &ClassMeans::unknown(3, 4)));
     }
 }
