@@ -1,7 +1,7 @@
 //! The trainable classifier, owned.
 
+use super::Update;
 use super::scratch::Scratch;
-use super::{ClassMeans, Update};
 use crate::core::{Imprint, cross_entropy, head_backward, head_forward};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -77,36 +77,14 @@ impl HeadBuffers {
         self.values[end + known..].fill(bias);
     }
 
-    /// Sets the rows from `known` on so that they compete with those before as these do with each other, judged by the class means m: with c
-    /// the mean of the known ones, w = margin (m - c) / |m - c|^2 and b = off - w c, where off is the mean logit that known rows give the
-    /// means of other known classes, and margin what they give their own above that. A row that was imprinted beside rows that were solved
-    /// would win everywhere. False, and nothing done, where that cannot be told.
-    pub(crate) fn settle_rows(&mut self, known: usize, means: &ClassMeans) -> bool {
-        if known < 2 || known >= self.classes || !means.knows(0..self.classes) {
-            return false;
+    /// Sets the rows from `first` on, each with its bias.
+    pub(super) fn set_rows(&mut self, first: usize, rows: &[(Vec<f32>, f32)]) {
+        let (w, b) = self.values.split_at_mut(self.classes * self.features);
+        let own = w.chunks_exact_mut(self.features.max(1)).zip(b).skip(first);
+        for ((w, b), (row, bias)) in own.zip(rows) {
+            w.copy_from_slice(row);
+            *b = *bias;
         }
-        let centre = |class| -> Vec<f32> { means.mean(class).iter().map(|x| means.length() * x).collect() };
-        let (mut own, mut others, mut mean) = (0.0f32, 0.0f32, vec![0.0f32; self.features]);
-        for class in 0..known {
-            let (centre, share) = (centre(class), 1.0 / known as f32);
-            let logits = self.logits(&centre);
-            own += logits[class] * share;
-            others += (logits[..known].iter().sum::<f32>() - logits[class]) / (known - 1) as f32 * share;
-            mean.iter_mut().zip(&centre).for_each(|(sum, x)| *sum += x * share);
-        }
-        let margin = own - others;
-        for class in known..self.classes {
-            let mut row: Vec<f32> = centre(class).iter().zip(&mean).map(|(x, mean)| x - mean).collect();
-            let gain = margin / row.iter().map(|x| x * x).sum::<f32>();
-            if !(gain.is_finite() && gain > 0.0) {
-                return false;
-            }
-            row.iter_mut().for_each(|x| *x *= gain);
-            let bias = others - row.iter().zip(&mean).map(|(w, x)| w * x).sum::<f32>();
-            self.values[class * self.features..(class + 1) * self.features].copy_from_slice(&row);
-            self.values[self.classes * self.features + class] = bias;
-        }
-        true
     }
 
     /// Rows of W.
@@ -195,33 +173,5 @@ impl HeadBuffers {
         stepped.map_err(|e| Error::new(ErrorKind::Internal, "head", e))?;
         self.age = age;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn new_rows_compete_with_known_ones_as_these_do_with_each_other() {
-        // Means of unit length along three axes, beside a large one that all share.
-        let mut means = ClassMeans::unknown(3, 4);
-        for class in 0..3 {
-            let mut x = [0.0, 0.0, 0.0, 2.0];
-            x[class] = 1.0;
-            means.add(&x, class);
-        }
-        let centre = |class| -> Vec<f32> { means.mean(class).iter().map(|x| means.length() * x).collect() };
-        // Two known rows that tell the first axis from the second.
-        let mut head = HeadBuffers::new(3, 4);
-        head.values_mut()[..8].copy_from_slice(&[2.0, -2.0, 0.0, 0.1, -2.0, 2.0, 0.0, 0.1]);
-        let known = head.clone();
-        assert!(head.settle_rows(2, &means));
-        assert_eq!(head.values[..8], known.values[..8]);
-        let [own, other] = [known.logits(&centre(0))[0], known.logits(&centre(0))[1]];
-        // The new class has its own margin on its mean, and what others have there on the mean of the known ones.
-        let between: Vec<f32> = centre(0).iter().zip(centre(1)).map(|(a, b)| (a + b) / 2.0).collect();
-        assert!((head.logits(&centre(2))[2] - own).abs() < 1e-4 && (head.logits(&between)[2] - other).abs() < 1e-4);
-        assert!(!head.settle_rows(1, &means) && !head.settle_rows(2, &ClassMeans::unknown(3, 4)));
     }
 }

@@ -94,6 +94,46 @@ impl ClassMeans {
         head
     }
 
+    /// The mean of x over a class, but for what its photos' lengths differ: [`ClassMeans::mean`] times [`ClassMeans::length`].
+    fn centre(&self, class: usize) -> Vec<f32> {
+        let length = self.length();
+        self.mean(class).iter().map(|x| length * x).collect()
+    }
+
+    /// Sets the rows of `head` from `known` on so that they compete with those before as these do with each other. With c the mean of the
+    /// known classes' centres, class m gets w = margin (m - c) / |m - c|^2 and b = off - w c, where off is the mean logit that known rows
+    /// give the centres of other known classes, and margin what they give their own above that. Where too little is known for this, the
+    /// rows stay as they were imprinted, of the known ones' length.
+    pub(crate) fn settle(&self, head: &mut HeadBuffers, known: usize) {
+        match self.rows_beside(head, known) {
+            Some(rows) => head.set_rows(known, &rows),
+            None => head.level_rows(known),
+        }
+    }
+
+    /// Those rows, each with its bias.
+    fn rows_beside(&self, head: &HeadBuffers, known: usize) -> Option<Vec<(Vec<f32>, f32)>> {
+        if known < 2 || !self.knows(0..head.classes()) {
+            return None;
+        }
+        let (mut own, mut off, mut mean) = (0.0, 0.0, vec![0.0f32; self.features]);
+        for class in 0..known {
+            let (centre, share) = (self.centre(class), 1.0 / known as f32);
+            let logits = head.logits(&centre);
+            own += share * logits[class];
+            off += share * (logits[..known].iter().sum::<f32>() - logits[class]) / (known - 1) as f32;
+            mean.iter_mut().zip(&centre).for_each(|(sum, x)| *sum += share * x);
+        }
+        let row = |class: usize| {
+            let mut row: Vec<f32> = self.centre(class).iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+            let gain = (own - off) / row.iter().map(|x| x * x).sum::<f32>();
+            row.iter_mut().for_each(|x| *x *= gain);
+            let bias = off - row.iter().zip(&mean).map(|(w, x)| w * x).sum::<f32>();
+            (gain > 0.0 && gain.is_finite()).then_some((row, bias))
+        };
+        (known..head.classes()).map(row).collect()
+    }
+
     /// The same for so many classes; those after the present ones have not been seen.
     #[must_use]
     pub(crate) fn with_classes(&self, classes: usize) -> Self {
@@ -140,5 +180,47 @@ impl ClassMeans {
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         size_of::<f32>() * (self.sums.len() + self.counts.len() + self.lengths.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_rows_compete_with_known_ones_as_these_do_with_each_other() {
+        // Means along three axes, beside a large one that all share.
+        let mut means = ClassMeans::unknown(3, 4);
+        for class in 0..3 {
+            let mut x = [0.0, 0.0, 0.0, 2.0];
+            x[class] = 1.0;
+            means.add(&x, class);
+        }
+        // Two known rows that tell the first axis from the second.
+        let mut head = HeadBuffers::new(3, 4);
+        head.values_mut()[..8].copy_from_slice(&[2.0, -2.0, 0.0, 0.1, -2.0, 2.0, 0.0, 0.1]);
+        let known = head.clone();
+        means.settle(&mut head, 2);
+        assert_eq!(head.values[..8], known.values[..8]);
+        let logits = known.logits(&means.centre(0));
+        // The new class has the known ones' margin on its mean, and what they have on each other's between these.
+        let between: Vec<f32> = means.centre(0).iter().zip(means.centre(1)).map(|(a, b)| (a + b) / 2.0).collect();
+        let found = [head.logits(&means.centre(2))[2], head.logits(&between)[2]];
+        assert!(found.iter().zip(logits).all(|(found, expected)| (found - expected).abs() < 1e-4), "{found:?}");
+    }
+
+    #[test]
+    fn rows_that_cannot_be_settled_are_levelled_all_of_them() {
+        // The last class lies where the known ones' mean does: nothing tells it from them.
+        let mut means = ClassMeans::unknown(4, 2);
+        let photos: [([f32; 2], usize); 5] =
+            [([1.0, 0.0], 0), ([0.0, 1.0], 1), ([1.0, 0.5], 2), ([1.0, 0.0], 3), ([0.0, 1.0], 3)];
+        photos.iter().for_each(|(x, class)| means.add(x, *class));
+        let mut head = HeadBuffers::new(4, 2);
+        head.values_mut()[..8].copy_from_slice(&[3.0, 0.0, 0.0, 3.0, 1.0, 0.5, 0.5, 0.5]);
+        let mut levelled = head.clone();
+        levelled.level_rows(2);
+        means.settle(&mut head, 2);
+        assert_eq!(head, levelled);
     }
 }

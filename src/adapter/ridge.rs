@@ -101,7 +101,7 @@ impl Ridge {
                 let target = f64::from(u8::from(self.labels[i] == class));
                 let residual = match self.is_dual() {
                     true => solved[i],
-                    false => target * self.roots[i] - dot_wide(row, &solved),
+                    false => target * self.roots[i] - dot(row, &solved),
                 };
                 scores[i * self.classes + class] = (target - residual / remains[i] / self.roots[i]) as f32;
             }
@@ -154,9 +154,9 @@ impl Ridge {
             let (above, row) = lower.split_at_mut(i * side);
             for j in 0..i {
                 let other = &above[j * side..=j * side + j];
-                row[j] = (row[j] - dot_f64(&row[..j], &other[..j])) / other[j];
+                row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
             }
-            let square = row[i] + self.photos() as f64 * strength - dot_f64(&row[..i], &row[..i]);
+            let square = row[i] + self.photos() as f64 * strength - dot(&row[..i], &row[..i]);
             if !(square.is_finite() && square > 0.0) {
                 return None;
             }
@@ -188,7 +188,7 @@ impl Ridge {
         let right = if self.is_dual() { targets } else { self.combine(&targets) };
         let (side, mut solved) = (self.side, vec![0.0; self.side]);
         for (i, row) in inverse.chunks_exact(side).enumerate() {
-            let half = dot_f64(&row[..=i], &right[..=i]);
+            let half = dot(&row[..=i], &right[..=i]);
             solved[..=i].iter_mut().zip(row).for_each(|(x, l)| *x += l * half);
         }
         solved
@@ -204,30 +204,18 @@ impl Ridge {
     }
 
     fn leverage(&self, inverse: &[f64], row: &[f32]) -> f64 {
-        inverse.chunks_exact(self.side).enumerate().map(|(i, l)| dot_wide(&row[..=i], &l[..=i]).powi(2)).sum()
+        inverse.chunks_exact(self.side).enumerate().map(|(i, l)| dot(&row[..=i], &l[..=i]).powi(2)).sum()
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    lanes(a, b, |x, y| f64::from(*x) * f64::from(*y))
-}
-
-fn dot_wide(a: &[f32], b: &[f64]) -> f64 {
-    lanes(a, b, |x, y| f64::from(*x) * y)
-}
-
-fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
-    lanes(a, b, |x, y| x * y)
-}
-
-/// The sum of products in [`LANES`] sums, one after the other, over the shorter of the two.
-fn lanes<A, B>(a: &[A], b: &[B], product: impl Fn(&A, &B) -> f64) -> f64 {
-    let mut sums = [0.0; LANES];
-    let (heads, tails) = (a.chunks_exact(LANES).zip(b.chunks_exact(LANES)), a.len().min(b.len()) / LANES * LANES);
-    for (a, b) in heads {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (x, y))| *sum += product(x, y));
+/// a . b over the shorter of the two, in [`LANES`] sums that are added one after the other.
+fn dot<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> f64 {
+    let (mut sums, len) = ([0.0; LANES], a.len().min(b.len()));
+    let whole = len / LANES * LANES;
+    for (a, b) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (x, y))| *sum += (*x).into() * (*y).into());
     }
-    a[tails..].iter().zip(&b[tails..]).for_each(|(x, y)| sums[0] += product(x, y));
+    a[whole..len].iter().zip(&b[whole..len]).for_each(|(x, y)| sums[0] += (*x).into() * (*y).into());
     sums.iter().sum()
 }
 

@@ -274,7 +274,7 @@ pub(super) struct PredictArgs {
     /// How many classes to list for each photo, the likeliest first.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top: u32,
-    /// Say so where a photo is like none of the classes (in JSON `unknown`, always). One known photo in twenty is taken for that.
+    /// Say so where a photo is like none of the classes (in JSON `unknown`, always). About one known photo in twenty is taken for that, or fewer.
     #[arg(long)]
     pub(super) unknown: bool,
     /// Photos to classify.

@@ -19,6 +19,7 @@ mod simulate;
 mod train;
 mod values;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,10 +29,17 @@ use crate::session::{Store, begin_process};
 use args::{Cli, Command};
 use output::{Output, tell};
 
+/// A panic says where it was and why, without a backtrace, whatever `RUST_BACKTRACE` is: the standard library asks for memory while it prints
+/// one, and where none is left it waits for ever for a lock that it holds itself.
+fn panic_without_memory() {
+    std::panic::set_hook(Box::new(|panic| drop(writeln!(io::stderr(), "{panic}"))));
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
     begin_process();
+    panic_without_memory();
     reserve();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.json);

@@ -13,7 +13,7 @@ use crate::session::policy::CrossValidation;
 use crate::session::store::hold;
 
 /// What begins a line; a file of anything else is not touched.
-const MARK: &str = "{\"compare\":4,";
+const MARK: &str = "{\"compare\":5,";
 
 /// What all runs of a comparison share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ impl RunFile {
     /// `Io` where it cannot be written.
     pub(super) fn add(&mut self, run: &Run) -> Result<&Run> {
         let fault = |e: serde_json::Error| Error::new(ErrorKind::Internal, &run.key.method, e);
-        let mut line = serde_json::to_string(&Line { compare: 4, settings: &self.settings, run }).map_err(fault)?;
+        let mut line = serde_json::to_string(&Line { compare: 5, settings: &self.settings, run }).map_err(fault)?;
         let read = serde_json::from_str::<Line<Value, Run>>(&line).map_err(fault)?.run;
         line.push('\n');
         if let Some((path, file)) = &mut self.file {

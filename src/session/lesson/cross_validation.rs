@@ -185,7 +185,7 @@ impl Rows<'_> {
     /// How a lesson on `photos` would solve its head, and that head where pairs rest; `imprinted` where nothing can be solved.
     fn solve(&self, photos: &[usize], imprinted: &HeadBuffers) -> (Option<ClosedForm>, HeadBuffers) {
         let classes = self.data.classes.len();
-        let mut left_out = LeftOut::new(photos.len(), [classes, self.width]);
+        let mut left_out = LeftOut::new(photos.len(), self.width);
         photos.iter().map(|&photo| self.of(photo)).for_each(|(row, class)| left_out.add(row, class, false));
         let form = ClosedForm::find(&left_out, classes);
         let head = form.and_then(|form| form.close(&left_out, imprinted)).map(|(head, _)| head);

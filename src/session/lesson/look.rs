@@ -76,7 +76,7 @@ impl Runner {
         let features = head.features();
         let mut seen = Seen {
             means: ClassMeans::unknown(data.classes.len(), features),
-            photos: LeftOut::new(data.photos.len(), [data.classes.len(), features]),
+            photos: LeftOut::new(data.photos.len(), features),
             right: Recognized::new(knew),
             outlook: Outlook::default(),
         };
@@ -112,10 +112,7 @@ impl Runner {
         let mut means = self.adapter().means.with_classes(classes);
         means.replace(&seen.means);
         seen.outlook.left_out = seen.photos.accuracy(&means);
-        // Photos that earlier lessons have learned by heart lie together, and new ones do not: among classes of both kinds, a head that is solved
-        // favours the known ones (`docs/results.md`).
-        let adds_classes = (1..classes).contains(&knew);
-        seen.outlook.closed_form = if adds_classes { None } else { ClosedForm::find(&seen.photos, classes) };
+        seen.outlook.closed_form = ClosedForm::find(&seen.photos, classes);
         let missing = data.classes.iter().zip(&seen.means.counts).skip(known).find(|(_, count)| **count == 0);
         if let Some((name, _)) = missing {
             let of_class = |photo: &&Photo| data.classes.get(photo.class) == Some(name);
@@ -131,9 +128,7 @@ impl Runner {
         if known < classes {
             let mut adapter = self.adapter_mut();
             adapter.head.take_rows(&seen.means.imprint(IMPRINT_SCALE), known..classes);
-            if !adapter.head.settle_rows(known, &means) {
-                adapter.head.level_rows(known);
-            }
+            means.settle(&mut adapter.head, known);
         }
         Ok(seen)
     }
@@ -150,10 +145,10 @@ impl Runner {
         audience: &mut Audience,
     ) -> Result<Closed> {
         let trained = self.adapter().head.clone();
-        let [classes, features] = [trained.classes(), trained.features()];
+        let features = trained.features();
         let mut means = ClassMeans::unknown(data.classes.len(), features);
         let mut right = Recognized::new(data.classes.len());
-        let mut photos = LeftOut::new(data.photos.len(), [classes, features]);
+        let mut photos = LeftOut::new(data.photos.len(), features);
         self.look(data, false, audience, |row, photo, _| {
             means.add(row, photo.class);
             right.count(photo.class, argmax(&trained.logits(row)) == photo.class);

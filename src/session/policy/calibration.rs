@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::cross_entropy;
+use crate::core::{cross_entropy, softmax};
 
 /// How far a temperature lies from where it is expected, as a standard deviation of its logarithm: few photos tell little.
 const SPREAD: f64 = 0.5;
@@ -65,9 +65,9 @@ impl Calibration {
 
 /// How likely the likeliest class is: the largest of softmax(logits / temperature).
 pub(crate) fn confidence(logits: &[f32], temperature: f32) -> f32 {
-    let largest = logits.iter().copied().fold(f32::MIN, f32::max);
-    let shares = logits.iter().map(|z| libm::exp((f64::from(*z) - f64::from(largest)) / f64::from(temperature)));
-    (1.0 / shares.sum::<f64>()) as f32
+    let mut shares: Vec<f32> = logits.iter().map(|z| z / temperature).collect();
+    softmax(&mut shares);
+    shares.into_iter().fold(0.0, f32::max)
 }
 
 #[cfg(test)]

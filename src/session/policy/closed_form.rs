@@ -118,7 +118,7 @@ mod tests {
 
     /// Photos of two classes and four features, which lie apart but for noise.
     fn photos(count: usize, replayed: bool) -> LeftOut {
-        let mut photos = LeftOut::new(count, [2, 4]);
+        let mut photos = LeftOut::new(count, 4);
         for nth in 0..count {
             let noise = |at: usize| ((nth * 4 + at) as f32 * 12.9898).sin() * 1.5;
             let class = nth % 2;

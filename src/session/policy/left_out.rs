@@ -8,6 +8,7 @@ use super::calibration::Calibration;
 use super::recognized::Recognized;
 use crate::adapter::{ClassMeans, Ridge};
 use crate::core::IMPRINT_SCALE;
+use crate::limits::MOST_SOLVED;
 
 /// Where the temperature of an imprinted head is expected, before photos have told.
 const IMPRINTED_TEMPERATURE: f64 = 0.5;
@@ -51,9 +52,9 @@ pub(crate) struct LeftOut {
 }
 
 impl LeftOut {
-    /// Room for so many photos of `classes` and `width` features.
-    pub(crate) fn new(photos: usize, [classes, width]: [usize; 2]) -> Self {
-        let most = Ridge::most_photos([width, classes]);
+    /// Room for so many photos of `width` features.
+    pub(crate) fn new(photos: usize, width: usize) -> Self {
+        let most = Ridge::most_photos([width, 1]);
         let every = photos.div_ceil(most).max(1);
         let taken = (2 * photos.div_ceil(2 * every)).min(most);
         LeftOut {
@@ -171,15 +172,17 @@ impl LeftOut {
 
     /// How the head is to be read that is imprinted from `means`, in which all of them are.
     pub(crate) fn imprinted(&self, means: &ClassMeans) -> Option<Calibration> {
-        let (mut logits, mut labels) = (Vec::new(), Vec::new());
-        self.cosines(
-            means,
-            |_| true,
-            |cosines, class| {
+        let (mut logits, mut labels, mut nth) = (Vec::new(), Vec::new(), 0);
+        // Of very many classes, the logits of some photos.
+        let every = self.len().saturating_mul(means.classes()).div_ceil(MOST_SOLVED).max(1);
+        let in_means = |_| true;
+        self.cosines(means, in_means, |cosines, class| {
+            nth += 1;
+            if nth % every == 0 {
                 logits.extend(cosines.iter().map(|cosine| IMPRINT_SCALE * cosine));
                 labels.push(class);
-            },
-        );
+            }
+        });
         Calibration::of(&logits, &labels, IMPRINTED_TEMPERATURE)
     }
 }
@@ -187,10 +190,9 @@ impl LeftOut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::MOST_SOLVED;
 
     fn judged<const N: usize>(photos: &[([f32; N], usize)], classes: usize) -> Option<LeftOutAccuracy> {
-        let (mut left_out, mut means) = (LeftOut::new(photos.len(), [classes, N]), ClassMeans::unknown(classes, N));
+        let (mut left_out, mut means) = (LeftOut::new(photos.len(), N), ClassMeans::unknown(classes, N));
         for (x, class) in photos {
             left_out.add(x, *class, false);
             means.add(x, *class);
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn of_too_many_photos_neighbours_are_judged() {
         // 1000 photos of 1280 values, two of each class: one pair of three.
-        let (mut left_out, mut means) = (LeftOut::new(1000, [500, 1280]), ClassMeans::unknown(500, 1280));
+        let (mut left_out, mut means) = (LeftOut::new(1000, 1280), ClassMeans::unknown(500, 1280));
         let (mut x, mut capacity) = (vec![0.0; 1280], 0);
         for photo in 0..1000 {
             x.fill(0.0);
