@@ -1441,6 +1441,11 @@ fn examples_stand_in_for_photos_that_are_gone_until_their_class_is_forgotten() {
     let added = json(&further);
     assert_eq!((added["steps"].as_u64(), added["replayed"].as_u64()), (Some(4), first["train_images"].as_u64()));
     assert!(added["replay_bytes"].as_u64() > first["replay_bytes"].as_u64());
+    // Photos of the new class alone were not seen before; they say how the head is read.
+    assert_eq!(
+        (&added["calibration"]["solved"], &added["calibration"]["photos"]),
+        (&true.into(), &added["train_images"])
+    );
 
     // The way back to a class that was forgotten has no examples of it.
     json(&["forget", &store, "dark", "--json"]);

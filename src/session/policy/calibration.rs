@@ -101,5 +101,8 @@ mod tests {
         let found = Calibration::of(&logits, &[0; 200], 0.5).unwrap();
         assert_eq!(logits.iter().step_by(2).filter(|x| **x < found.unknown_below).count(), 10);
         assert_eq!(found.times(2.0).unknown_below, 20.0);
+        let strange = [0.0, -1.0, f32::NAN, f32::INFINITY];
+        assert!(found.can_be() && strange.iter().all(|t| !Calibration { temperature: *t, ..found }.can_be()));
+        assert!(!Calibration { unknown_below: f32::NAN, ..found }.can_be());
     }
 }

@@ -253,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_classes_some_photos_tell_how_an_imprinted_head_is_read() {
+        let (mut left_out, mut means) = (LeftOut::new(400, 8), ClassMeans::unknown(3000, 8));
+        for photo in 0..400 {
+            let x: Vec<f32> = (0..8).map(|at| ((photo / 2 * 8 + at) as f32).sin()).collect();
+            left_out.add(&x, photo / 2, false);
+            means.add(&x, photo / 2);
+        }
+        // 400 x 3000 logits are more than twice what is kept.
+        assert_eq!(left_out.imprinted(&means).map(|calibration| calibration.photos), Some(133));
+    }
+
+    #[test]
     fn few_photos_leave_it_open_whether_a_task_is_easy() {
         let may_be = |accuracy, photos| LeftOutAccuracy { accuracy, photos }.may_be(0.9);
         // Two standard errors: 0.29 and 0.065 of 0.7, 0.05 of 0.85, 0.32 of 0.5.
