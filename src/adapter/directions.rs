@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use half::f16;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use crate::core;
+use crate::core::{Directions, Floats};
 
 /// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive. Bundle and adapter
 /// share them.
@@ -19,9 +21,35 @@ pub struct DirectionsBuf {
 }
 
 impl DirectionsBuf {
+    /// `v` of at least `count` directions, of `in_dim` numbers each: those that are there, and behind them random ones that are
+    /// orthogonal to all before them. There are never more than `in_dim`. Each begins from the same seed, so they need not ship.
+    #[must_use]
+    pub(crate) fn filled(&self, count: usize, in_dim: usize) -> DirectionsBuf {
+        let wide = |row: &[f16]| row.iter().map(|v| v.to_f64()).collect::<Vec<_>>();
+        let mut rows: Vec<Vec<f64>> = self.v.chunks(in_dim.max(1)).map(wide).collect();
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        while rows.len() < count.min(in_dim) {
+            let mut row: Vec<f64> = (0..in_dim).map(|_| random.random::<f64>() - 0.5).collect();
+            // Twice, as once leaves what was rounded.
+            for _ in 0..2 {
+                for known in &rows {
+                    let along = dot(&row, known) / dot(known, known).max(f64::MIN_POSITIVE);
+                    row.iter_mut().zip(known).for_each(|(x, known)| *x -= along * known);
+                }
+            }
+            let length = dot(&row, &row).sqrt().max(f64::MIN_POSITIVE);
+            row.iter_mut().for_each(|x| *x /= length);
+            rows.push(row);
+        }
+        let sigma = self.sigma.iter().copied().chain(core::iter::repeat(0.0)).take(rows.len());
+        let v = rows.iter().flatten().map(|&x| f16::from_f64(x));
+        DirectionsBuf { sigma: sigma.collect(), u: [].into(), v: v.collect() }
+    }
+
     /// As the core reads them.
     #[must_use]
-    pub fn view(&self) -> core::Directions<'_> {
-        core::Directions { sigma: &self.sigma, u: core::Floats::F16(&self.u), v: core::Floats::F16(&self.v) }
+    pub fn view(&self) -> Directions<'_> {
+        Directions { sigma: &self.sigma, u: Floats::F16(&self.u), v: Floats::F16(&self.v) }
     }
 }

@@ -3,7 +3,7 @@
 /// A sum, or after averaging a mean, of gradients, with what it was taken over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
-    /// A plane per site: dA (rank x in_dim), then dB transposed (rank x out_dim).
+    /// A plane per site: dA (rank x in_dim) where A learns, then dB transposed (rank x out_dim).
     pub sites: Vec<Vec<f32>>,
     /// dW (classes x features), then db (classes).
     pub head: Vec<f32>,

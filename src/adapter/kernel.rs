@@ -83,11 +83,22 @@ impl Terms<'_> {
         }
     }
 
-    /// dA += scale B^T dy x^T, dB^T += scale (A x) dy^T.
-    pub(super) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, [da, db_t]: [MatMut<f32>; 2]) {
+    /// dA += scale B^T dy x^T where A learns, dB^T += scale (A x) dy^T.
+    pub(super) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, da: Option<MatMut<f32>>, db_t: MatMut<f32>) {
         let Factors { a, b_t } = self.pairs;
         Factors::project(self.scale, a, x, |h| product(db_t, Accum::Add, 1.0, h, dy.transpose()));
-        Factors::project(self.scale, b_t, dy, |dh| product(da, Accum::Add, 1.0, dh, x.transpose()));
+        if let Some(da) = da {
+            Factors::project(self.scale, b_t, dy, |dh| product(da, Accum::Add, 1.0, dh, x.transpose()));
+        }
+    }
+
+    /// weight += scale (B A - B0 A0), rows `first` and on.
+    pub(super) fn add_to(&self, first: usize, mut weight: MatMut<f32>) {
+        let terms = [Some((self.scale, self.pairs)), self.start.map(|start| (-self.scale, start))];
+        for (factor, Factors { a, b_t }) in terms.into_iter().flatten() {
+            let b = b_t.subcols(first, weight.nrows()).transpose();
+            product(weight.rb_mut(), Accum::Add, factor, b, a);
+        }
     }
 
     /// dx += scale (B A - B0 A0)^T dy.

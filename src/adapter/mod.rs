@@ -8,6 +8,7 @@ mod means;
 mod ridge;
 pub(crate) mod scratch;
 mod site;
+mod sketch;
 mod small;
 
 pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
@@ -18,6 +19,7 @@ pub(crate) use head::HeadLoss;
 pub use means::ClassMeans;
 pub(crate) use ridge::Ridge;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
+pub(crate) use sketch::Sketch;
 
 use crate::core::{AdamW, PairRate, Recompose, Recomposition};
 use crate::error::{Error, ErrorKind, Result};
@@ -130,6 +132,29 @@ impl Adapter {
         ages.map(|age| moment.rate(*age)).fold(0.0, f32::max)
     }
 
+    /// From now on, what the sites read is sketched.
+    pub(crate) fn begin_sketches(&mut self) {
+        self.sites.iter_mut().for_each(SiteBuffers::begin_sketch);
+    }
+
+    /// The directions of what the sites have read since; none where nothing was sketched.
+    pub(crate) fn end_sketches(&mut self) -> Vec<DirectionsBuf> {
+        self.sites.iter_mut().filter_map(SiteBuffers::end_sketch).collect()
+    }
+
+    /// Pairs at their start, along the directions that `other`'s have found, if they have.
+    ///
+    /// # Errors
+    /// Kind `Sites` where they do not fit.
+    pub(crate) fn go_along(&mut self, found: Vec<DirectionsBuf>) -> Result<()> {
+        self.sites.iter_mut().zip(found).try_for_each(|(site, found)| site.go_along(found))
+    }
+
+    /// The directions that were found, not shipped.
+    pub(crate) fn found(&self) -> Vec<DirectionsBuf> {
+        self.sites.iter().filter_map(|site| site.found().cloned()).collect()
+    }
+
     /// Numbers that the optimizer moves.
     #[must_use]
     pub fn trainable(&self) -> usize {
@@ -172,7 +197,8 @@ impl Adapter {
         self.head.update(&gradients.head, update)
     }
 
-    /// One recomposition of every site; the index of the site with each event.
+    /// One recomposition of every site; the index of the site with each event. `rule` counts two-sided pairs: of one-sided ones so
+    /// many more are fused as there are.
     ///
     /// # Errors
     /// Kind `Internal` where a site's buffers do not fit.

@@ -1,13 +1,17 @@
 //! One site on the host: owned buffers, the core's view over them, and the batched forward and backward pass.
 
-use faer::prelude::ReborrowMut;
-use faer::{Accum, MatMut, MatRef};
+use std::sync::Arc;
+
+use faer::{MatMut, MatRef};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use pulp::Simd;
 
-use super::kernel::{Factors, Terms, product};
+use super::kernel::{Factors, Terms};
+use super::scratch::Scratch;
+use super::sketch::Sketch;
 use super::{DirectionsBuf, SiteSeed, Update};
-use crate::core::{CoreError, Delta, Ledger, Recompose, Recomposition, Site, SiteConfig, SiteShape, Start};
+use crate::core::{CoreError, Delta, Ledger, Recompose, Recomposition, Sides, Site, SiteConfig, SiteShape, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 
@@ -21,12 +25,14 @@ pub struct SiteSettings {
     pub start: Start,
     /// Factor of the live term.
     pub scale: f32,
+    /// Which sides of pairs learn.
+    pub sides: Sides,
 }
 
 impl Default for SiteSettings {
-    /// Aligned, scale 1.
+    /// Aligned, scale 1, both sides.
     fn default() -> Self {
-        SiteSettings { start: Start::Aligned, scale: 1.0 }
+        SiteSettings { start: Start::Aligned, scale: 1.0, sides: Sides::Both }
     }
 }
 
@@ -42,11 +48,15 @@ pub struct SiteBuffers {
     pub shape: SiteShape,
     config: SiteConfig,
     directions: DirectionsBuf,
+    /// Whether these were found by the lesson, and have not shipped.
+    are_found: bool,
+    /// Of what the site reads, while that is looked at.
+    sketch: Option<Arc<Sketch>>,
     pub(crate) state: Vec<f32>,
     pub(crate) ledger: HostLedger,
     pub(crate) codes: Vec<i8>,
     pub(crate) scales: Vec<f16>,
-    /// A0 (rank x in_dim), then B0 transposed (rank x out_dim), where B0 is not 0.
+    /// A0 (rank x in_dim), then B0 transposed (rank x out_dim), where B0 is not 0; A0 alone where it stays and nothing ships it.
     start: Vec<f32>,
     /// The scales of the delta's blocks in f32: a conversion for every block would take as long as the block. Empty while the
     /// blocks hold nothing; until then they cost nothing.
@@ -61,7 +71,9 @@ impl SiteBuffers {
     pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
         let SiteSeed { name, out_dim, in_dim, directions } = seed;
         let reserve = directions.sigma.len();
-        let shape = SiteShape { out_dim, in_dim, rank, reserve, block: DELTA_BLOCK };
+        let rank = settings.sides.pairs(rank, out_dim, in_dim).min(MOST_PAIRS);
+        let shape =
+            SiteShape { out_dim, in_dim, rank, sides: settings.sides, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
         let ledger = HostLedger::new(&shape).map_err(told(&name))?;
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -69,6 +81,8 @@ impl SiteBuffers {
             shape,
             config: SiteConfig { start: settings.start, index, scale: settings.scale, ..SiteConfig::default() },
             directions,
+            are_found: false,
+            sketch: None,
             state: vec![0.0; shape.state_len()],
             ledger,
             codes: vec![0; shape.delta_codes_len()],
@@ -95,6 +109,42 @@ impl SiteBuffers {
         }
     }
 
+    /// From now on, what it reads is sketched.
+    pub(super) fn begin_sketch(&mut self) {
+        self.sketch = Some(Arc::new(Sketch::new(self.shape.reserve, self.shape.in_dim)));
+    }
+
+    /// Takes `x`, `[in_dim, positions]`, into the sketch, where there is one.
+    pub(crate) fn look_at(&self, x: MatRef<f32>) {
+        if let Some(sketch) = &self.sketch {
+            sketch.add(x);
+        }
+    }
+
+    /// The directions of what it has read: as many as it had, behind the found ones random ones.
+    pub(super) fn end_sketch(&mut self) -> Option<DirectionsBuf> {
+        let sketch = Arc::into_inner(self.sketch.take()?)?;
+        let SiteShape { reserve, in_dim, .. } = self.shape;
+        Some(sketch.directions(reserve).filled(reserve, in_dim))
+    }
+
+    /// Pairs at their start, along directions that did not ship.
+    ///
+    /// # Errors
+    /// Kind `Sites` where they do not fit.
+    pub(crate) fn go_along(&mut self, found: DirectionsBuf) -> Result<()> {
+        self.shape.reserve = found.sigma.len();
+        (self.directions, self.are_found) = (found, true);
+        let name = self.name.clone();
+        self.view_mut().start().map_err(told(&name))?;
+        self.refresh()
+    }
+
+    /// Its directions, where they were found.
+    pub(crate) fn found(&self) -> Option<&DirectionsBuf> {
+        self.are_found.then_some(&self.directions)
+    }
+
     /// Checks the buffers, and makes anew what follows from them: what is cached in f32, and what pairs have started on.
     ///
     /// # Errors
@@ -104,37 +154,47 @@ impl SiteBuffers {
         self.view_mut().check().map_err(told(&name))?;
         let merged = self.scales.iter().any(|scale| *scale != f16::ZERO);
         self.scales_f32 = if merged { self.scales.iter().map(|scale| scale.to_f32()).collect() } else { Vec::new() };
-        if self.config.start.is_free() {
+        let (is_free, is_random) = (self.config.start.is_free(), matches!(self.config.start, Start::Random { .. }));
+        if is_free && !(is_random && shape.sides == Sides::One) {
             return Ok(());
         }
         let view = self.view_mut();
         let rows = (0..shape.rank).map(|pair| view.start_row(pair));
         let rows = rows.collect::<core::result::Result<Vec<_>, _>>().map_err(told(&name))?;
         let a0 = rows.iter().flat_map(|row| (0..shape.in_dim).map(|j| row.a(j)));
-        let b0 = rows.iter().flat_map(|row| (0..shape.out_dim).map(|i| row.b(i)));
+        let b0 = rows.iter().filter(|_| !is_free).flat_map(|row| (0..shape.out_dim).map(|i| row.b(i)));
         self.start = a0.chain(b0).collect();
         Ok(())
     }
 
-    /// A, then B transposed.
+    /// A where it learns, then B transposed.
     pub fn values_mut(&mut self) -> &mut [f32] {
         let plane = self.shape.plane_len().min(self.state.len());
         &mut self.state[..plane]
     }
 
-    /// The factors in `plane`: a (rank x in_dim), then b transposed (rank x out_dim).
-    fn factors<'p>(&self, plane: &'p [f32]) -> Factors<'p> {
-        let SiteShape { in_dim, out_dim, .. } = self.shape;
-        let rank = plane.len() / (in_dim + out_dim);
-        let (a, b_t) = plane.split_at(rank * in_dim);
+    /// Lets `act` see the low-rank terms. Where A stays, it is made f32 for as long as that takes.
+    fn with_terms<R>(&self, act: impl FnOnce(Terms<'_>) -> R) -> R {
+        let SiteShape { in_dim, out_dim, rank, sides, .. } = self.shape;
         let matrix = |width, values| MatRef::from_row_major_slice(values, rank, width);
-        Factors { a: matrix(in_dim, a), b_t: matrix(out_dim, b_t) }
-    }
-
-    fn terms(&self) -> Terms<'_> {
-        let pairs = self.factors(&self.state[..self.shape.plane_len()]);
-        let start = (!self.start.is_empty()).then(|| self.factors(&self.start));
-        Terms { scale: self.config.scale, pairs, start }
+        let (a, b_t) = self.state[..self.shape.plane_len()].split_at(self.shape.a_len());
+        let b_t = matrix(out_dim, b_t);
+        let (a0, b0_t) = self.start.split_at(self.start.len().min(rank * in_dim));
+        let start =
+            (!b0_t.is_empty()).then(|| Factors { a: matrix(in_dim, a0), b_t: matrix(out_dim, b0_t) });
+        let terms = |a| Terms { scale: self.config.scale, pairs: Factors { a: matrix(in_dim, a), b_t }, start };
+        match sides {
+            Sides::Both => act(terms(a)),
+            Sides::One if !a0.is_empty() => act(terms(a0)),
+            Sides::One => {
+                let mut rows = Scratch::of(rank * in_dim);
+                for (row, &direction) in rows.chunks_exact_mut(in_dim).zip(self.ledger.directions()) {
+                    let first = usize::from(direction) * in_dim;
+                    self.directions.v[first..first + in_dim].convert_to_f32_slice(row);
+                }
+                act(terms(&rows))
+            }
+        }
     }
 
     /// Whether the delta holds anything.
@@ -143,13 +203,19 @@ impl SiteBuffers {
         !self.scales_f32.is_empty()
     }
 
-    /// weight += scale (B A - B0 A0). Shape: `[out_dim, in_dim]`.
-    pub(crate) fn add_terms(&self, mut weight: MatMut<f32>) {
-        let Terms { scale, pairs, start } = self.terms();
-        let terms = [Some((scale, pairs)), start.map(|start| (-scale, start))];
-        for (factor, Factors { a, b_t }) in terms.into_iter().flatten() {
-            product(weight.rb_mut(), Accum::Add, factor, b_t.transpose(), a);
-        }
+    /// Whether pairs are added to W before a product with so many positions, instead of being run beside it.
+    ///
+    /// That is for one-sided pairs with b0 = 0, which are many. B A costs out_dim in_dim multiplications a pair, and the pairs beside
+    /// W cost out_dim + in_dim a pair at each position.
+    #[must_use]
+    pub(crate) fn joins_weight(&self, positions: usize) -> bool {
+        let SiteShape { in_dim, out_dim, sides, .. } = self.shape;
+        sides == Sides::One && self.config.start.is_free() && positions * (in_dim + out_dim) >= in_dim * out_dim
+    }
+
+    /// weight += scale (B A - B0 A0), rows `first` and on, as many as `weight` has. Its width is in_dim.
+    pub(crate) fn add_terms(&self, first: usize, weight: MatMut<f32>) {
+        self.with_terms(|terms| terms.add_to(first, weight));
     }
 
     /// Adds row `row` of the delta to `out` (in_dim values). `codes` has room for a row in f32.
@@ -173,20 +239,21 @@ impl SiteBuffers {
     /// bit: a sum of products is never -0, so adding zeros changes nothing, and equal factors cancel before y sees them.
     /// Shapes: x `[in_dim, positions]`, y `[out_dim, positions]`, both row-major or both column-major.
     pub(crate) fn forward(&self, x: MatRef<f32>, y: MatMut<f32>) {
-        self.terms().forward(x, y);
+        self.with_terms(|terms| terms.forward(x, y));
     }
 
-    /// Adds the gradients of the pairs to `plane` (dA, then dB transposed).
+    /// Adds the gradients of the pairs to `plane` (dA where A learns, then dB transposed).
     pub(crate) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, plane: &mut [f32]) {
-        let SiteShape { rank, in_dim, out_dim, .. } = self.shape;
-        let (da, db_t) = plane.split_at_mut(rank * in_dim);
+        let SiteShape { rank, in_dim, out_dim, sides, .. } = self.shape;
+        let (da, db_t) = plane.split_at_mut(self.shape.a_len());
         let matrix = |width, values| MatMut::from_row_major_slice_mut(values, rank, width);
-        self.terms().backward(x, dy, [matrix(in_dim, da), matrix(out_dim, db_t)]);
+        let da = (sides == Sides::Both).then(|| matrix(in_dim, da));
+        self.with_terms(|terms| terms.backward(x, dy, da, matrix(out_dim, db_t)));
     }
 
     /// Adds to `dx` what passes through the terms of [`SiteBuffers::forward`].
     pub(crate) fn pass_back(&self, dy: MatRef<f32>, dx: MatMut<f32>) {
-        self.terms().pass_back(dy, dx);
+        self.with_terms(|terms| terms.pass_back(dy, dx));
     }
 
     /// Pairs and delta stay; moments, ages and importance start anew.
@@ -216,7 +283,9 @@ impl SiteBuffers {
     }
 
     pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
-        let events: Vec<Recomposition> = self.view_mut().recompose(rule).into_iter().collect();
+        let SiteShape { out_dim, in_dim, sides, .. } = self.shape;
+        let rule = Recompose { pairs: sides.pairs(rule.pairs, out_dim, in_dim), ..*rule };
+        let events: Vec<Recomposition> = self.view_mut().recompose(&rule).into_iter().collect();
         self.refresh()?;
         Ok(events)
     }

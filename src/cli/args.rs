@@ -9,7 +9,7 @@ use super::compare::CompareArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use super::values::{
-    CacheArg, FitArg, MethodArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_bytes_or_none, parse_channels,
+    CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_bytes_or_none, parse_channels,
     parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size, parse_whole, presets,
 };
 use crate::bundle::Preset;
@@ -214,6 +214,12 @@ pub(super) struct TrainArgs {
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,
+    /// Which sides of pairs learn [default: both].
+    #[arg(long, value_enum)]
+    pub(super) pairs: Option<PairsArg>,
+    /// Where the directions of aligned pairs come from [default: photos where pairs are one-sided, else shipped].
+    #[arg(long, value_enum)]
+    pub(super) directions: Option<DirectionsArg>,
     /// Steps between recompositions of half of the pairs, or 0 for none. Asked for in this way, they happen however high the loss
     /// is. One after which the loss rises is taken back, and there are no more [default: all pairs once, after three fifths of the
     /// lesson].

@@ -42,6 +42,8 @@ fn ignored(args: &TrainArgs) -> Vec<&'static str> {
         ("--min-age", args.min_age.is_some(), settings.recomposes),
         ("--lr", args.lr.is_some(), settings.trains_pairs),
         ("--start", args.start.is_some(), settings.trains_pairs),
+        ("--pairs", args.pairs.is_some(), settings.trains_pairs),
+        ("--directions", args.directions.is_some(), settings.trains_pairs),
         ("--head-lr", args.head_lr.is_some(), settings.trains_head),
         ("--epochs", args.lesson.epochs.is_some(), settings.trains_head),
         ("--steps", args.lesson.steps.is_some(), settings.trains_head),
@@ -56,6 +58,8 @@ fn lesson(args: &TrainArgs) -> Lesson {
     Lesson {
         method: args.method.into(),
         start: args.start.map(|start| start.with_seed(args.seed)),
+        pairs: args.pairs.map(Into::into),
+        directions: args.directions.map(Into::into),
         lr: args.lr.unwrap_or(lesson.lr),
         head_lr: args.head_lr.unwrap_or(lesson.head_lr),
         seed: args.seed,

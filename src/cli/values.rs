@@ -8,9 +8,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::backbone::Precision;
 use crate::bundle::{Fit, PRESETS, Preset};
-use crate::core::{Method, Start};
+use crate::core::{Method, Sides, Start};
 use crate::limits::MOST_MISTAKES;
-use crate::session::CachePlace;
+use crate::session::{CachePlace, DirectionSource};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CacheArg {
@@ -115,6 +115,40 @@ impl StartArg {
             StartArg::Aligned => Start::Aligned,
             StartArg::Principal => Start::Principal,
             StartArg::Random => Start::Random { seed },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PairsArg {
+    /// b alone: each a stays on its direction. There are more pairs, with as many numbers that learn.
+    OneSided,
+    /// a and b.
+    Both,
+}
+
+impl From<PairsArg> for Sides {
+    fn from(pairs: PairsArg) -> Self {
+        match pairs {
+            PairsArg::OneSided => Sides::One,
+            PairsArg::Both => Sides::Both,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum DirectionsArg {
+    /// Singular vectors of each site's weight, from the bundle.
+    Shipped,
+    /// What each site reads most, from the lesson's photos.
+    Photos,
+}
+
+impl From<DirectionsArg> for DirectionSource {
+    fn from(directions: DirectionsArg) -> Self {
+        match directions {
+            DirectionsArg::Shipped => DirectionSource::Shipped,
+            DirectionsArg::Photos => DirectionSource::Photos,
         }
     }
 }

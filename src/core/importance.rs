@@ -29,7 +29,7 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
         Ok(())
     }
 
-    /// S_k = mean over b_k of (sensitivity uncertainty) + the same over a_k; 0 where there is no such pair.
+    /// S_k = mean over b_k of (sensitivity uncertainty) + the same over a_k where it learns; 0 where there is no such pair.
     #[must_use]
     pub fn importance(&self, pair: usize) -> f32 {
         if self.check().is_err() || pair >= self.shape.rank {

@@ -1,5 +1,6 @@
 //! The methods, as settings of one mechanism.
 
+use super::shape::Sides;
 use super::start::Start;
 
 /// What is trained, and how.
@@ -24,6 +25,8 @@ pub enum Method {
 pub struct MethodSettings {
     /// What its pairs start on, unless told otherwise.
     pub start: Start,
+    /// Which sides of its pairs learn, unless told otherwise.
+    pub sides: Sides,
     /// Whether there are pairs at all.
     pub trains_pairs: bool,
     /// Whether the head moves after it was imprinted.
@@ -43,7 +46,7 @@ impl Method {
             Method::Head => (Start::Aligned, false, true, false),
             Method::Imprint => (Start::Aligned, false, false, false),
         };
-        MethodSettings { start, trains_pairs, trains_head, recomposes }
+        MethodSettings { start, sides: Sides::Both, trains_pairs, trains_head, recomposes }
     }
 
     /// Its name on the command line and in files.

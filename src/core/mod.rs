@@ -44,6 +44,6 @@ pub use quant::{Floats, Weight, int8_blocks, int8_code, int8_rows, int8_scale};
 pub use recompose::{FuseOrder, Recompose, Recomposition};
 pub use record::{RECORD_VERSION, RecordError, RecordReader, RecordWriter};
 pub use schedule::{PairRate, Schedule};
-pub use shape::{MAX_BLOCK, PLANES, SiteShape};
+pub use shape::{MAX_BLOCK, PLANES, Sides, SiteShape};
 pub use site::{Site, SiteConfig};
 pub use start::{Directions, Start, StartRow};

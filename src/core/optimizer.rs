@@ -91,7 +91,7 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
     /// One AdamW step of every pair, with bias correction by its own age and decay toward its start: each number of pair k as in
     /// [`AdamW::step`], with lr = `rate(age_k)`, the divisors 1 - beta^age_k, and w0 the element of a0_k or b0_k.
     ///
-    /// Shapes: `gradient` is a plane, dL/dA (rank x in_dim), then dL/dB transposed (rank x out_dim). Ages are in steps, the
+    /// Shapes: `gradient` is a plane, dL/dA (rank x in_dim) where A learns, then dL/dB transposed (rank x out_dim). Ages are in steps, the
     /// present one included, as [`Site::score`] has left them. A count shared by all pairs would multiply the first updates of a
     /// fresh one by 2 to 6. Source: arXiv 1711.05101, algorithm 2; ages and the decay toward the start are ours.
     ///

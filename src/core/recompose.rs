@@ -3,9 +3,10 @@
 use heapless::Vec;
 
 use super::delta::Terms;
-use super::shape::SiteShape;
-use super::site::{Site, SiteConfig, factors};
-use super::start::{Directions, StartRow};
+use super::error::CoreError;
+use super::shape::{Sides, SiteShape};
+use super::site::{Site, factors};
+use super::start::StartRow;
 
 /// Which of the pairs that are old enough are fused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,49 +50,43 @@ pub struct Recomposition {
 }
 
 /// The net changes of the chosen pairs: scale (b a^T - b0 a0^T) = scale (b - b0) a^T + scale b0 (a - a0)^T.
-struct NetChange<'s> {
+struct NetChange<'s, const RANK: usize> {
     shape: SiteShape,
-    config: SiteConfig,
-    directions: Directions<'s>,
-    values: &'s [f32],
-    chosen: &'s [(u16, u16)],
+    scale: f32,
+    /// A and B transposed, as far as they learn.
+    factors: (&'s [f32], &'s [f32]),
+    /// Each chosen pair, and what it started from.
+    chosen: Vec<(usize, StartRow<'s>), RANK>,
+    /// Terms of one pair: the second is 0 where b0 is, or where a is a0.
+    per_pair: usize,
 }
 
-impl NetChange<'_> {
-    /// Terms of one pair: the second is 0 where b0 is.
-    const fn per_pair(&self) -> usize {
-        if self.config.start.is_free() { 1 } else { 2 }
-    }
-
-    fn pair(&self, term: usize) -> (usize, usize) {
-        let chosen = self.chosen.get(term / self.per_pair()).copied().unwrap_or_default();
-        (usize::from(chosen.0), usize::from(chosen.1))
-    }
-
-    fn start(&self, direction: usize) -> StartRow<'_> {
-        StartRow::new(self.config.start, self.config.index, self.directions, &self.shape, direction)
+impl<const RANK: usize> NetChange<'_, RANK> {
+    /// What `of` makes of the pair of a term and of its start; 0 of a term that there is not.
+    fn of_pair(&self, term: usize, of: impl Fn(usize, &StartRow<'_>) -> f32) -> f32 {
+        self.chosen.get(term / self.per_pair).map_or(0.0, |(pair, start)| of(*pair, start))
     }
 }
 
-impl Terms for NetChange<'_> {
+impl<const RANK: usize> Terms for NetChange<'_, RANK> {
     fn count(&self) -> usize {
-        self.chosen.len() * self.per_pair()
+        self.chosen.len() * self.per_pair
     }
 
     fn b(&self, term: usize, row: usize) -> f32 {
-        let (pair, direction) = self.pair(term);
-        let b = factors(&self.shape, self.values).1.get(pair * self.shape.out_dim + row).copied().unwrap_or(0.0);
-        if self.config.start.is_free() {
-            return self.config.scale * b;
-        }
-        let b0 = self.start(direction).b(row);
-        self.config.scale * if term.is_multiple_of(2) { b - b0 } else { b0 }
+        let b = |pair: usize| self.factors.1.get(pair * self.shape.out_dim + row).copied().unwrap_or(0.0);
+        let is_first = term.is_multiple_of(self.per_pair);
+        self.scale * self.of_pair(term, |pair, start| if is_first { b(pair) - start.b(row) } else { start.b(row) })
     }
 
     fn a(&self, term: usize, column: usize) -> f32 {
-        let (pair, direction) = self.pair(term);
-        let a = factors(&self.shape, self.values).0.get(pair * self.shape.in_dim + column).copied().unwrap_or(0.0);
-        if term.is_multiple_of(self.per_pair()) { a } else { a - self.start(direction).a(column) }
+        let a = |pair: usize| self.factors.0.get(pair * self.shape.in_dim + column).copied().unwrap_or(0.0);
+        let is_first = term.is_multiple_of(self.per_pair);
+        self.of_pair(term, |pair, start| match (self.shape.sides, is_first) {
+            (Sides::One, _) => start.a(column),
+            (Sides::Both, true) => a(pair),
+            (Sides::Both, false) => a(pair) - start.a(column),
+        })
     }
 }
 
@@ -114,15 +109,8 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
             defmt::debug!("nothing to recompose: {} unused directions", self.ledger.reserve().len());
             return events;
         }
-        let change = NetChange {
-            shape: self.shape,
-            config: self.config,
-            directions: self.directions,
-            values: self.state.get(..self.shape.plane_len()).unwrap_or_default(),
-            chosen: &chosen,
-        };
         // `check` has looked at all that it looks at.
-        let Ok(max_error) = self.delta.add(&self.shape, &change) else { return events };
+        let Ok(max_error) = self.fuse(&chosen) else { return events };
         for &(pair, from) in &chosen {
             let importance = self.importance(usize::from(pair));
             let Some(to) = self.ledger.move_on(usize::from(pair), rule.wrap) else { continue };
@@ -134,6 +122,20 @@ impl<const RANK: usize, const RESERVE: usize> Site<'_, RANK, RESERVE> {
             let _ = events.push(event);
         }
         events
+    }
+
+    /// D <- Q(D + what the chosen pairs have changed); the largest |error| that this leaves in any element.
+    fn fuse(&mut self, chosen: &[(u16, u16)]) -> Result<f32, CoreError> {
+        let started = chosen.iter().map(|&(pair, _)| usize::from(pair)).map(|pair| (pair, self.start_of(pair)));
+        let one_term = self.config.start.is_free() || self.shape.sides == Sides::One;
+        let change = NetChange::<RANK> {
+            shape: self.shape,
+            scale: self.config.scale,
+            chosen: started.collect(),
+            factors: factors(&self.shape, self.state.get(..self.shape.plane_len()).unwrap_or_default()),
+            per_pair: if one_term { 1 } else { 2 },
+        };
+        self.delta.add(&self.shape, &change)
     }
 
     /// The pairs to fuse, with their directions, first those that the rule chooses first.

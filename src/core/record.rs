@@ -19,6 +19,7 @@ use heapless::Vec;
 use super::delta::Delta;
 use super::error::CoreError;
 use super::ledger::Ledger;
+use super::shape::Sides;
 use super::site::Site;
 use super::start::Start;
 
@@ -114,6 +115,7 @@ fn identity<const RANK: usize, const RESERVE: usize>(site: &Site<'_, RANK, RESER
         Start::Random { seed } => (2, seed),
     };
     let kind = kind | u32::from(matches!(site.delta, Delta::Int8 { .. })) << 8;
+    let kind = kind | u32::from(shape.sides == Sides::One) << 9;
     let lengths = [shape.out_dim, shape.in_dim, shape.rank, shape.reserve, shape.block];
     // A length beyond u32 is no record's: its buffers would not fit the address space of 32 bits.
     let [out_dim, in_dim, rank, reserve, block] = lengths.map(|n| u32::try_from(n).unwrap_or(u32::MAX));

@@ -13,11 +13,39 @@ pub const MAX_BLOCK: usize = 64;
 
 /// Planes of pair state: values, first moment, second moment, sensitivity, uncertainty.
 ///
-/// Each has `rank * (in_dim + out_dim)` floats: A (rank x in_dim), then B transposed (rank x out_dim).
+/// Each has `rank * (in_dim + out_dim)` floats: A (rank x in_dim), then B transposed (rank x out_dim). Where pairs are one-sided it
+/// is B transposed alone.
 pub const PLANES: usize = 5;
 
 /// Most shipped directions: ledgers keep them as `u16`.
 const MOST_DIRECTIONS: usize = u16::MAX as usize;
+
+/// Which sides of a pair learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Sides {
+    /// `a` and `b`.
+    #[default]
+    Both,
+    /// `b` alone: a one-sided pair. `a` stays on its direction and is no state; it is read where the direction ships.
+    One,
+}
+
+impl Sides {
+    /// Pairs of a site that have as many numbers to learn as `rank` two-sided ones: floor(rank (m + n) / m) where `b` alone learns,
+    /// with m = `out_dim` and n = `in_dim`, and at most n of them.
+    #[must_use]
+    pub const fn pairs(self, rank: usize, out_dim: usize, in_dim: usize) -> usize {
+        match self {
+            Sides::Both => rank,
+            Sides::One if out_dim == 0 => 0,
+            Sides::One => {
+                let pairs = rank.saturating_mul(out_dim.saturating_add(in_dim)) / out_dim;
+                if pairs < in_dim { pairs } else { in_dim }
+            }
+        }
+    }
+}
 
 /// The sizes of one site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +57,8 @@ pub struct SiteShape {
     pub in_dim: usize,
     /// Live pairs.
     pub rank: usize,
+    /// Which sides of them learn.
+    pub sides: Sides,
     /// Shipped directions, those that the pairs start on included.
     pub reserve: usize,
     /// Columns per delta block.
@@ -39,7 +69,21 @@ impl SiteShape {
     /// Floats in one plane: values, a moment, an average, or a gradient.
     #[must_use]
     pub const fn plane_len(&self) -> usize {
-        self.rank.saturating_mul(self.in_dim.saturating_add(self.out_dim))
+        self.rank.saturating_mul(self.learning_columns().saturating_add(self.out_dim))
+    }
+
+    /// Floats of A in a plane: none where it does not learn.
+    #[must_use]
+    pub const fn a_len(&self) -> usize {
+        self.rank.saturating_mul(self.learning_columns())
+    }
+
+    /// Numbers of a row of A that learn.
+    const fn learning_columns(&self) -> usize {
+        match self.sides {
+            Sides::Both => self.in_dim,
+            Sides::One => 0,
+        }
     }
 
     /// Floats of pair state: values, first moment, second moment, sensitivity, uncertainty.
@@ -74,14 +118,19 @@ impl SiteShape {
 
     /// Where in a plane the pair's row of A and its row of B transposed lie, in a shape that was checked and has the pair.
     pub(super) const fn pair_spans(&self, pair: usize) -> [Range<usize>; 2] {
-        let (a, b) = (pair * self.in_dim, self.rank * self.in_dim + pair * self.out_dim);
-        [a..a + self.in_dim, b..b + self.out_dim]
+        let columns = self.learning_columns();
+        let (a, b) = (pair * columns, self.rank * columns + pair * self.out_dim);
+        [a..a + columns, b..b + self.out_dim]
     }
 
     /// # Errors
     /// `Rank`, `Reserve` or `Block` where the sizes contradict each other, `Size` where they overflow.
     pub const fn check(&self) -> Result<(), CoreError> {
-        let most = if self.out_dim < self.in_dim { self.out_dim } else { self.in_dim };
+        let most = match self.sides {
+            Sides::Both if self.out_dim < self.in_dim => self.out_dim,
+            // Of frozen rows of A more than W has rows still tell more inputs apart.
+            _ => self.in_dim,
+        };
         if self.rank == 0 || self.rank > most {
             return Err(CoreError::Rank { most, given: self.rank });
         }
@@ -101,7 +150,7 @@ impl SiteShape {
     }
 
     /// Whether no length above overflows: the state, the longest, is below 2 `PLANES` out_dim in_dim, as
-    /// rank <= min(out_dim, in_dim).
+    /// rank <= min(out_dim, in_dim), or rank <= in_dim with planes of rank out_dim.
     const fn is_addressable(&self) -> bool {
         const MOST: u128 = isize::MAX as u128 / size_of::<f32>() as u128;
         let (out_dim, in_dim) = (self.out_dim as u128, self.in_dim as u128);

@@ -4,7 +4,7 @@ use super::delta::Delta;
 use super::error::{Buffer, CoreError};
 use super::ledger::Ledger;
 use super::math::{axpy, dot};
-use super::shape::SiteShape;
+use super::shape::{Sides, SiteShape};
 use super::start::{Directions, Start, StartRow};
 
 /// Settings of a site that do not change while it lives.
@@ -50,9 +50,32 @@ pub struct Site<'a, const RANK: usize = 64, const RESERVE: usize = 256> {
     pub delta: Delta<'a>,
 }
 
-/// A plane split into A (rank x in_dim) and B transposed (rank x out_dim).
+/// A plane split into A (rank x in_dim, or nothing where it does not learn) and B transposed (rank x out_dim).
 pub(super) fn factors<'p>(shape: &SiteShape, plane: &'p [f32]) -> (&'p [f32], &'p [f32]) {
-    plane.split_at((shape.rank * shape.in_dim).min(plane.len()))
+    plane.split_at(shape.a_len().min(plane.len()))
+}
+
+/// A row of A: numbers that learn, or the direction that a one-sided pair stays on.
+enum RowOfA<'r> {
+    Learns(&'r [f32]),
+    Stays(StartRow<'r>),
+}
+
+impl RowOfA<'_> {
+    fn dot(&self, x: &[f32]) -> f32 {
+        match self {
+            RowOfA::Learns(a) => dot(a, x),
+            RowOfA::Stays(start) => start.dot_a(x),
+        }
+    }
+
+    /// dx += factor a.
+    fn add_to(&self, factor: f32, dx: &mut [f32]) {
+        match self {
+            RowOfA::Learns(a) => axpy(factor, a, dx),
+            RowOfA::Stays(start) => start.add_a(factor, dx),
+        }
+    }
 }
 
 impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
@@ -86,7 +109,7 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
     pub(super) fn check_buffers(&self) -> Result<(), CoreError> {
         self.shape.check()?;
         CoreError::check(Buffer::State, self.shape.state_len(), self.state.len())?;
-        self.directions.check(&self.shape)?;
+        self.directions.check(&self.shape, self.config.start)?;
         self.delta.check(&self.shape)
     }
 
@@ -152,9 +175,15 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
     }
 
     /// A and B transposed, a row of each per pair.
-    fn pairs(&self) -> impl Iterator<Item = (&[f32], &[f32])> {
+    fn pairs(&self) -> impl Iterator<Item = (RowOfA<'_>, &[f32])> {
         let (a, b_t) = factors(&self.shape, self.state.get(..self.shape.plane_len()).unwrap_or_default());
-        a.chunks_exact(self.shape.in_dim).zip(b_t.chunks_exact(self.shape.out_dim))
+        b_t.chunks_exact(self.shape.out_dim).enumerate().map(move |(pair, b)| {
+            let a = match self.shape.sides {
+                Sides::Both => RowOfA::Learns(a.get(self.shape.pair_spans(pair)[0].clone()).unwrap_or_default()),
+                Sides::One => RowOfA::Stays(self.start_of(pair)),
+            };
+            (a, b)
+        })
     }
 
     /// y += D x + scale (B A x - B0 A0 x).
@@ -172,10 +201,10 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
         live.fill(0.0);
         started.fill(0.0);
         for (pair, (a, b)) in self.pairs().enumerate() {
-            axpy(dot(a, x), b, live);
+            axpy(a.dot(x), b, live);
             if !self.config.start.is_free() {
                 let start = self.start_of(pair);
-                let h: f32 = x.iter().enumerate().map(|(j, x)| start.a(j) * x).sum();
+                let h = start.dot_a(x);
                 started.iter_mut().enumerate().for_each(|(i, y)| *y += h * start.b(i));
             }
         }
@@ -195,7 +224,7 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
         Ok(())
     }
 
-    /// dx += D^T dy + scale (A^T B^T - A0^T B0^T) dy, and into `gradient` (a plane): dA += scale B^T dy x^T,
+    /// dx += D^T dy + scale (A^T B^T - A0^T B0^T) dy, and into `gradient` (a plane): dA += scale B^T dy x^T where A learns,
     /// dB^T += scale (A x) dy^T.
     ///
     /// Shapes: `x` and `dx` in_dim, `dy` out_dim, `gradient` `shape.plane_len()`, `scratch` as in [`Site::forward`].
@@ -221,17 +250,20 @@ impl<'a, const RANK: usize, const RESERVE: usize> Site<'a, RANK, RESERVE> {
                 axpy(g, row, dx);
             }
         }
-        let (da, db_t) = gradient.split_at_mut(shape.rank * shape.in_dim);
-        let gradients = da.chunks_exact_mut(shape.in_dim).zip(db_t.chunks_exact_mut(shape.out_dim));
-        for (pair, ((a, b), (da, db))) in self.pairs().zip(gradients).enumerate() {
+        let (da, db_t) = gradient.split_at_mut(shape.a_len());
+        let mut das = da.chunks_exact_mut(shape.in_dim);
+        for (pair, ((a, b), db)) in self.pairs().zip(db_t.chunks_exact_mut(shape.out_dim)).enumerate() {
             let through = scale * dot(b, dy);
-            axpy(through, x, da);
-            axpy(scale * dot(a, x), dy, db);
-            axpy(through, a, dx);
+            // None where A does not learn.
+            if let Some(da) = das.next() {
+                axpy(through, x, da);
+            }
+            axpy(scale * a.dot(x), dy, db);
+            a.add_to(through, dx);
             if !self.config.start.is_free() {
                 let start = self.start_of(pair);
                 let through = scale * dy.iter().enumerate().map(|(i, g)| start.b(i) * g).sum::<f32>();
-                dx.iter_mut().enumerate().for_each(|(j, dx)| *dx -= through * start.a(j));
+                start.add_a(-through, dx);
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ impl Start {
 pub struct Directions<'a> {
     /// `reserve` singular values.
     pub sigma: &'a [f32],
-    /// `reserve` x out_dim.
+    /// `reserve` x out_dim; only [`Start::Principal`] reads it.
     pub u: Floats<'a>,
     /// `reserve` x in_dim.
     pub v: Floats<'a>,
@@ -42,10 +42,12 @@ pub struct Directions<'a> {
 
 impl Directions<'_> {
     /// # Errors
-    /// `Length` names the buffer that does not fit `shape`.
-    pub fn check(&self, shape: &SiteShape) -> Result<(), CoreError> {
+    /// `Length` names the buffer that does not fit `shape`. Where `start` reads no `u`, it may be empty.
+    pub fn check(&self, shape: &SiteShape, start: Start) -> Result<(), CoreError> {
         CoreError::check(Buffer::Sigma, shape.reserve, self.sigma.len())?;
-        CoreError::check(Buffer::DirectionsU, shape.reserve.saturating_mul(shape.out_dim), self.u.len())?;
+        if !(start.is_free() && self.u.is_empty()) {
+            CoreError::check(Buffer::DirectionsU, shape.reserve.saturating_mul(shape.out_dim), self.u.len())?;
+        }
         CoreError::check(Buffer::DirectionsV, shape.reserve.saturating_mul(shape.in_dim), self.v.len())
     }
 }
@@ -101,6 +103,16 @@ impl<'a> StartRow<'a> {
             Source::Principal { root } => root * v(),
             Source::Random { key, unit } => unit * normal(key, column),
         }
+    }
+
+    /// a0 x, of an x that fits.
+    pub(super) fn dot_a(&self, x: &[f32]) -> f32 {
+        x.iter().enumerate().map(|(column, x)| self.a(column) * x).sum()
+    }
+
+    /// dx += factor a0, of a dx that fits.
+    pub(super) fn add_a(&self, factor: f32, dx: &mut [f32]) {
+        dx.iter_mut().enumerate().for_each(|(column, dx)| *dx += factor * self.a(column));
     }
 
     /// Element `row` of b0.

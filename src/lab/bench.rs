@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::core::{AdamW, Schedule};
 use crate::error::Result;
 use crate::lab::profile::{Profile, profile};
-use crate::session::lesson::fresh_adapter;
+use crate::session::start::fresh_adapter;
 use crate::session::process::{median, peak_rss_bytes, startup_ms};
 use crate::session::run::{Crew, Runner};
 use crate::session::settings::Lesson;

@@ -9,7 +9,7 @@
 //! lesson    the trainer: opens, plans, imprints, cross-validates, steps, judges
 //! ```
 //!
-//! Each room uses only those above it, and `settings`, `forecast`, `progress`, `process` and `replay`, which all may use.
+//! Each room uses only those above it, and `settings`, `start`, `forecast`, `progress`, `process` and `replay`, which all may use.
 
 pub(crate) mod classify;
 pub(crate) mod forecast;
@@ -21,6 +21,7 @@ pub(crate) mod progress;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod settings;
+pub(crate) mod start;
 pub mod store;
 
 pub use classify::{
@@ -35,7 +36,7 @@ pub use policy::{AllClasses, Calibration, CrossValidation, Event, Known, Outcome
 pub(crate) use process::begin as begin_process;
 pub use process::peak_rss_bytes;
 pub use progress::{Flow, Progress, Stop};
-pub use settings::{Album, CachePlace, Length, Lesson, Validation};
+pub use settings::{Album, CachePlace, DirectionSource, Length, Lesson, Validation};
 pub use store::{
     Generation, History, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect,
 };

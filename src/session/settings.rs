@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::photos::Dataset;
-use crate::core::{FuseOrder, Method, Start};
+use crate::adapter::SiteSettings;
+use crate::core::{FuseOrder, Method, Sides, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_BATCH, MOST_THREADS};
 
@@ -94,6 +95,15 @@ pub enum CachePlace {
     Off,
 }
 
+/// Where the directions come from that aligned pairs start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectionSource {
+    /// The bundle: singular vectors of W.
+    Shipped,
+    /// The lesson's photos: the leading eigenvectors of the second moment of what each site reads.
+    Photos,
+}
+
 /// The settings of one training run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
@@ -105,6 +115,10 @@ pub struct Lesson {
     pub method: Method,
     /// What a pair starts on; `None`: what the method says.
     pub start: Option<Start>,
+    /// Which sides of pairs learn; `None`: what the method says.
+    pub pairs: Option<Sides>,
+    /// Where directions come from; `None`: the photos for one-sided pairs, else the bundle.
+    pub directions: Option<DirectionSource>,
     /// How long.
     pub length: Length,
     /// Photos per step.
@@ -154,6 +168,8 @@ impl Lesson {
             validation: Validation::None,
             method: Method::Srlora,
             start: None,
+            pairs: None,
+            directions: None,
             length: Lesson::DEFAULT_LENGTH,
             batch: 16,
             lr: 3e-3,
@@ -170,6 +186,24 @@ impl Lesson {
             cache_limit: None,
             ram_limit: None,
         }
+    }
+
+    /// How its pairs are made, whether it has any or not.
+    #[must_use]
+    pub fn site_settings(&self) -> SiteSettings {
+        let method = self.method.settings();
+        let (start, sides) = (self.start.unwrap_or(method.start), self.pairs.unwrap_or(method.sides));
+        SiteSettings { start, sides, ..SiteSettings::default() }
+    }
+
+    /// Where the directions of its pairs come from.
+    #[must_use]
+    pub fn direction_source(&self) -> DirectionSource {
+        let own = match self.site_settings() {
+            SiteSettings { sides: Sides::One, start: Start::Aligned, .. } => DirectionSource::Photos,
+            _ => DirectionSource::Shipped,
+        };
+        self.directions.unwrap_or(own)
     }
 
     /// Whether its settings can be meant.

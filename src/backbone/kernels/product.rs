@@ -37,26 +37,28 @@ impl Frozen {
         self.backward_rows(0, site, dy, dx);
     }
 
-    /// The rows of W and b from `first` on, as many as y has; the delta's blocks are added to W's tiles on the way.
+    /// The rows of W and b from `first` on, as many as y has; the delta's blocks are added to W's tiles on the way, and so are
+    /// pairs where that is less work.
     fn forward_rows(&self, first: usize, around: Around, x: MatRef<f32>, mut y: MatMut<f32>) {
-        let rows = y.nrows();
-        self.weight.each_tile(first, rows, around.site, |start, tile| {
+        let (rows, join) = (y.nrows(), around.site.is_some_and(|site| site.joins_weight(x.ncols())));
+        around.site.inspect(|site| site.look_at(x));
+        self.weight.each_tile(first..first + rows, around.site, join, |start, tile| {
             product(y.rb_mut().subrows_mut(start, tile.nrows()), Accum::Replace, 1.0, tile, x);
         });
         let bias = around.bias.get(first..first + rows).unwrap_or_default();
-        if let Some(site) = around.site {
+        if let Some(site) = around.site.filter(|_| !join) {
             site.forward(x, y.rb_mut());
         }
         finish(y, bias, around.clip);
     }
 
     fn backward_rows(&self, first: usize, site: Option<&SiteBuffers>, dy: MatRef<f32>, mut dx: MatMut<f32>) {
-        let mut keep = Accum::Replace;
-        self.weight.each_tile(first, dy.nrows(), site, |start, tile| {
+        let (mut keep, join) = (Accum::Replace, site.is_some_and(|site| site.joins_weight(dy.ncols())));
+        self.weight.each_tile(first..first + dy.nrows(), site, join, |start, tile| {
             product(dx.rb_mut(), keep, 1.0, tile.transpose(), dy.subrows(start, tile.nrows()));
             keep = Accum::Add;
         });
-        if let Some(site) = site {
+        if let Some(site) = site.filter(|_| !join) {
             site.pass_back(dy, dx);
         }
     }
@@ -372,7 +374,7 @@ mod tests {
             let out = out.as_slice_mut().unwrap();
             adapter.sites[0].add_merged_row(pulp::Scalar::new(), row, out, &mut vec![0.0; in_dim]);
         }
-        adapter.sites[0].add_terms(matrix_mut(out_dim, in_dim, dense.as_slice_mut().unwrap()));
+        adapter.sites[0].add_terms(0, matrix_mut(out_dim, in_dim, dense.as_slice_mut().unwrap()));
         let dy = wave(out_dim * 4, 0.5);
         let mut dx = vec![f32::NAN; in_dim * 4];
         frozen.backward(Some(&adapter.sites[0]), matrix(out_dim, 4, &dy), matrix_mut(in_dim, 4, &mut dx));

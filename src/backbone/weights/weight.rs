@@ -1,5 +1,6 @@
 //! A frozen weight, owned, in the precision in which it ships.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use faer::{MatMut, MatRef};
@@ -115,31 +116,30 @@ impl FrozenWeight {
     /// W + D + scale (B A - B0 A0).
     pub(crate) fn adapted(&self, site: &SiteBuffers) -> FrozenWeight {
         let mut values = Vec::with_capacity(self.len());
-        self.each_tile(0, self.out_dim, Some(site), |_, tile| {
+        self.each_tile(0..self.out_dim, Some(site), false, |_, tile| {
             tile.row_iter().for_each(|row| values.extend(row.iter()));
         });
-        site.add_terms(MatMut::from_row_major_slice_mut(&mut values, self.out_dim, self.in_dim));
+        site.add_terms(0, MatMut::from_row_major_slice_mut(&mut values, self.out_dim, self.in_dim));
         FrozenWeight { codes: Codes::F32(values.into()), ..*self }
     }
 
-    /// Calls `visit` with f32 tiles of `count` rows from `first` on, and the number of each tile's first row (from 0). What the
-    /// site's delta has merged is added.
+    /// Calls `visit` with f32 tiles of `rows`, and the number of each tile's first row (from 0). What the site's delta has merged is
+    /// added, and with `pairs` what its pairs are now.
     ///
-    /// A weight that ships in f32 and has no delta is one tile and is not copied; any other is made f32 tile by tile, in
+    /// A weight that ships in f32, to which nothing is added, is one tile and is not copied; any other is made f32 tile by tile, in
     /// scratch.
     pub(crate) fn each_tile(
         &self,
-        first: usize,
-        count: usize,
+        rows: Range<usize>,
         site: Option<&SiteBuffers>,
+        pairs: bool,
         mut visit: impl FnMut(usize, MatRef<f32>),
     ) {
-        let (width, merged) = (self.in_dim, site.filter(|site| site.has_merged()));
-        if let (Codes::F32(values), None) = (&self.codes, merged) {
-            return visit(
-                0,
-                MatRef::from_row_major_slice(&values[first * width..(first + count) * width], count, width),
-            );
+        let Range { start: first, end } = rows;
+        let (width, count) = (self.in_dim, end - first);
+        let (merged, pairs) = (site.filter(|site| site.has_merged()), site.filter(|_| pairs));
+        if let (Codes::F32(values), None, None) = (&self.codes, merged, pairs) {
+            return visit(0, MatRef::from_row_major_slice(&values[first * width..end * width], count, width));
         }
         let height = (TILE / width.max(1)).clamp(1, count.max(1));
         let (mut tile, mut row) = (Scratch::of(height * width), Scratch::of(width));
@@ -148,6 +148,9 @@ impl FrozenWeight {
             let tile = &mut tile[..rows * width];
             let merged = merged.map(|site| (site, &mut *row));
             Arch::new().dispatch(Decode { weight: self.view(), merged, first: first + start, width, tile });
+            if let Some(site) = pairs {
+                site.add_terms(first + start, MatMut::from_row_major_slice_mut(tile, rows, width));
+            }
             visit(start, MatRef::from_row_major_slice(tile, rows, width));
         }
     }

@@ -10,14 +10,15 @@ use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
 use crate::error::{ErrorKind, Result};
 use crate::session::classify::measure;
-use crate::session::lesson::{CrossValidated, Ran, Steps, Taken, fresh_adapter};
+use crate::session::lesson::{CrossValidated, Ran, Steps, Taken};
+use crate::session::start::fresh_adapter;
 use crate::session::photos::{Dataset, Slot};
 use crate::session::policy::{CrossValidation, Outlook, Plan, plan};
 use crate::session::process::{Watch, median};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
-use crate::session::settings::{CachePlace, Lesson};
+use crate::session::settings::{CachePlace, DirectionSource, Lesson};
 use crate::session::store::{Record, RecordedLesson};
 
 /// The photos of a comparison, each with its place in a stage's caches.
@@ -99,6 +100,9 @@ impl<'b> Stage<'b> {
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
         let mut outlook =
             self.runner.imprint(&mut data, [0; 2], &mut Replay::default(), &mut Audience::nobody())?.outlook;
+        if settings.trains_pairs && lesson.direction_source() == DirectionSource::Photos {
+            self.runner.find_directions(&data, audience)?;
+        }
         let planned = plan(self.bundle, lesson, data.photos.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });
         let mut record = Record::new(self.bundle, RecordedLesson::of(lesson), settings.trains_pairs, &data.classes);

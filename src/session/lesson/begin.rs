@@ -5,7 +5,6 @@ use super::journal::Journal;
 use super::keep::{Keep, Keeper};
 use super::look::Seen;
 use super::opening::Opening;
-use super::start::start_adapter;
 use super::steps::judge;
 use crate::bundle::Bundle;
 use crate::core::IMPRINT_SCALE;
@@ -16,6 +15,7 @@ use crate::session::policy::{Before, OnExamples, Outlook, Plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::Runner;
+use crate::session::start::start_adapter;
 use crate::session::settings::Lesson;
 use crate::session::store::{Standing, StoreWriter};
 
@@ -57,8 +57,8 @@ pub(crate) fn remember(
         opening.record.calibration = seen.photos.imprinted(&seen.means);
     }
     let at_start = if opening.has_learned_pairs {
-        let start = opening.record.lesson.start().unwrap_or_default();
-        let fresh = start_adapter(bundle, Some(start), opening.data.classes.len())?;
+        let settings = opening.record.lesson.site_settings();
+        let fresh = start_adapter(bundle, settings, opening.data.classes.len())?;
         let photos = opening.data.photos.len() + opening.examples.held.photos.len();
         audience.tell(Progress::Begin { phase: "class means", total: photos as u64 });
         let at_start = AtStart::look(runner, fresh, [&opening.data, &opening.examples.held], audience)?;

@@ -1,6 +1,5 @@
 //! Where photos are few: whether pairs help, tried on each photo while it is left out.
 
-use super::start::fresh_adapter;
 use super::steps::Steps;
 use crate::adapter::{Adapter, HeadBuffers, SiteSettings};
 use crate::bundle::Bundle;
@@ -11,6 +10,7 @@ use crate::session::photos::Dataset;
 use crate::session::policy::{ClosedForm, CrossValidation, Due, LeftOut, Outlook, Plan, plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::Runner;
+use crate::session::start::fresh_adapter;
 use crate::session::settings::{Length, Lesson};
 use crate::session::store::Record;
 
@@ -148,8 +148,10 @@ impl CrossValidated<'_> {
     /// Pairs at their start, with this head. What was there is let go first, but for the class means: there is room for one adapter.
     fn start_anew(&self, runner: &mut Runner, head: HeadBuffers) -> Result<()> {
         let [means, start_means] = runner.take_means();
+        let found = runner.adapter().found();
         runner.restart(Adapter::start([], 0, SiteSettings::default(), 0, 0)?);
-        let adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
+        let mut adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
+        adapter.go_along(found)?;
         runner.restart(Adapter { head, means, start_means, ..adapter });
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use super::examples::Examples;
 use super::keep::Keep;
-use super::start::fresh_adapter;
 use super::steps::StepsLeft;
 use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Hashed};
 use crate::session::policy::{Before, Outlook, Plan, plan};
+use crate::session::start::fresh_adapter;
 use crate::session::settings::Lesson;
 use crate::session::store::{
     Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
@@ -75,7 +75,7 @@ impl Opening {
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
         let mut settings = RecordedLesson::on(lesson, &photos);
         if !adapter.sites.is_empty() {
-            settings.keep_start(&record.lesson, lesson.start.is_some())?;
+            settings.keep_pairs(&record.lesson, lesson)?;
         }
         let mut warnings: Vec<String> = store.warning().into_iter().chain(photos.warnings()).collect();
         let own = |record: &Record| record.lesson.is_asked_by(&settings) && record.classes == data.classes;

@@ -23,7 +23,7 @@ use crate::session::process::{Watch, median, peak_rss_bytes, startup_ms};
 use crate::session::progress::{Audience, Flow, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::Runner;
-use crate::session::settings::{CachePlace, Lesson};
+use crate::session::settings::{CachePlace, DirectionSource, Lesson};
 use crate::session::store::{Store, StoreWriter};
 
 /// [`Trainer`] to its end, into a new store on the disk.
@@ -248,6 +248,9 @@ impl Trainer {
         // Photos that cannot be read have left, and with them the last ones of a class perhaps.
         opening.find_absent(keep);
         let plan = opening.plan(bundle, lesson);
+        if opening.begins() && !opening.has_learned_pairs && lesson.direction_source() == DirectionSource::Photos {
+            runner.find_directions(&opening.data, audience)?;
+        }
         let mut at_start = remember(runner, bundle, opening, &mut seen, audience)?;
         let Begun { mut keeper, outlook, measured } =
             begin_steps(runner, opening, lesson, keep, (&plan, &seen, &replay), audience)?;

@@ -85,7 +85,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
     };
     let (pairs, min_age, judged_by) = match due {
         Due::Every { interval, .. } => (fused(bundle.rank), interval + 1, interval),
-        Due::Once(_) | Due::Never => (bundle.rank, 0, share(JUDGED_SHARE)),
+        Due::Once(_) | Due::Never => (usize::MAX, 0, share(JUDGED_SHARE)),
     };
     let min_age = lesson.min_age.unwrap_or_else(|| u32::try_from(min_age).unwrap_or(u32::MAX));
     let rule = Recompose { pairs, min_age, wrap: false, choice: lesson.choice };

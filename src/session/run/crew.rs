@@ -63,12 +63,37 @@ impl Crew {
         &mut self,
         items: impl IntoIterator<Item = T>,
         work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
+        visit: impl FnMut(R) -> Result<()>,
+    ) -> Result<()> {
+        self.some(usize::MAX, items, work, visit)
+    }
+
+    /// The same on one thread: each item when the one before is done.
+    ///
+    /// # Errors
+    /// As of [`Crew::each`].
+    pub(crate) fn in_turn<T: Send + 'static, R: Send + 'static>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
+        visit: impl FnMut(R) -> Result<()>,
+    ) -> Result<()> {
+        self.some(1, items, work, visit)
+    }
+
+    fn some<T: Send + 'static, R: Send + 'static>(
+        &mut self,
+        most: usize,
+        items: impl IntoIterator<Item = T>,
+        work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
         mut visit: impl FnMut(R) -> Result<()>,
     ) -> Result<()> {
         let workers = match self {
             Crew::Alone(network) => return items.into_iter().try_for_each(|item| visit(work(network, item))),
             Crew::Many(workers) => workers,
         };
+        let most = most.min(workers.len());
+        let workers = &mut workers[..most];
         let work = Arc::new(work);
         let count = workers.len();
         let mut waiting: VecDeque<(usize, Receiver<R>)> = VecDeque::new();

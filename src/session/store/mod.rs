@@ -193,8 +193,8 @@ fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<Generati
     if !record.calibration.is_none_or(|calibration| calibration.can_be()) {
         return Err(container.fault("its calibration is none that photos can have shown"));
     }
-    let start = record.lesson.start().ok_or_else(|| container.fault("its pairs start on something unknown"))?;
-    let adapter = tensors::take(container, "", bundle, start, record.classes.len())?;
+    let settings = record.lesson.site_settings().ok_or_else(|| container.fault("its pairs are of an unknown kind"))?;
+    let adapter = tensors::take(container, "", bundle, settings, record.classes.len())?;
     Ok(Generation { record, adapter })
 }
 

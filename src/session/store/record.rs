@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::SiteSettings;
 use crate::bundle::{Bundle, BundleSite};
-use crate::core::{FuseOrder, Start};
+use crate::core::{FuseOrder, Sides, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Hashed;
 use crate::session::policy::{Calibration, Event, Outcome, Trial};
-use crate::session::settings::{Length, Lesson};
+use crate::session::settings::{DirectionSource, Length, Lesson};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,12 @@ pub struct RecordedLesson {
     pub start: String,
     /// Seed of random starts.
     pub start_seed: u64,
+    /// Which sides of pairs learn: both or one-sided.
+    #[serde(default = "both")]
+    pub pairs: String,
+    /// Where the directions of pairs come from: shipped or photos.
+    #[serde(default = "shipped")]
+    pub directions: String,
     /// Seed of the lesson.
     pub seed: u64,
     /// Photos per step.
@@ -51,6 +58,30 @@ pub struct RecordedLesson {
     pub val_sha256: Option<String>,
 }
 
+/// How which sides learn is called in files.
+fn pairs_name(sides: Sides) -> &'static str {
+    match sides {
+        Sides::Both => "both",
+        Sides::One => "one-sided",
+    }
+}
+
+fn source_name(source: DirectionSource) -> &'static str {
+    match source {
+        DirectionSource::Shipped => "shipped",
+        DirectionSource::Photos => "photos",
+    }
+}
+
+/// What all were before there was a choice.
+fn both() -> String {
+    pairs_name(Sides::Both).to_owned()
+}
+
+fn shipped() -> String {
+    source_name(DirectionSource::Shipped).to_owned()
+}
+
 impl RecordedLesson {
     /// Those of a lesson on these photos.
     pub(crate) fn on(lesson: &Lesson, photos: &Hashed) -> Self {
@@ -70,7 +101,9 @@ impl RecordedLesson {
             cache_limit: _,
             ram_limit: _,
             method,
-            start,
+            start: _,
+            pairs: _,
+            directions: _,
             length,
             batch,
             lr,
@@ -83,7 +116,8 @@ impl RecordedLesson {
             renews_only,
             replay,
         } = *lesson;
-        let (start, start_seed) = match start.unwrap_or(method.settings().start) {
+        let SiteSettings { start, sides, .. } = lesson.site_settings();
+        let (start, start_seed) = match start {
             Start::Aligned => ("aligned", 0),
             Start::Principal => ("principal", 0),
             Start::Random { seed } => ("random", seed),
@@ -92,6 +126,8 @@ impl RecordedLesson {
             method: method.name().to_owned(),
             start: start.to_owned(),
             start_seed,
+            pairs: pairs_name(sides).to_owned(),
+            directions: source_name(lesson.direction_source()).to_owned(),
             seed,
             batch,
             length: match length {
@@ -116,22 +152,34 @@ impl RecordedLesson {
     ///
     /// # Errors
     /// Kind `Usage` where that was `asked` for otherwise.
-    pub(crate) fn keep_start(&mut self, before: &RecordedLesson, asked: bool) -> Result<()> {
-        if asked && self.start != before.start {
-            let message = format!("the store's pairs have started {}, and stay so; leave it out", before.start);
-            return Err(Error::new(ErrorKind::Usage, "option `start`", message));
-        }
+    pub(crate) fn keep_pairs(&mut self, before: &RecordedLesson, lesson: &Lesson) -> Result<()> {
+        let stays = |option: &str, what: &str, asked: bool, [now, then]: [&String; 2]| match asked && now != then {
+            false => Ok(()),
+            true => {
+                let message = format!("the store's pairs {what} {then}, and stay so; leave it out");
+                Err(Error::new(ErrorKind::Usage, format_args!("option `{option}`"), message))
+            }
+        };
+        stays("start", "have started", lesson.start.is_some(), [&self.start, &before.start])?;
+        stays("pairs", "are", lesson.pairs.is_some(), [&self.pairs, &before.pairs])?;
+        let asked = lesson.directions.is_some();
+        stays("directions", "have directions that are", asked, [&self.directions, &before.directions])?;
         (self.start, self.start_seed) = (before.start.clone(), before.start_seed);
+        self.pairs.clone_from(&before.pairs);
+        self.directions.clone_from(&before.directions);
         Ok(())
     }
 
-    pub(crate) fn start(&self) -> Option<Start> {
-        match self.start.as_str() {
-            "aligned" => Some(Start::Aligned),
-            "principal" => Some(Start::Principal),
-            "random" => Some(Start::Random { seed: self.start_seed }),
-            _ => None,
-        }
+    /// How its pairs are made, where this version knows what is recorded.
+    pub(crate) fn site_settings(&self) -> Option<SiteSettings> {
+        let start = match self.start.as_str() {
+            "aligned" => Start::Aligned,
+            "principal" => Start::Principal,
+            "random" => Start::Random { seed: self.start_seed },
+            _ => return None,
+        };
+        let sides = [Sides::Both, Sides::One].into_iter().find(|sides| pairs_name(*sides) == self.pairs)?;
+        Some(SiteSettings { start, sides, ..SiteSettings::default() })
     }
 
     /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.
@@ -141,11 +189,13 @@ impl RecordedLesson {
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
     pub(crate) fn differences(&self, other: &RecordedLesson) -> Vec<String> {
-        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 14] {
+        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 16] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("option `method`", settings.method.clone()),
                 ("option `start`", settings.start.clone()),
+                ("option `pairs`", settings.pairs.clone()),
+                ("option `directions`", settings.directions.clone()),
                 ("option `seed`", settings.seed.to_string()),
                 ("option `batch`", settings.batch.to_string()),
                 ("length", settings.length.trim_start_matches("--").to_owned()),

@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use crate::adapter::{Adapter, ClassMeans, HeadBuffers, HostLedger, SiteBuffers, SiteSeed, SiteSettings};
+use crate::adapter::{Adapter, ClassMeans, DirectionsBuf, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
 use crate::bundle::{Bundle, Container};
-use crate::core::{SiteShape, Start, Terms};
+use crate::core::{SiteShape, Terms};
 use crate::error::Result;
+use crate::session::start::start_adapter;
 
 /// Adds all that an adapter holds, under names that begin with `under`.
 pub(super) fn put<'a>(container: &mut Container<'a>, under: &str, adapter: &'a Adapter) -> Result<()> {
@@ -31,7 +32,7 @@ pub(super) fn take(
     container: &Container,
     under: &str,
     bundle: &Bundle,
-    start: Start,
+    settings: SiteSettings,
     classes: usize,
 ) -> Result<Adapter> {
     let shape = container.u64(&format!("{under}head/shape"), &[2])?;
@@ -44,12 +45,7 @@ pub(super) fn take(
         return Err(container.fault("its head has another number of weights than its shape says"));
     }
     let has_pairs = container.names().any(|name| name.strip_prefix(under).is_some_and(|n| n.starts_with("site/")));
-    let mut seeds = Vec::new();
-    for (index, site) in bundle.sites.iter().enumerate().filter(|_| has_pairs) {
-        seeds.push(SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(index).clone()));
-    }
-    let settings = SiteSettings { start, ..SiteSettings::default() };
-    let mut adapter = Adapter::start(seeds, bundle.rank, settings, classes, bundle.feature_dim)?;
+    let mut adapter = start_adapter(bundle, has_pairs.then_some(settings), classes)?;
     let sites = adapter.sites.into_iter().map(|site| take_site(container, under, site));
     adapter.sites = sites.collect::<Result<_>>()?;
     let head = &mut adapter.head;
@@ -115,6 +111,10 @@ fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffer
     let name = |what: &str| format!("{under}site/{}/{what}", site.name);
     let shape = &site.shape;
     container.insert_f32(&name("state"), &[site.state.len()], &site.state)?;
+    if let Some(found) = site.found() {
+        container.insert_f16(&name("found"), &[found.sigma.len(), shape.in_dim], &*found.v)?;
+        container.insert_f32(&name("found_sigma"), &[found.sigma.len()], &*found.sigma)?;
+    }
     container.insert_i8(&name("delta"), &[shape.out_dim, shape.in_dim], &site.codes)?;
     container.insert_f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()], &site.scales)?;
     container.insert_u32(&name("ages"), &[shape.rank], site.ledger.ages())?;
@@ -126,6 +126,12 @@ fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffer
 fn take_site(container: &Container, under: &str, mut site: SiteBuffers) -> Result<SiteBuffers> {
     let prefix = format!("{under}site/{}/", site.name);
     let name = |what: &str| format!("{prefix}{what}");
+    if container.names().any(|known| known == name("found")) {
+        let [count, _] = container.dims(&name("found"))?;
+        let v = container.f16(&name("found"), &[count, site.shape.in_dim])?.into();
+        let sigma = container.f32(&name("found_sigma"), &[count])?.into();
+        site.go_along(DirectionsBuf { sigma, u: [].into(), v }).map_err(|e| container.fault(e))?;
+    }
     let shape = site.shape;
     site.state = container.f32(&name("state"), &[shape.state_len()])?;
     site.codes = container.i8(&name("delta"), &[shape.out_dim, shape.in_dim])?;
@@ -187,7 +193,7 @@ fn merge_staged(container: &Container, prefix: &str, site: &mut SiteBuffers) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::DirectionsBuf;
+    use crate::adapter::SiteSeed;
     use crate::bundle::Kind;
 
     const SHAPE: [usize; 2] = [6, 5];

@@ -1,0 +1,221 @@
+//! Directions of what a site reads: the leading eigenvectors of the second moment of its inputs, found while photos run.
+
+use std::sync::{Mutex, PoisonError};
+
+use faer::{Accum, MatMut, MatRef};
+use half::f16;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::DirectionsBuf;
+use super::kernel::product;
+use super::scratch::Scratch;
+
+/// Directions that are looked for besides those that are asked for; the last ones of a sketch are the least certain.
+const OVERSAMPLING: usize = 8;
+/// Sweeps of rotations over a small matrix, at most; some six are needed.
+const SWEEPS: usize = 30;
+/// What is added to the second moment before it is divided by, as a share of its sketch.
+const SHIFT: f64 = 1e-7;
+/// Energy below this share of the largest is rounding.
+const LEAST_ENERGY: f64 = 1e-6;
+
+/// A sketch Y = C T of C = sum of x x^T over all x that were added, with a thin random T of -1 and 1. C itself, in_dim x in_dim, never
+/// exists: C is about Y (T^T Y)^-1 Y^T (Nystrom; Tropp, Yurtsever, Udell and Cevher, arXiv 1706.05736, algorithm 3).
+#[derive(Debug)]
+pub(crate) struct Sketch {
+    in_dim: usize,
+    width: usize,
+    /// T^T, width x in_dim.
+    test: Vec<f32>,
+    /// Y, in_dim x width.
+    sums: Mutex<Vec<f32>>,
+}
+
+impl Sketch {
+    /// Of nothing, for `count` directions of `in_dim` numbers.
+    pub(crate) fn new(count: usize, in_dim: usize) -> Self {
+        let width = (count + OVERSAMPLING).min(in_dim);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let test = (0..width * in_dim).map(|_| if random.random::<bool>() { 1.0 } else { -1.0 }).collect();
+        Sketch { in_dim, width, test, sums: Mutex::new(vec![0.0; width * in_dim]) }
+    }
+
+    /// Bytes of one.
+    pub(crate) fn bytes(count: usize, in_dim: usize) -> u64 {
+        (2 * size_of::<f32>() * (count + OVERSAMPLING).min(in_dim) * in_dim) as u64
+    }
+
+    /// Y += x x^T T. Shape: `[in_dim, positions]`. Sums depend on the order in which photos are added.
+    pub(crate) fn add(&self, x: MatRef<f32>) {
+        let mut seen = Scratch::of(self.width * x.ncols());
+        let test = MatRef::from_row_major_slice(&self.test, self.width, self.in_dim);
+        let seen_mut = MatMut::from_row_major_slice_mut(&mut seen, self.width, x.ncols());
+        product(seen_mut, Accum::Replace, 1.0, test, x);
+        let seen = MatRef::from_row_major_slice(&seen, self.width, x.ncols());
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let sums = MatMut::from_row_major_slice_mut(&mut sums, self.in_dim, self.width);
+        product(sums, Accum::Add, 1.0, x, seen.transpose());
+    }
+
+    /// At most `count` eigenvectors of C, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was
+    /// seen. The largest number of each is positive.
+    pub(crate) fn directions(self, count: usize) -> DirectionsBuf {
+        let Sketch { in_dim, width, test, sums } = self;
+        let sums: Vec<f64> = sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
+        let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
+        // Columns of Y + shift T, one after the other.
+        let shifted = |k: usize, i: usize| sums[i * width + k] + SHIFT * size * f64::from(test[k * in_dim + i]);
+        let mut columns: Vec<Vec<f64>> = (0..width).map(|k| (0..in_dim).map(|i| shifted(k, i)).collect()).collect();
+        let small = |f: &dyn Fn(usize, usize) -> f64| (0..width * width).map(|at| f(at / width, at % width)).collect();
+        let tested = |k: usize, l: usize| -> f64 {
+            test[k * in_dim..(k + 1) * in_dim].iter().zip(&columns[l]).map(|(t, y)| f64::from(*t) * y).sum()
+        };
+        let core: Vec<f64> = small(&|k, l| (tested(k, l) + tested(l, k)) / 2.0);
+        let nothing = || DirectionsBuf { sigma: [].into(), u: [].into(), v: [].into() };
+        let Some(lower) = cholesky(core, width) else { return nothing() };
+        // F = Y L^-T, column by column; C is about F F^T.
+        for k in 0..width {
+            let (before, rest) = columns.split_at_mut(k);
+            let column = &mut rest[0];
+            for (l, known) in before.iter().enumerate() {
+                add(column, -lower[k * width + l], known);
+            }
+            column.iter_mut().for_each(|y| *y /= lower[k * width + k]);
+        }
+        let (energies, vectors) = eigen(small(&|k, l| dot(&columns[k], &columns[l])), width);
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|a, b| energies[*b].total_cmp(&energies[*a]).then(a.cmp(b)));
+        let least = LEAST_ENERGY * energies.iter().copied().fold(0.0, f64::max);
+        order.retain(|&k| energies[k] > least);
+        order.truncate(count);
+        let (mut sigma, mut v) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len() * in_dim));
+        for &k in &order {
+            let mut row = vec![0.0; in_dim];
+            columns.iter().enumerate().for_each(|(l, column)| add(&mut row, vectors[l * width + k], column));
+            let largest = row.iter().copied().fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
+            let length = dot(&row, &row).sqrt().copysign(largest);
+            v.extend(row.iter().map(|x| f16::from_f64(x / length)));
+            sigma.push(energies[k].sqrt() as f32);
+        }
+        DirectionsBuf { sigma: sigma.into(), u: [].into(), v: v.into() }
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// to += factor from.
+fn add(to: &mut [f64], factor: f64, from: &[f64]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
+}
+
+/// L of a symmetric `m` = L L^T, side x side; `None` where it has none.
+fn cholesky(mut m: Vec<f64>, side: usize) -> Option<Vec<f64>> {
+    for i in 0..side {
+        let (above, row) = m.split_at_mut(i * side);
+        for j in 0..i {
+            let other = &above[j * side..=j * side + j];
+            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+        }
+        let square = row[i] - dot(&row[..i], &row[..i]);
+        if !(square.is_finite() && square > 0.0) {
+            return None;
+        }
+        row[i] = square.sqrt();
+    }
+    Some(m)
+}
+
+/// Eigenvalues of a symmetric `m`, side x side, and its eigenvectors as columns: Jacobi's rotations (Golub and Van Loan, *Matrix
+/// computations*, 8.5). Of our own, as the order of its sums is one for all processors.
+fn eigen(mut m: Vec<f64>, side: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut vectors = vec![0.0; side * side];
+    (0..side).for_each(|k| vectors[k * side + k] = 1.0);
+    for _ in 0..SWEEPS {
+        let mut turned = false;
+        for p in 0..side {
+            for q in p + 1..side {
+                let (pp, qq, pq) = (m[p * side + p], m[q * side + q], m[p * side + q]);
+                if pq.abs() <= f64::EPSILON * (pp * qq).abs().sqrt() {
+                    continue;
+                }
+                turned = true;
+                let tau = (qq - pp) / (2.0 * pq);
+                let tangent = 1.0_f64.copysign(tau) / (tau.abs() + (1.0 + tau * tau).sqrt());
+                let cosine = 1.0 / (1.0 + tangent * tangent).sqrt();
+                let rotation = [cosine, tangent * cosine];
+                (0..side).for_each(|k| turn(&mut m, [k * side + p, k * side + q], rotation));
+                (0..side).for_each(|k| turn(&mut m, [p * side + k, q * side + k], rotation));
+                (0..side).for_each(|k| turn(&mut vectors, [k * side + p, k * side + q], rotation));
+            }
+        }
+        if !turned {
+            break;
+        }
+    }
+    ((0..side).map(|k| m[k * side + k]).collect(), vectors)
+}
+
+/// (x, y) <- (c x - s y, s x + c y).
+fn turn(values: &mut [f64], [x, y]: [usize; 2], [cosine, sine]: [f64; 2]) {
+    let (old_x, old_y) = (values[x], values[y]);
+    values[x] = cosine * old_x - sine * old_y;
+    values[y] = sine * old_x + cosine * old_y;
+}
+
+#[cfg(test)]
+mod tests {
+    use faer::Mat;
+
+    use super::*;
+
+    /// Inputs with a falling spectrum along known directions, `[in_dim, positions]`.
+    fn inputs(in_dim: usize, positions: usize) -> Mat<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let loads = Mat::from_fn(in_dim, in_dim, |i, k| {
+            0.7f32.powi(k as i32) * ((i * (2 * k + 1)) as f32 * 0.41 + k as f32).sin()
+        });
+        loads * Mat::from_fn(in_dim, positions, |_, _| random.random::<f32>() - 0.5)
+    }
+
+    #[test]
+    fn what_is_found_are_the_leading_eigenvectors_of_the_second_moment() {
+        let (in_dim, count) = (40, 12);
+        let x = inputs(in_dim, 600);
+        let sketch = Sketch::new(count, in_dim);
+        (0..600).step_by(100).for_each(|first| sketch.add(x.subcols(first, 100)));
+        let found = sketch.directions(count);
+        let exact = Mat::from_fn(in_dim, in_dim, |i, j| {
+            x.row(i).iter().zip(x.row(j).iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+        });
+        let exact = exact.self_adjoint_eigen(faer::Side::Lower).unwrap();
+        assert_eq!((found.sigma.len(), found.v.len()), (count, count * in_dim));
+        for k in 0..count {
+            let row: Vec<f64> = found.v[k * in_dim..(k + 1) * in_dim].iter().map(|v| v.to_f64()).collect();
+            let nth = in_dim - 1 - k;
+            let along: f64 = row.iter().enumerate().map(|(i, v)| v * exact.U()[(i, nth)]).sum();
+            let energy = exact.S().column_vector()[nth];
+            println!("{k}: |cos| {:.5}, sigma {:.5} of {:.5}", along.abs(), found.sigma[k], energy.sqrt());
+            assert!((f64::from(found.sigma[k]) / energy.sqrt() - 1.0).abs() < 0.02);
+            // Neighbours of nearly equal energy may be mixed; those apart are not.
+            assert!(along.abs() > 0.97, "direction {k}");
+        }
+    }
+
+    #[test]
+    fn of_nothing_and_of_little_less_is_found() {
+        assert!(Sketch::new(5, 9).directions(5).sigma.is_empty());
+        let sketch = Sketch::new(5, 9);
+        sketch.add(inputs(9, 2).as_ref());
+        let found = sketch.directions(5);
+        assert_eq!(found.sigma.len(), 2, "{:?}", found.sigma);
+        let filled = found.filled(5, 9);
+        let row = |k: usize| filled.v[k * 9..(k + 1) * 9].iter().map(|v| v.to_f64()).collect::<Vec<_>>();
+        for k in 0..5 {
+            assert!((dot(&row(k), &row(k)) - 1.0).abs() < 5e-3);
+            assert!((0..k).all(|l| dot(&row(k), &row(l)).abs() < 5e-3));
+        }
+    }
+}
