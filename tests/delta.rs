@@ -2,13 +2,13 @@
 
 use half::f16;
 use srlora::core::{
-    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Site, SiteConfig, SiteShape, cross_entropy,
+    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Sides, Site, SiteConfig, SiteShape, cross_entropy,
     head_backward, head_forward,
 };
 
 const WIDTH: usize = 40;
 const CLASSES: usize = 8;
-const SHAPE: SiteShape = SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, reserve: 10, block: 32 };
+const SHAPE: SiteShape = SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, sides: Sides::Both, reserve: 10, block: 32 };
 const EVENTS: usize = 200;
 /// Steps between two of them.
 const INTERVAL: usize = 6;

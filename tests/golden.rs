@@ -1,10 +1,10 @@
-//! The core against PyTorch: ten settings of one layer, twelve steps each, every number of every step. `golden/rerun.py` checks the
-//! vectors in NumPy, and has made the two with f16 weights and with decay.
+//! The core against PyTorch: twelve settings of one layer, twelve steps each, every number of every step. `golden/one_sided.py` has made
+//! the vectors of one-sided pairs. `golden/rerun.py` checks the others in NumPy, and has made the two with f16 weights and with decay.
 
 use half::f16;
 use serde_json::Value;
 use srlora::core::{
-    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Site, SiteConfig, SiteShape, Start, Weight,
+    AdamW, Delta, Directions, Floats, FuseOrder, Ledger, Recompose, Sides, Site, SiteConfig, SiteShape, Start, Weight,
     int8_rows,
 };
 
@@ -84,7 +84,7 @@ struct Layer {
     v: Vec<f32>,
     halves: Option<(Vec<f16>, Vec<f16>)>,
     state: Vec<f32>,
-    ledger: Ledger<8, 16>,
+    ledger: Ledger<16, 20>,
     floats: Vec<f32>,
     codes: Vec<i8>,
     scales: Vec<f16>,
@@ -96,12 +96,14 @@ impl Layer {
         let c = &case["config"];
         let int = |key: &str| c[key].as_u64().unwrap() as usize;
         let float = |key: &str| c[key].as_f64().unwrap() as f32;
-        let shape =
-            SiteShape { out_dim: 12, in_dim: 20, rank: int("rank"), reserve: int("reserve"), block: int("block") };
+        let sides = if c["sides"] == "one" { Sides::One } else { Sides::Both };
+        let [rank, reserve, block] = ["rank", "reserve", "block"].map(int);
+        let shape = SiteShape { out_dim: 12, in_dim: 20, rank, sides, reserve, block };
         let start = if c["start"] == "aligned" { Start::Aligned } else { Start::Principal };
         let halve = |values: &[f32]| values.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>();
         let (u, v) = (numbers(&case["U"]), numbers(&case["V"]));
-        let (u, v) = (u[..shape.reserve * 12].to_vec(), v[..shape.reserve * 20].to_vec());
+        // One-sided pairs have no left directions.
+        let (u, v) = (u[..u.len().min(shape.reserve * 12)].to_vec(), v[..shape.reserve * 20].to_vec());
         let weight = numbers(&case["W"]);
         Layer {
             shape,
@@ -148,7 +150,7 @@ impl Layer {
         }
     }
 
-    fn site(&mut self) -> Site<'_, 8, 16> {
+    fn site(&mut self) -> Site<'_, 16, 20> {
         let (u, v) = match &self.halves {
             Some((u, v)) => (Floats::F16(u), Floats::F16(v)),
             None => (Floats::F32(&self.u), Floats::F32(&self.v)),
@@ -203,7 +205,7 @@ impl Layer {
 
     fn compare_pairs(&mut self, seen: &mut Compared, at: &str, expected: &Value) {
         let (rank, shape) = (self.shape.rank, self.shape);
-        let (a, b_t) = self.state[..shape.plane_len()].split_at(rank * 20);
+        let (a, b_t) = self.state[..shape.plane_len()].split_at(shape.a_len());
         seen.close(&format!("{at} A"), a, &numbers(&expected["A"]));
         seen.close(&format!("{at} B"), b_t, &transposed(&expected["B"]));
         if expected.get("A0").is_none() {
@@ -253,7 +255,7 @@ fn run(name: &str) {
             let dy: Vec<f32> = y.iter().zip(target).map(|(y, t)| 2.0 * (y - t) / 96.0).collect();
             layer.site().backward(x, &dy, &mut [0.0; 20], &mut gradient, &mut scratch).unwrap();
         }
-        let (da, db_t) = gradient.split_at(layer.shape.rank * 20);
+        let (da, db_t) = gradient.split_at(layer.shape.a_len());
         seen.close(&format!("{at} dA"), da, &numbers(&step["dA"]));
         seen.close(&format!("{at} dB"), db_t, &transposed(&step["dB"]));
 
@@ -311,4 +313,6 @@ golden! {
     cool_down
     reserve_ends
     never
+    one_sided
+    one_sided_int8
 }

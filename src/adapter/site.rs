@@ -71,7 +71,10 @@ impl SiteBuffers {
     pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
         let SiteSeed { name, out_dim, in_dim, directions } = seed;
         let reserve = directions.sigma.len();
-        let rank = settings.sides.pairs(rank, out_dim, in_dim).min(MOST_PAIRS);
+        let rank = match settings.sides {
+            Sides::Both => rank,
+            one => one.pairs(rank, out_dim, in_dim).min(MOST_PAIRS),
+        };
         let shape =
             SiteShape { out_dim, in_dim, rank, sides: settings.sides, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
@@ -307,7 +310,13 @@ mod tests {
         Mat::from_fn(rows, columns, |i, j| values[i * columns + j])
     }
 
-    fn site(start: Start, fused: bool) -> SiteBuffers {
+    const KINDS: [(Sides, Start); 6] = {
+        let [aligned, principal, random] = [Start::Aligned, Start::Principal, Start::Random { seed: 3 }];
+        let (both, one) = (Sides::Both, Sides::One);
+        [(both, aligned), (both, principal), (both, random), (one, aligned), (one, principal), (one, random)]
+    };
+
+    fn site((sides, start): (Sides, Start), fused: bool) -> SiteBuffers {
         let (out_dim, in_dim, reserve) = (70, 41, 6);
         let halves = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
         let directions = DirectionsBuf {
@@ -315,10 +324,10 @@ mod tests {
             u: halves(wave(reserve * out_dim, 0.1)),
             v: halves(wave(reserve * in_dim, 0.2)),
         };
-        let settings = SiteSettings { start, scale: 1.5 };
+        let settings = SiteSettings { start, scale: 1.5, sides };
         let mut site =
             SiteBuffers::start(0, SiteSeed::new("site", [out_dim, in_dim], directions), 3, settings).unwrap();
-        for (value, noise) in site.values_mut().iter_mut().zip(wave(3 * 111, 0.7)) {
+        for (value, noise) in site.values_mut().iter_mut().zip(wave(4 * 111, 0.7)) {
             *value += 0.3 * noise;
         }
         if fused {
@@ -332,9 +341,9 @@ mod tests {
 
     #[test]
     fn many_positions_at_once_agree_with_the_core_one_by_one() {
-        for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
+        for kind in KINDS {
             for fused in [false, true] {
-                let mut site = site(start, fused);
+                let mut site = site(kind, fused);
                 let shape = site.shape;
                 let positions = 9;
                 let mut merged = Mat::<f32>::zeros(70, 41);
@@ -367,8 +376,8 @@ mod tests {
                     dx.col(p).iter().zip(&one).for_each(|(a, b)| see(*a, *b));
                 }
                 plane.iter().zip(&gradient).for_each(|(a, b)| see(*a, *b));
-                println!("{start:?}, fused {fused}: largest difference {worst:e}");
-                assert!(worst <= 2e-4, "{start:?}, fused {fused}: {worst:e}");
+                println!("{kind:?}, fused {fused}: largest difference {worst:e}");
+                assert!(worst <= 2e-4, "{kind:?}, fused {fused}: {worst:e}");
             }
         }
     }
@@ -383,19 +392,19 @@ mod tests {
         };
         let site = start(MOST_PAIRS, MOST_DIRECTIONS).unwrap();
         assert_eq!(site.ledger.reserve().len(), MOST_DIRECTIONS - MOST_PAIRS);
-        assert_eq!(start(MOST_PAIRS + 1, MOST_DIRECTIONS).unwrap_err().kind(), ErrorKind::Sites);
+        assert_eq!(start(MOST_PAIRS + 1, MOST_DIRECTIONS).map(drop).unwrap_err().kind(), ErrorKind::Sites);
     }
 
     #[test]
     fn at_the_start_the_output_keeps_every_bit() {
-        for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
-            let mut site = site(start, false);
+        for kind in KINDS {
+            let mut site = site(kind, false);
             site.view_mut().start().unwrap();
             let x = wave_matrix(41, 5, 0.4);
             let before = wave_matrix(70, 5, 0.6);
             let mut after = before.clone();
             site.forward(x.as_ref(), after.as_mut());
-            assert_eq!(before, after, "{start:?}");
+            assert_eq!(before, after, "{kind:?}");
         }
     }
 }

@@ -22,12 +22,13 @@ fn size() -> impl Strategy<Value = usize> {
 }
 
 fn shape() -> impl Strategy<Value = SiteShape> {
-    let any = (size(), size(), size(), size(), size());
+    let anything = (size(), size(), size(), size(), size());
     let likely = (2..6usize, 2..6usize, 1..3usize, 2..6usize, 1..6usize);
-    prop_oneof![any, likely].prop_map(|(out_dim, in_dim, rank, reserve, block)| SiteShape {
+    (prop_oneof![anything, likely], any::<bool>()).prop_map(|((out_dim, in_dim, rank, reserve, block), one)| SiteShape {
         out_dim,
         in_dim,
         rank,
+        sides: if one { Sides::One } else { Sides::Both },
         reserve,
         block,
     })
@@ -152,9 +153,10 @@ proptest! {
     fn a_shape_of_any_sizes_has_lengths_and_a_verdict(shape in shape()) {
         let lengths = [shape.plane_len(), shape.state_len(), shape.delta_codes_len(), shape.delta_scales_len(), shape.scratch_len()];
         let wide = |n: usize| n as u128;
+        let learns = wide(shape.out_dim) + if shape.sides == Sides::Both { wide(shape.in_dim) } else { 0 };
         let exact = [
-            wide(shape.rank).saturating_mul(wide(shape.in_dim) + wide(shape.out_dim)),
-            wide(shape.rank).saturating_mul(wide(shape.in_dim) + wide(shape.out_dim)).saturating_mul(5),
+            wide(shape.rank).saturating_mul(learns),
+            wide(shape.rank).saturating_mul(learns).saturating_mul(5),
             wide(shape.out_dim) * wide(shape.in_dim),
             wide(shape.out_dim) * wide(shape.row_blocks()),
             wide(shape.in_dim) + 2 * wide(shape.out_dim),

@@ -8,8 +8,15 @@ use std::{format, println, vec, vec::Vec};
 
 use super::*;
 
-const SHAPE: SiteShape = SiteShape { out_dim: 7, in_dim: 10, rank: 3, reserve: 6, block: 4 };
+const SHAPE: SiteShape = SiteShape { out_dim: 7, in_dim: 10, rank: 3, sides: Sides::Both, reserve: 6, block: 4 };
+/// One-sided pairs, more than W has rows.
+const ONE_SIDED: SiteShape = SiteShape { out_dim: 3, in_dim: 10, rank: 4, sides: Sides::One, reserve: 8, block: 4 };
 const STARTS: [Start; 3] = [Start::Aligned, Start::Principal, Start::Random { seed: 5 }];
+
+/// Every kind of pairs on every start.
+fn kinds() -> impl Iterator<Item = (SiteShape, Start)> {
+    [SHAPE, ONE_SIDED].into_iter().flat_map(|shape| STARTS.map(|start| (shape, start)))
+}
 
 /// Reproducible numbers in -1..1 (an LCG, so that nothing under test makes its own input).
 fn numbers(seed: u32, len: usize) -> Vec<f32> {
@@ -76,7 +83,7 @@ impl Lent {
     fn dense(&mut self) -> Vec<f64> {
         let (shape, scale) = (self.shape, f64::from(self.config.scale));
         let state = self.state.clone();
-        let (a, b_t) = state[..shape.plane_len()].split_at(shape.rank * shape.in_dim);
+        let (a, b_t) = state[..shape.plane_len()].split_at(shape.a_len());
         let site = self.site();
         let mut delta = vec![0.0; shape.in_dim];
         let mut dense = Vec::new();
@@ -86,7 +93,8 @@ impl Lent {
                 let live: f64 = (0..shape.rank)
                     .map(|k| {
                         let start = site.start_row(k).unwrap();
-                        f64::from(b_t[k * shape.out_dim + i]) * f64::from(a[k * shape.in_dim + j])
+                        let a = if a.is_empty() { start.a(j) } else { a[k * shape.in_dim + j] };
+                        f64::from(b_t[k * shape.out_dim + i]) * f64::from(a)
                             - f64::from(start.b(i)) * f64::from(start.a(j))
                     })
                     .sum();
@@ -108,31 +116,32 @@ const ANY_AGE: Recompose = Recompose { pairs: 2, min_age: 0, wrap: false, choice
 
 #[test]
 fn at_the_start_every_output_keeps_its_bits() {
-    for start in STARTS {
-        let mut lent = Lent::new(SHAPE, start);
-        let x = numbers(3, SHAPE.in_dim);
-        let mut y = numbers(4, SHAPE.out_dim);
+    for (shape, start) in kinds() {
+        let mut lent = Lent::new(shape, start);
+        let x = numbers(3, shape.in_dim);
+        let mut y = numbers(4, shape.out_dim);
         (y[0], y[1]) = (-0.0, 1e-42);
         let before: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();
-        lent.site().forward(&x, &mut y, &mut vec![f32::NAN; SHAPE.scratch_len()]).unwrap();
-        assert_eq!(y.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), before, "{start:?}");
-        assert!(lent.dense().iter().all(|w| *w == 0.0), "{start:?}");
-        assert!(lent.state.iter().any(|w| *w != 0.0), "{start:?} starts on nothing");
+        lent.site().forward(&x, &mut y, &mut vec![f32::NAN; shape.scratch_len()]).unwrap();
+        assert_eq!(y.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), before, "{shape:?}, {start:?}");
+        assert!(lent.dense().iter().all(|w| *w == 0.0), "{shape:?}, {start:?}");
+        let starts = lent.state.iter().any(|w| *w != 0.0) || shape.sides == Sides::One;
+        assert!(starts, "{shape:?}, {start:?} starts on nothing");
     }
 }
 
 #[test]
 fn forward_and_backward_agree_with_finite_differences() {
     const STEP: f32 = 1.0 / 1024.0;
-    for start in STARTS {
-        let mut lent = Lent::new(SHAPE, start);
+    for (shape, start) in kinds() {
+        let mut lent = Lent::new(shape, start);
         lent.train(10);
         lent.site().recompose(&ANY_AGE);
         lent.train(20);
         lent.site().recompose(&ANY_AGE);
         lent.train(30);
         assert!(!lent.site().delta.view().is_zero());
-        let (x, g) = (numbers(5, 10), numbers(6, 7));
+        let (x, g) = (numbers(5, 10), numbers(6, shape.out_dim));
         let plane = lent.shape.plane_len();
         let (mut dx, mut gradient) = (vec![0.0; 10], vec![0.0; plane]);
         let mut scratch = vec![f32::NAN; lent.shape.scratch_len()];
@@ -158,16 +167,16 @@ fn forward_and_backward_agree_with_finite_differences() {
             unit[j] = 1.0;
             worst = worst.max((lent.loss(&unit, &g) - f64::from(*dx)).abs());
         }
-        println!("{start:?}: worst difference {worst:.1e}");
-        assert!(worst < 5e-6, "{start:?}: {worst:e}");
+        println!("{shape:?}, {start:?}: worst difference {worst:.1e}");
+        assert!(worst < 5e-6, "{shape:?}, {start:?}: {worst:e}");
     }
 }
 
 #[test]
 fn recomposing_leaves_the_map_unchanged_within_the_reported_error() {
-    for start in STARTS {
+    for (shape, start) in kinds() {
         for wrap in [false, true] {
-            let mut lent = Lent::new(SHAPE, start);
+            let mut lent = Lent::new(shape, start);
             for event in 0..4 {
                 lent.train(40 + event);
                 let before = lent.dense();
@@ -264,6 +273,29 @@ fn equally_important_pairs_are_chosen_lowest_index_first() {
     let mut lent = Lent::new(SHAPE, Start::Aligned);
     let chosen: Vec<u16> = lent.site().recompose(&ANY_AGE).iter().map(|record| record.pair).collect();
     assert_eq!(chosen, [0, 1]);
+}
+
+#[test]
+fn one_sided_pairs_have_as_many_numbers_as_two_sided_ones_and_no_more_than_columns() {
+    for (rank, out_dim, in_dim, pairs) in [(2, 16, 144, 20), (2, 64, 576, 20), (8, 160, 960, 56), (8, 960, 160, 9), (3, 4, 5, 5)] {
+        assert_eq!(Sides::One.pairs(rank, out_dim, in_dim), pairs);
+        assert!(pairs * out_dim <= rank * (out_dim + in_dim));
+        assert_eq!(Sides::Both.pairs(rank, out_dim, in_dim), rank);
+    }
+    assert_eq!([Sides::One.pairs(2, 0, 4), Sides::One.pairs(usize::MAX, 2, 3)], [0, 3]);
+    let most = |sides| SiteShape { sides, rank: 11, reserve: 11, ..ONE_SIDED }.check();
+    assert_eq!(most(Sides::One), Err(CoreError::Rank { most: 10, given: 11 }));
+    assert_eq!(most(Sides::Both), Err(CoreError::Rank { most: 3, given: 11 }));
+}
+
+#[test]
+fn only_a_principal_start_needs_left_directions() {
+    for (shape, start) in kinds() {
+        let mut lent = Lent::new(shape, start);
+        lent.u.clear();
+        let directions = Directions { sigma: &lent.sigma, u: Floats::F32(&lent.u), v: Floats::F32(&lent.v) };
+        assert_eq!(directions.check(&shape, start).is_ok(), start != Start::Principal);
+    }
 }
 
 #[test]

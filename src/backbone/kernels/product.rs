@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings};
     use crate::backbone::weights::{Codes, FrozenWeight};
-    use crate::core::{FuseOrder, Recompose, Start};
+    use crate::core::{FuseOrder, Recompose, Sides, Start};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 1.37 + phase).sin()).collect()
@@ -287,7 +287,7 @@ mod tests {
         }
     }
 
-    fn adapter(out_dim: usize, in_dim: usize, start: Start) -> Adapter {
+    fn adapter(out_dim: usize, in_dim: usize, start: Start, sides: Sides) -> Adapter {
         let half = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
         let directions = DirectionsBuf {
             sigma: (0..9).map(|k| 1.0 - 0.1 * k as f32).collect(),
@@ -295,7 +295,7 @@ mod tests {
             v: half(wave(9 * in_dim, 0.2)),
         };
         let seeds = [SiteSeed::new("site", [out_dim, in_dim], directions)];
-        Adapter::start(seeds, 3, SiteSettings { start, scale: 1.5 }, 2, 2).unwrap()
+        Adapter::start(seeds, 3, SiteSettings { start, scale: 1.5, sides }, 2, 2).unwrap()
     }
 
     fn output(frozen: &Frozen, site: &SiteBuffers, x: &Mat<f32>) -> Mat<f32> {
@@ -314,7 +314,7 @@ mod tests {
         let (out_dim, in_dim, positions) = (70, 41, 5);
         let frozen = frozen(out_dim, in_dim);
         for start in [Start::Aligned, Start::Principal, Start::Random { seed: 3 }] {
-            let mut adapter = adapter(out_dim, in_dim, start);
+            let mut adapter = adapter(out_dim, in_dim, start, Sides::Both);
             let mut merged = 0;
             for round in 0..20 {
                 let nudge = wave(3 * (out_dim + in_dim), 0.7 + round as f32);
@@ -343,7 +343,7 @@ mod tests {
     fn a_weight_that_has_taken_pairs_and_delta_over_computes_the_same_map() {
         let (out_dim, in_dim) = (70, 41);
         let mut frozen = frozen(out_dim, in_dim);
-        let mut adapter = adapter(out_dim, in_dim, Start::Principal);
+        let mut adapter = adapter(out_dim, in_dim, Start::Principal, Sides::Both);
         let nudge = wave(3 * (out_dim + in_dim), 0.0);
         adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);
         adapter.recompose(&Recompose { pairs: 1, min_age: 0, wrap: true, choice: FuseOrder::LeastImportant }).unwrap();
@@ -358,10 +358,34 @@ mod tests {
     }
 
     #[test]
+    fn one_sided_pairs_do_the_same_beside_the_weight_and_in_it() {
+        let (out_dim, in_dim) = (70, 41);
+        let frozen = frozen(out_dim, in_dim);
+        let mut adapter = adapter(out_dim, in_dim, Start::Aligned, Sides::One);
+        let site = &mut adapter.sites[0];
+        assert_eq!([site.joins_weight(25), site.joins_weight(26)], [false, true]);
+        let x = wave_matrix(in_dim, 26, 0.4);
+        // At the start, not one bit is another.
+        let mut plain = Mat::zeros(out_dim, 26);
+        frozen.forward(Around { bias: &frozen.bias, site: None, clip: None }, x.as_ref(), plain.as_mut());
+        assert_eq!(output(&frozen, site, &x), plain);
+        site.values_mut().iter_mut().zip(wave(4 * out_dim, 0.0)).for_each(|(v, n)| *v += 0.2 * n);
+        let [few, many] = [5, 26].map(|columns| output(&frozen, site, &x.subcols(0, columns).to_owned()));
+        assert!((&few - many.subcols(0, 5)).norm_max() <= 1e-5 * many.norm_max(), "{few:?}, {many:?}");
+        let dy = wave_matrix(out_dim, 26, 0.9);
+        let back = |columns: usize| {
+            let mut dx = Mat::zeros(in_dim, columns);
+            frozen.backward(Some(site), dy.subcols(0, columns), dx.as_mut());
+            dx
+        };
+        assert!((back(5) - back(26).subcols(0, 5)).norm_max() <= 1e-5 * back(26).norm_max());
+    }
+
+    #[test]
     fn one_product_with_weight_and_delta_is_the_sum_of_both() {
         let (out_dim, in_dim) = (70, 41);
         let frozen = frozen(out_dim, in_dim);
-        let mut adapter = adapter(out_dim, in_dim, Start::Aligned);
+        let mut adapter = adapter(out_dim, in_dim, Start::Aligned, Sides::Both);
         for round in 0..6 {
             let nudge = wave(3 * (out_dim + in_dim), round as f32);
             adapter.sites[0].values_mut().iter_mut().zip(nudge).for_each(|(v, n)| *v += 0.2 * n);

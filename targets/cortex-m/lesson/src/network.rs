@@ -2,7 +2,7 @@
 //!
 //! Maps are laid out channels x rows x columns. A convolution is the linear map of its unfolded patch.
 
-use srlora::core::{CoreError, Directions, Floats, SiteShape, Weight};
+use srlora::core::{CoreError, Directions, Floats, Sides, SiteShape, Weight};
 
 use crate::adapter::RANK;
 
@@ -55,7 +55,7 @@ pub(crate) const SECOND: Convolution = Convolution {
 
 const fn shape(layer: &Convolution, sigma: &[f32]) -> SiteShape {
     let (out_dim, in_dim) = (layer.bias.len(), layer.patch_len());
-    SiteShape { out_dim, in_dim, rank: RANK, reserve: sigma.len(), block: 32 }
+    SiteShape { out_dim, in_dim, rank: RANK, sides: Sides::Both, reserve: sigma.len(), block: 32 }
 }
 
 pub(crate) const FIRST_SHAPE: SiteShape = shape(&FIRST, &generated::FIRST_SIGMA);
