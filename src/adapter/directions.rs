@@ -47,6 +47,11 @@ impl DirectionsBuf {
         DirectionsBuf { sigma: sigma.collect(), u: [].into(), v: v.collect() }
     }
 
+    /// Bytes of `count` directions that a lesson has found.
+    pub(crate) const fn found_bytes(count: usize, in_dim: usize) -> u64 {
+        (count * (size_of::<f16>() * in_dim + size_of::<f32>())) as u64
+    }
+
     /// As the core reads them.
     #[must_use]
     pub fn view(&self) -> Directions<'_> {

@@ -127,8 +127,8 @@ impl SiteBuffers {
     /// The directions of what it has read: as many as it had, behind the found ones random ones.
     pub(super) fn end_sketch(&mut self) -> Option<DirectionsBuf> {
         let sketch = Arc::into_inner(self.sketch.take()?)?;
-        let SiteShape { reserve, in_dim, .. } = self.shape;
-        Some(sketch.directions(reserve).filled(reserve, in_dim))
+        let SiteShape { reserve, in_dim, rank, .. } = self.shape;
+        Some(sketch.directions(reserve, rank).filled(reserve, in_dim))
     }
 
     /// Pairs at their start, along directions that did not ship.

@@ -17,6 +17,9 @@ const OVERSAMPLING: usize = 8;
 const SWEEPS: usize = 30;
 /// What is added to the second moment before it is divided by, as a share of its sketch.
 const SHIFT: f64 = 1e-7;
+/// How far directions are brought to equal weight: each is divided by its energy to this power. At 0, what is read most decides how
+/// fast all pairs may learn; at 1/2, every pair's input would have the same size.
+const LEVELLING: f64 = 0.25;
 /// Energy below this share of the largest is rounding.
 const LEAST_ENERGY: f64 = 1e-6;
 
@@ -58,9 +61,10 @@ impl Sketch {
         product(sums, Accum::Add, 1.0, x, seen.transpose());
     }
 
-    /// At most `count` eigenvectors of C, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was
-    /// seen. The largest number of each is positive.
-    pub(crate) fn directions(self, count: usize) -> DirectionsBuf {
+    /// At most `count` eigenvectors v of C, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was
+    /// seen. The largest number of each is positive. Each has the length (mean / eigenvalue)^[`LEVELLING`], where the mean, a geometric
+    /// one, is that of the first `pairs`.
+    pub(crate) fn directions(self, count: usize, pairs: usize) -> DirectionsBuf {
         let Sketch { in_dim, width, test, sums } = self;
         let sums: Vec<f64> = sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
         let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
@@ -89,13 +93,16 @@ impl Sketch {
         let least = LEAST_ENERGY * energies.iter().copied().fold(0.0, f64::max);
         order.retain(|&k| energies[k] > least);
         order.truncate(count);
+        let first = &order[..order.len().min(pairs)];
+        let mean = first.iter().map(|&k| energies[k].ln()).sum::<f64>() / first.len().max(1) as f64;
         let (mut sigma, mut v) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len() * in_dim));
         for &k in &order {
             let mut row = vec![0.0; in_dim];
             columns.iter().enumerate().for_each(|(l, column)| add(&mut row, vectors[l * width + k], column));
             let largest = row.iter().copied().fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
-            let length = dot(&row, &row).sqrt().copysign(largest);
-            v.extend(row.iter().map(|x| f16::from_f64(x / length)));
+            let level = (LEVELLING * (mean - energies[k].ln())).exp();
+            let factor = level / dot(&row, &row).sqrt().copysign(largest);
+            v.extend(row.iter().map(|x| f16::from_f64(factor * x)));
             sigma.push(energies[k].sqrt() as f32);
         }
         DirectionsBuf { sigma: sigma.into(), u: [].into(), v: v.into() }
@@ -186,36 +193,45 @@ mod tests {
         let x = inputs(in_dim, 600);
         let sketch = Sketch::new(count, in_dim);
         (0..600).step_by(100).for_each(|first| sketch.add(x.subcols(first, 100)));
-        let found = sketch.directions(count);
+        let found = sketch.directions(count, count);
         let exact = Mat::from_fn(in_dim, in_dim, |i, j| {
             x.row(i).iter().zip(x.row(j).iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
         });
         let exact = exact.self_adjoint_eigen(faer::Side::Lower).unwrap();
         assert_eq!((found.sigma.len(), found.v.len()), (count, count * in_dim));
+        let mut lengths = Vec::new();
         for k in 0..count {
             let row: Vec<f64> = found.v[k * in_dim..(k + 1) * in_dim].iter().map(|v| v.to_f64()).collect();
+            let length = dot(&row, &row).sqrt();
             let nth = in_dim - 1 - k;
             let along: f64 = row.iter().enumerate().map(|(i, v)| v * exact.U()[(i, nth)]).sum();
             let energy = exact.S().column_vector()[nth];
-            println!("{k}: |cos| {:.5}, sigma {:.5} of {:.5}", along.abs(), found.sigma[k], energy.sqrt());
+            println!("{k}: |cos| {:.5}, sigma {:.5} of {:.5}", along.abs() / length, found.sigma[k], energy.sqrt());
             assert!((f64::from(found.sigma[k]) / energy.sqrt() - 1.0).abs() < 0.02);
             // Neighbours of nearly equal energy may be mixed; those apart are not.
-            assert!(along.abs() > 0.97, "direction {k}");
+            assert!(along.abs() > 0.97 * length, "direction {k}");
+            lengths.push(length * f64::from(found.sigma[k]).sqrt());
         }
+        // What is read along each is levelled: length^2 sigma is one number for all.
+        assert!(lengths.iter().all(|length| (length / lengths[0] - 1.0).abs() < 5e-3), "{lengths:?}");
+        let geometric = lengths.iter().map(|length| length.ln()).sum::<f64>() / 12.0;
+        let sigmas = found.sigma.iter().map(|sigma| f64::from(sigma.sqrt()).ln()).sum::<f64>() / 12.0;
+        assert!((geometric - sigmas).abs() < 5e-3, "the mean length is 1");
     }
 
     #[test]
     fn of_nothing_and_of_little_less_is_found() {
-        assert!(Sketch::new(5, 9).directions(5).sigma.is_empty());
+        assert!(Sketch::new(5, 9).directions(5, 3).sigma.is_empty());
         let sketch = Sketch::new(5, 9);
         sketch.add(inputs(9, 2).as_ref());
-        let found = sketch.directions(5);
+        let found = sketch.directions(5, 1);
         assert_eq!(found.sigma.len(), 2, "{:?}", found.sigma);
         let filled = found.filled(5, 9);
         let row = |k: usize| filled.v[k * 9..(k + 1) * 9].iter().map(|v| v.to_f64()).collect::<Vec<_>>();
         for k in 0..5 {
-            assert!((dot(&row(k), &row(k)) - 1.0).abs() < 5e-3);
-            assert!((0..k).all(|l| dot(&row(k), &row(l)).abs() < 5e-3));
+            // The second was read less than the first, and is longer.
+            assert!((dot(&row(k), &row(k)) - 1.0).abs() < 5e-3 || k == 1);
+            assert!((0..k).all(|l| dot(&row(k), &row(l)).abs() < 2e-2));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Adapters before anything is learned.
 
 use crate::adapter::{Adapter, SiteSeed, SiteSettings};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleSite};
 use crate::core::Sides;
 use crate::error::Result;
 use crate::session::settings::Lesson;
@@ -16,13 +16,24 @@ pub(crate) fn fresh_adapter(bundle: &Bundle, lesson: &Lesson, classes: usize) ->
 pub(crate) fn start_adapter(bundle: &Bundle, settings: Option<SiteSettings>, classes: usize) -> Result<Adapter> {
     let sites = settings.iter().flat_map(|settings| {
         bundle.sites.iter().enumerate().map(|(index, site)| {
-            let [out_dim, in_dim] = [site.out_dim, site.in_dim];
+            let shipped = bundle.directions(index);
+            let [_, directions] = pairs_and_directions(site, bundle.rank, settings.sides);
             let directions = match settings.sides {
-                Sides::Both => bundle.directions(index).clone(),
-                one => bundle.directions(index).filled(2 * one.pairs(bundle.rank, out_dim, in_dim), in_dim),
+                Sides::Both => shipped.clone(),
+                Sides::One => shipped.filled(directions, site.in_dim),
             };
-            SiteSeed::new(&*site.name, [out_dim, in_dim], directions)
+            SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], directions)
         })
     });
     Adapter::start(sites, bundle.rank, settings.unwrap_or_default(), classes, bundle.feature_dim)
+}
+
+/// How many pairs a site has, and how many directions they have to start on and to go on to: what ships, and for one-sided pairs at least
+/// one more for each, as far as there are so many.
+pub(crate) fn pairs_and_directions(site: &BundleSite, rank: usize, sides: Sides) -> [usize; 2] {
+    let pairs = sides.pairs(rank, site.out_dim, site.in_dim);
+    match sides {
+        Sides::Both => [pairs, site.reserve],
+        Sides::One => [pairs, site.reserve.max((2 * pairs).min(site.in_dim))],
+    }
 }

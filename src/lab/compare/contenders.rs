@@ -1,7 +1,7 @@
 //! What can be compared: the methods, and controls that each leave one idea out.
 
 use super::ledger::Run;
-use crate::core::{FuseOrder, Method, Start};
+use crate::core::{FuseOrder, Method, Sides, Start};
 use crate::session::settings::Lesson;
 
 /// A method as it enters a comparison.
@@ -72,6 +72,11 @@ impl Contender {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Contender> {
         CONTENDERS.iter().find(|contender| contender.name == name)
+    }
+
+    /// Which sides of its pairs learn, where it has any. Contenders of which that is the same share a network.
+    pub(super) fn sides(&self, base: &Lesson) -> Option<Sides> {
+        self.trains_pairs().then(|| self.lesson(base, 0, None).site_settings().sides)
     }
 
     /// Whether it trains pairs; the others share the whole network as their prefix.

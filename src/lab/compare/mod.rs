@@ -23,13 +23,15 @@ pub use statistics::Difference;
 use self::ledger::RunFile;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
+use crate::adapter::SiteSettings;
 use crate::bundle::{Bundle, BundleSite};
-use crate::core::FuseOrder;
+use crate::core::{FuseOrder, Sides};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::lesson::{datasets, refuse_among_photos};
 use crate::session::photos::{Hashed, ignored};
 use crate::session::policy::plan;
 use crate::session::progress::{Audience, Flow, Progress, Stop};
+use crate::session::start::pairs_and_directions;
 use crate::session::settings::{Length, Lesson};
 
 /// What is compared, and on what.
@@ -90,8 +92,9 @@ pub fn compare<A: Into<Flow>>(
     let contenders = request.ordered();
     let mut standings = Vec::new();
     // First those that take long.
-    for pairs in [true, false] {
-        let group: Vec<_> = contenders.iter().filter(|contender| contender.trains_pairs() == pairs).copied().collect();
+    for sides in [Some(Sides::Both), Some(Sides::One), None] {
+        let trains = |contender: &&&'static Contender| contender.sides(&request.lesson) == sides;
+        let group: Vec<_> = contenders.iter().filter(trains).copied().collect();
         standings.extend(course.group(&group, audience)?);
     }
     standings.sort_by_key(|(contender, ..)| contenders.iter().position(|known| known.name == contender.name));
@@ -130,10 +133,15 @@ impl Comparison {
         for contender in self.ordered() {
             let lesson = contender.lesson(&self.lesson, 0, None);
             let plan = plan(bundle, &lesson, images);
-            let fused = |site: &BundleSite| plan.rule.pairs.min(site.reserve.saturating_sub(bundle.rank));
-            let recomposes = plan.has_events() && bundle.sites.iter().any(|site| fused(site) > 0);
+            let SiteSettings { sides, .. } = lesson.site_settings();
+            let fused = |site: &BundleSite| {
+                let [pairs, directions] = pairs_and_directions(site, bundle.rank, sides);
+                (sides.pairs(plan.rule.pairs, site.out_dim, site.in_dim).min(directions.saturating_sub(pairs)), pairs)
+            };
+            let recomposes = plan.has_events() && bundle.sites.iter().any(|site| fused(site).0 > 0);
             // Where all pairs are fused, or none, it does not matter which come first.
-            let chooses = recomposes && bundle.sites.iter().any(|site| (1..bundle.rank).contains(&fused(site)));
+            let some = |(fused, pairs): (usize, usize)| (1..pairs).contains(&fused);
+            let chooses = recomposes && bundle.sites.iter().any(|site| some(fused(site)));
             let is_oldest = lesson.choice == FuseOrder::Oldest;
             let why = match () {
                 () if (is_oldest || lesson.renews_only) && !recomposes => {

@@ -230,6 +230,7 @@ pub(crate) mod tests {
     use super::super::contenders::Contender;
     use super::*;
     use crate::bundle::{PackRequest, Preprocess, pack};
+    use crate::core::Sides;
     use crate::session::settings::{Length, Validation};
     use crate::session::store::{Disk, Generation, StoreWriter};
     use crate::session::{Store, train};
@@ -284,14 +285,15 @@ pub(crate) mod tests {
         let training = Dataset::open(&data).unwrap();
         let validation = Dataset::open(&val).unwrap().relabelled(&training.classes).unwrap();
         let mut photos = Photos::new(training, validation);
-        let mut stage: Option<(bool, Stage)> = None;
+        let mut stage: Option<(Option<Sides>, Stage)> = None;
         for (name, seed) in [("srlora", 3), ("pissa", 1), ("random", 2), ("lora", 1), ("srlora", 1), ("head", 4)] {
             let contender = Contender::named(name).unwrap();
             let lesson = contender.lesson(&base, seed, Some(0.02));
-            if stage.as_ref().is_none_or(|(pairs, _)| *pairs != contender.trains_pairs()) {
+            let sides = contender.sides(&base);
+            if stage.as_ref().is_none_or(|(shared, _)| *shared != sides) {
                 let started =
                     Stage::start(&bundle, &lesson, &mut photos, folder.path(), &mut Audience::nobody()).unwrap();
-                stage = Some((contender.trains_pairs(), started));
+                stage = Some((sides, started));
             }
             let (_, stage) = stage.as_mut().unwrap();
             let key = Key { method: name.into(), purpose: Purpose::Result, seed, lr: None, head_lr: None };

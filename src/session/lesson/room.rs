@@ -6,7 +6,7 @@ use super::cross_validation::{cross_validated_bytes, cross_validated_steps};
 use super::keep::Keep;
 use super::opening::Opening;
 use super::work::{Setup, Work, does_not_fit, largest_photo};
-use crate::adapter::{Adapter, Ridge};
+use crate::adapter::{Adapter, DirectionsBuf, Ridge, Sketch};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
@@ -18,7 +18,8 @@ use crate::session::policy::{Due, Plan};
 use crate::session::process::{Block, Claim, Watch, rss_bytes};
 use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
-use crate::session::settings::{CachePlace, Lesson};
+use crate::session::settings::{CachePlace, DirectionSource, Lesson};
+use crate::session::start::pairs_and_directions;
 use crate::session::store::beside;
 
 /// Bytes of the journal that a step adds, from above: its own line, and a share of the notes of importance.
@@ -162,16 +163,24 @@ impl Applicant<'_> {
         let Applicant { bundle, lesson, plan, opening, cross_validates, .. } = *self;
         let Opening { data, validation, .. } = opening;
         let trains = lesson.method.settings().trains_head;
-        let generation_bytes = adapter.bytes() as u64;
+        let values = adapter.bytes() as u64;
+        let finds = lesson.method.settings().trains_pairs && lesson.direction_source() == DirectionSource::Photos;
+        let found = bundle.sites.iter().filter(|_| finds).map(|site| {
+            let [_, directions] = pairs_and_directions(site, bundle.rank, lesson.site_settings().sides);
+            [DirectionsBuf::found_bytes(directions, site.in_dim), Sketch::bytes(directions, site.in_dim)]
+        });
+        let [found_bytes, sketch_bytes] =
+            found.fold([0; 2], |[found, sketch], [more, larger]| [found + more, sketch + larger]);
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
-            generation_bytes,
+            generation_bytes: values + found_bytes,
             widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
             // A further lesson looks at its photos with a second adapter before its steps.
-            undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { generation_bytes },
+            undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { values },
             cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
+            sketch_bytes,
             photo_bytes: 0,
             replay_bytes: 0,
             photos: data.photos.len(),

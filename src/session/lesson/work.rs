@@ -50,6 +50,8 @@ pub(crate) struct Work {
     pub(crate) cross_validation_bytes: u64,
     /// Bytes that solving the head takes, before the first step and after the last.
     pub(crate) solved_bytes: u64,
+    /// Bytes that finding directions takes, before the first step.
+    pub(crate) sketch_bytes: u64,
     /// Bytes that decoding takes for a moment, at most.
     pub(crate) photo_bytes: u64,
     /// Bytes of examples for later lessons.
@@ -123,7 +125,7 @@ impl Work {
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
         let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
-        let trained = trained.max(self.solved_bytes.saturating_sub(self.undo_bytes));
+        let trained = trained.max(self.solved_bytes.max(self.sketch_bytes).saturating_sub(self.undo_bytes));
         SMALL_BYTES + self.replay_bytes + if self.trains { trained } else { self.solved_bytes }
     }
 
