@@ -3,8 +3,8 @@
     python tests/golden/one_sided.py            # needs torch
 
 One linear map W (12 x 20), twelve steps of eight inputs. The rows of A stay on their directions; B alone is a parameter. A pair that is
-recomposed goes on with an optimizer of its own, so that its bias correction begins anew; the others are not touched. Doubles and
-slightly moved inputs must give the same choices and codes, and floats must agree with doubles to 8e-6.
+recomposed goes on with an optimizer of its own, so that its bias correction begins anew; the others are not touched. The first seed is
+taken with which doubles and slightly moved inputs give the same choices, codes and scales. Floats must agree with doubles to 8e-6.
 """
 import json
 from pathlib import Path
@@ -34,10 +34,10 @@ def blocks_int8(x, block):
     return codes, torch.stack(scales, 1), decoded
 
 
-def run(dtype, config, nudge=0.0):
+def run(dtype, config, seed, nudge=0.0):
     c = {**COMMON, **config}
     torch.set_default_dtype(torch.float32)
-    g = torch.Generator().manual_seed(4321)
+    g = torch.Generator().manual_seed(seed)
     u, _ = torch.linalg.qr(torch.randn(OUT, OUT, generator=g))
     v, _ = torch.linalg.qr(torch.randn(IN, IN, generator=g))
     W = (u * (2.0 * 0.8 ** torch.arange(float(OUT)))) @ v[:, :OUT].T
@@ -111,7 +111,7 @@ def numbers(value):
 
 def choices(case):
     events = [step["recompose"] for step in case["steps"] if "recompose" in step]
-    return [(e["chosen"], e["direction"], e.get("delta_q")) for e in events]
+    return [(e["chosen"], e["direction"], e.get("delta_q"), e.get("delta_scale")) for e in events]
 
 
 def rounded(value):
@@ -122,9 +122,15 @@ def rounded(value):
 
 
 for name, config in CASES.items():
-    case, exact, moved = run(torch.float32, config), run(torch.float64, config), run(torch.float64, config, 1e-6)
-    assert choices(case) == choices(exact) == choices(moved), name
+    for seed in range(100):
+        case, exact = run(torch.float32, config, seed), run(torch.float64, config, seed)
+        moved = (run(torch.float64, config, seed, nudge) for nudge in (1e-6, -1e-6, 1e-5, -1e-5))
+        # A rounding that is nearly a tie tells nothing about who computes it.
+        if choices(case) == choices(exact) and all(choices(case) == choices(other) for other in moved):
+            break
+    else:
+        raise SystemExit(f"{name}: no seed without a tie")
     worst = max(abs(a - b) for a, b in zip(numbers(case["steps"]), numbers(exact["steps"]), strict=True))
     assert worst <= 8e-6, (name, worst)
     (Path(__file__).parent / f"{name}.json").write_text(json.dumps(rounded(case)))
-    print(f"{name}: floats within {worst:.1e} of doubles, {sum(len(chosen) for chosen, *_ in choices(case))} pairs recomposed")
+    print(f"{name}, seed {seed}: floats within {worst:.1e} of doubles, {sum(len(chosen) for chosen, *_ in choices(case))} pairs recomposed")
