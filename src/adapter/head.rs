@@ -169,7 +169,7 @@ impl HeadBuffers {
     pub(super) fn update(&mut self, gradient: &[f32], update: &Update) -> Result<()> {
         let HeadBuffers { values, first, second, .. } = self;
         let age = self.age.saturating_add(1);
-        let stepped = update.optimizer.step_plane(age, update.head_lr, gradient, values, first, second);
+        let stepped = update.head_optimizer.step_plane(age, update.head_lr, gradient, values, first, second);
         stepped.map_err(|e| Error::new(ErrorKind::Internal, "head", e))?;
         self.age = age;
         Ok(())

@@ -191,6 +191,12 @@ pub(super) struct TrainArgs {
     /// Learning rate of the head [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
+    /// Weight decay of the pairs per unit of their rate, toward what they started on [default: 0].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) decay: Option<f32>,
+    /// Weight decay of the head per unit of its rate [default: 0].
+    #[arg(long, value_parser = parse_rate)]
+    pub(super) head_decay: Option<f32>,
     /// Decides order, split and augmentation. The same seed gives the same bytes.
     #[arg(long, default_value_t = 0, value_parser = parse_whole::<u64>)]
     pub(super) seed: u64,

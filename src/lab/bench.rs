@@ -78,7 +78,7 @@ pub fn bench(
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);
     let mut crew = Crew::start(&plan, threads)?;
-    let update = Update { lr: Schedule::linear(0.0, 0, 1).at(0), head_lr: 0.0, optimizer: AdamW::default() };
+    let update = Update { lr: Schedule::linear(0.0, 0, 1).at(0), head_lr: 0.0, optimizer: AdamW::default(), head_optimizer: AdamW::default() };
     let inputs = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
         let inputs = inputs.clone();

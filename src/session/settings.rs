@@ -127,6 +127,10 @@ pub struct Lesson {
     pub lr: f32,
     /// Learning rate of the head.
     pub head_lr: f32,
+    /// Weight decay of the pairs per unit of their rate, toward what they started on; `None`: [`Lesson::pair_decay`] says.
+    pub decay: Option<f32>,
+    /// Weight decay of the head per unit of its rate.
+    pub head_decay: f32,
     /// Decides order, split and augmentation.
     pub seed: u64,
     /// Random crops or shifts, and mirror images.
@@ -174,6 +178,8 @@ impl Lesson {
             batch: 16,
             lr: 3e-3,
             head_lr: 1e-3,
+            decay: None,
+            head_decay: 0.0,
             seed: 0,
             augment: false,
             interval: None,
@@ -206,6 +212,12 @@ impl Lesson {
         self.directions.unwrap_or(own)
     }
 
+    /// Weight decay of its pairs: 0 where nothing else was asked for.
+    #[must_use]
+    pub fn pair_decay(&self) -> f32 {
+        self.decay.unwrap_or(0.0)
+    }
+
     /// Whether its settings can be meant.
     ///
     /// # Errors
@@ -225,7 +237,8 @@ impl Lesson {
         if !(1..=MOST_THREADS).contains(&self.threads) {
             return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
         }
-        for (option, rate) in [("lr", self.lr), ("head_lr", self.head_lr)] {
+        let rates = [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.pair_decay()), ("head_decay", self.head_decay)];
+        for (option, rate) in rates {
             if !(rate.is_finite() && rate >= 0.0) {
                 return refuse(option, format!("is {rate}; a rate is a number of at least 0"));
             }

@@ -122,7 +122,7 @@ impl Steps {
             }
             let update = Instant::now();
             let rates = gate.rates(step, gradients.loss);
-            runner.update(gradients, rates)?;
+            runner.update(gradients, rates, self.plan.decays)?;
             let rates = [runner.adapter().largest_rate(&rates.0), rates.1];
             gate.after_step(step, &mut runner.adapter_mut(), &mut record.events)?;
             record.steps = step + 1;

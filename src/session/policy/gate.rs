@@ -277,7 +277,7 @@ mod tests {
     fn plan(due: Due) -> Plan {
         let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: FuseOrder::LeastImportant };
         let (judged_by, renews_only, recomposes) = (100, false, true);
-        Plan { steps: 300, due, judged_by, rule, renews_only, recomposes, lr: 1e-2, head_lr: 1e-3 }
+        Plan { steps: 300, due, judged_by, rule, renews_only, recomposes, lr: 1e-2, head_lr: 1e-3, decays: [0.0; 2] }
     }
 
     /// Imprinting gets this share of many photos right.

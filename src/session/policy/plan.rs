@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) lr: f32,
     /// And of the head.
     pub(crate) head_lr: f32,
+    /// Weight decay per unit of rate, of the pairs toward their start, and of the head.
+    pub(crate) decays: [f32; 2],
 }
 
 /// When pairs are recomposed, in steps.
@@ -99,6 +101,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         // A further lesson of the head alone leaves the pairs that are there as they are.
         lr: if lesson.method.settings().trains_pairs { lesson.lr } else { 0.0 },
         head_lr: lesson.head_lr,
+        decays: [lesson.pair_decay(), lesson.head_decay],
     }
 }
 

@@ -270,8 +270,14 @@ impl Runner {
     }
 
     /// One optimizer step with mean `gradients`.
-    pub(crate) fn update(&mut self, gradients: &Gradients, (lr, head_lr): (PairRate, f32)) -> Result<()> {
-        self.adapter_mut().update(gradients, &Update { lr, head_lr, optimizer: AdamW::default() })
+    pub(crate) fn update(
+        &mut self,
+        gradients: &Gradients,
+        (lr, head_lr): (PairRate, f32),
+        decays: [f32; 2],
+    ) -> Result<()> {
+        let [optimizer, head_optimizer] = decays.map(|decay| AdamW { decay, ..AdamW::default() });
+        self.adapter_mut().update(gradients, &Update { lr, head_lr, optimizer, head_optimizer })
     }
 
     /// Mean cross-entropy of the photos `indices` of `data`, nothing being changed; `None` where none can be read.

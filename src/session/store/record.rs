@@ -35,6 +35,12 @@ pub struct RecordedLesson {
     pub lr: f32,
     /// Learning rate of the head.
     pub head_lr: f32,
+    /// Weight decay of the pairs.
+    #[serde(default)]
+    pub decay: f32,
+    /// Weight decay of the head.
+    #[serde(default)]
+    pub head_decay: f32,
     /// Random crops or shifts, and mirror images.
     pub augment: bool,
     /// Steps between recompositions, where asked for.
@@ -108,6 +114,8 @@ impl RecordedLesson {
             batch,
             lr,
             head_lr,
+            decay: _,
+            head_decay,
             seed,
             augment,
             interval,
@@ -136,6 +144,8 @@ impl RecordedLesson {
             },
             lr,
             head_lr,
+            decay: lesson.pair_decay(),
+            head_decay,
             augment,
             interval,
             min_age,
@@ -189,7 +199,7 @@ impl RecordedLesson {
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
     pub(crate) fn differences(&self, other: &RecordedLesson) -> Vec<String> {
-        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 16] {
+        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 18] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("option `method`", settings.method.clone()),
@@ -201,6 +211,8 @@ impl RecordedLesson {
                 ("length", settings.length.trim_start_matches("--").to_owned()),
                 ("option `lr`", settings.lr.to_string()),
                 ("option `head_lr`", settings.head_lr.to_string()),
+                ("option `decay`", settings.decay.to_string()),
+                ("option `head_decay`", settings.head_decay.to_string()),
                 ("option `augment`", if settings.augment { "on" } else { "off" }.to_owned()),
                 ("option `interval`", asked(settings.interval)),
                 ("option `min_age`", asked(settings.min_age)),
