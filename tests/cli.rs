@@ -1581,6 +1581,44 @@ fn a_further_lesson_adds_classes_and_rollback_and_forget_change_what_is_current(
     place.refuses(&start, 2, &["--start", "have started aligned"]);
 }
 
+#[test]
+fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_stay_what_they_are() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    let train = |name: &str, more: &[&str]| {
+        let store = place.path(name);
+        let args = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "12", "--interval", "4", "--json"];
+        let trained = json(&[&args, more].concat());
+        (end(&store), trained)
+    };
+    let (alone, report) = train("alone", &["--pairs", "one-sided"]);
+    assert!(report["recompositions"].as_u64() > Some(0), "{report}");
+    for (name, more) in [("two", ["--threads", "2"]), ("off", ["--directions", "photos"])] {
+        assert!(train(name, &[&["--pairs", "one-sided"][..], &more].concat()).0 == alone, "{more:?}");
+    }
+    let (both, two_sided) = train("both", &["--pairs", "both"]);
+    assert!(train("default", &[]).0 == both);
+    assert!(report["trainable_params"].as_u64() <= two_sided["trainable_params"].as_u64(), "{report}, {two_sided}");
+    let (shipped, _) = train("shipped", &["--pairs", "one-sided", "--directions", "shipped"]);
+    assert!(shipped != alone && shipped != both);
+
+    // A further lesson goes on with the same pairs, and has to.
+    let store = place.path("alone");
+    let further = ["train", &bundle, "--from", &store, "--data", &data, "--steps", "4"];
+    let refused: [(&[&str], &str); 3] = [
+        (&["--pairs", "both"], "the store's pairs learn on one side"),
+        (&["--directions", "shipped"], "the store's pairs have directions from photos"),
+        (&["--start", "random"], "the store's pairs have started aligned"),
+    ];
+    for (option, message) in refused {
+        place.refuses(&[&further[..], option].concat(), 2, &[option[0], message]);
+    }
+    let again = json(&[&further[..], &["--json"]].concat());
+    assert_eq!(again["trainable_params"], report["trainable_params"]);
+    let predict = ["predict", &bundle, "--store", &store, &format!("{data}/dark/0.png"), "--json"];
+    assert!(json(&predict)["top"][0]["probability"].is_number());
+}
+
 /// Each class's share of photos that are recognized, of an answer of `eval`.
 fn recalls(evaluated: &Value) -> Vec<f64> {
     let row = |(class, row): (usize, &Value)| {

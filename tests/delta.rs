@@ -8,7 +8,8 @@ use srlora::core::{
 
 const WIDTH: usize = 40;
 const CLASSES: usize = 8;
-const SHAPE: SiteShape = SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, sides: Sides::Both, reserve: 10, block: 32 };
+const SHAPE: SiteShape =
+    SiteShape { out_dim: WIDTH, in_dim: WIDTH, rank: 2, sides: Sides::Both, reserve: 10, block: 32 };
 const EVENTS: usize = 200;
 /// Steps between two of them.
 const INTERVAL: usize = 6;

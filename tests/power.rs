@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use srlora::ErrorKind;
 use srlora::bundle::Bundle;
-use srlora::core::FuseOrder;
+use srlora::core::{FuseOrder, Sides};
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
     CachePlace, Dataset, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter,
@@ -139,6 +139,13 @@ fn the_power_may_go_before_any_change_of_a_lesson_that_is_cross_validated() {
     let place = Place::cross_validated();
     let report = place.train(&medium(), false).unwrap();
     assert_eq!(report.cross_validation.map(|cross_validation| cross_validation.photos), Some(10));
+    every_cut(&place, "generation-000002");
+}
+
+#[test]
+fn the_power_may_go_before_any_change_of_a_lesson_with_one_sided_pairs() {
+    let mut place = Place::new(false);
+    place.lesson.pairs = Some(Sides::One);
     every_cut(&place, "generation-000002");
 }
 
@@ -469,6 +476,7 @@ fn settings_that_cannot_be_meant_are_refused_before_anything_is_read() {
         (Lesson { lr: f32::NAN, ..lesson() }, "lr"),
         (Lesson { lr: -1.0, ..lesson() }, "lr"),
         (Lesson { head_lr: f32::INFINITY, ..lesson() }, "head_lr"),
+        (Lesson { decay: Some(f32::NAN), ..lesson() }, "decay"),
     ] {
         let store = medium();
         let error = train_into(&place.bundle, &lesson, place.keep(&store, false), &mut |_| ()).unwrap_err();
@@ -631,6 +639,7 @@ fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
             "pairs fused: the least important then, the oldest now",
         ),
         (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
+        (Lesson { decay: Some(0.5), ..lesson.clone() }, "option `decay`: 0 then, 0.5 now"),
     ];
     for (other, difference) in others {
         place.lesson = lesson.clone();

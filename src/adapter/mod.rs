@@ -227,7 +227,12 @@ mod tests {
         let directions = || DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
         let seeds = ["first", "second"].map(|name| SiteSeed::new(name, [6, 5], directions()));
         let mut adapter = Adapter::start(seeds, 2, SiteSettings::default(), 3, 7).unwrap();
-        let rates = Update { lr: Schedule::linear(0.1, 0, 10).at(0), head_lr: 0.1, optimizer: AdamW::default(), head_optimizer: AdamW::default() };
+        let rates = Update {
+            lr: Schedule::linear(0.1, 0, 10).at(0),
+            head_lr: 0.1,
+            optimizer: AdamW::default(),
+            head_optimizer: AdamW::default(),
+        };
         let mut gradients = adapter.zero_gradients();
         gradients.sites.iter_mut().flatten().chain(&mut gradients.head).for_each(|g| *g = 1.0);
         let state = |adapter: &Adapter| {

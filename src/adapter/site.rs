@@ -75,8 +75,7 @@ impl SiteBuffers {
             Sides::Both => rank,
             one => one.pairs(rank, out_dim, in_dim).min(MOST_PAIRS),
         };
-        let shape =
-            SiteShape { out_dim, in_dim, rank, sides: settings.sides, reserve, block: DELTA_BLOCK };
+        let shape = SiteShape { out_dim, in_dim, rank, sides: settings.sides, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
         let ledger = HostLedger::new(&shape).map_err(told(&name))?;
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -183,8 +182,7 @@ impl SiteBuffers {
         let (a, b_t) = self.state[..self.shape.plane_len()].split_at(self.shape.a_len());
         let b_t = matrix(out_dim, b_t);
         let (a0, b0_t) = self.start.split_at(self.start.len().min(rank * in_dim));
-        let start =
-            (!b0_t.is_empty()).then(|| Factors { a: matrix(in_dim, a0), b_t: matrix(out_dim, b0_t) });
+        let start = (!b0_t.is_empty()).then(|| Factors { a: matrix(in_dim, a0), b_t: matrix(out_dim, b0_t) });
         let terms = |a| Terms { scale: self.config.scale, pairs: Factors { a: matrix(in_dim, a), b_t }, start };
         match sides {
             Sides::Both => act(terms(a)),

@@ -66,7 +66,8 @@ impl Sketch {
     /// one, is that of the first `pairs`.
     pub(crate) fn directions(self, count: usize, pairs: usize) -> DirectionsBuf {
         let Sketch { in_dim, width, test, sums } = self;
-        let sums: Vec<f64> = sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
+        let sums: Vec<f64> =
+            sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
         let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
         // Columns of Y + shift T, one after the other.
         let shifted = |k: usize, i: usize| sums[i * width + k] + SHIFT * size * f64::from(test[k * in_dim + i]);

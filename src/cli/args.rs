@@ -9,8 +9,9 @@ use super::compare::CompareArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use super::values::{
-    CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes, parse_bytes_or_none, parse_channels,
-    parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size, parse_whole, presets,
+    CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
+    parse_bytes_or_none, parse_channels, parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size,
+    parse_whole, presets,
 };
 use crate::bundle::Preset;
 

@@ -24,13 +24,8 @@ fn size() -> impl Strategy<Value = usize> {
 fn shape() -> impl Strategy<Value = SiteShape> {
     let anything = (size(), size(), size(), size(), size());
     let likely = (2..6usize, 2..6usize, 1..3usize, 2..6usize, 1..6usize);
-    (prop_oneof![anything, likely], any::<bool>()).prop_map(|((out_dim, in_dim, rank, reserve, block), one)| SiteShape {
-        out_dim,
-        in_dim,
-        rank,
-        sides: if one { Sides::One } else { Sides::Both },
-        reserve,
-        block,
+    (prop_oneof![anything, likely], any::<bool>()).prop_map(|((out_dim, in_dim, rank, reserve, block), one)| {
+        SiteShape { out_dim, in_dim, rank, sides: if one { Sides::One } else { Sides::Both }, reserve, block }
     })
 }
 

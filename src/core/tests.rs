@@ -277,7 +277,9 @@ fn equally_important_pairs_are_chosen_lowest_index_first() {
 
 #[test]
 fn one_sided_pairs_have_as_many_numbers_as_two_sided_ones_and_no_more_than_columns() {
-    for (rank, out_dim, in_dim, pairs) in [(2, 16, 144, 20), (2, 64, 576, 20), (8, 160, 960, 56), (8, 960, 160, 9), (3, 4, 5, 5)] {
+    for (rank, out_dim, in_dim, pairs) in
+        [(2, 16, 144, 20), (2, 64, 576, 20), (8, 160, 960, 56), (8, 960, 160, 9), (3, 4, 5, 5)]
+    {
         assert_eq!(Sides::One.pairs(rank, out_dim, in_dim), pairs);
         assert!(pairs * out_dim <= rank * (out_dim + in_dim));
         assert_eq!(Sides::Both.pairs(rank, out_dim, in_dim), rank);

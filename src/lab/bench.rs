@@ -13,10 +13,10 @@ use crate::bundle::Bundle;
 use crate::core::{AdamW, Schedule};
 use crate::error::Result;
 use crate::lab::profile::{Profile, profile};
-use crate::session::start::fresh_adapter;
 use crate::session::process::{median, peak_rss_bytes, startup_ms};
 use crate::session::run::{Crew, Runner};
 use crate::session::settings::Lesson;
+use crate::session::start::fresh_adapter;
 use crate::session::store::Store;
 
 /// Runs of a step; the median counts.
@@ -78,7 +78,12 @@ pub fn bench(
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);
     let mut crew = Crew::start(&plan, threads)?;
-    let update = Update { lr: Schedule::linear(0.0, 0, 1).at(0), head_lr: 0.0, optimizer: AdamW::default(), head_optimizer: AdamW::default() };
+    let update = Update {
+        lr: Schedule::linear(0.0, 0, 1).at(0),
+        head_lr: 0.0,
+        optimizer: AdamW::default(),
+        head_optimizer: AdamW::default(),
+    };
     let inputs = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
         let inputs = inputs.clone();

@@ -237,7 +237,8 @@ impl Lesson {
         if !(1..=MOST_THREADS).contains(&self.threads) {
             return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
         }
-        let rates = [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.pair_decay()), ("head_decay", self.head_decay)];
+        let rates =
+            [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.pair_decay()), ("head_decay", self.head_decay)];
         for (option, rate) in rates {
             if !(rate.is_finite() && rate >= 0.0) {
                 return refuse(option, format!("is {rate}; a rate is a number of at least 0"));

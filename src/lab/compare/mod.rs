@@ -31,8 +31,8 @@ use crate::session::lesson::{datasets, refuse_among_photos};
 use crate::session::photos::{Hashed, ignored};
 use crate::session::policy::plan;
 use crate::session::progress::{Audience, Flow, Progress, Stop};
-use crate::session::start::pairs_and_directions;
 use crate::session::settings::{Length, Lesson};
+use crate::session::start::pairs_and_directions;
 
 /// What is compared, and on what.
 #[derive(Debug, Clone)]

@@ -11,7 +11,6 @@ use crate::bundle::Bundle;
 use crate::error::{ErrorKind, Result};
 use crate::session::classify::measure;
 use crate::session::lesson::{CrossValidated, Ran, Steps, Taken};
-use crate::session::start::fresh_adapter;
 use crate::session::photos::{Dataset, Slot};
 use crate::session::policy::{CrossValidation, Outlook, Plan, plan};
 use crate::session::process::{Watch, median};
@@ -19,6 +18,7 @@ use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
 use crate::session::settings::{CachePlace, DirectionSource, Lesson};
+use crate::session::start::fresh_adapter;
 use crate::session::store::{Record, RecordedLesson};
 
 /// The photos of a comparison, each with its place in a stage's caches.
@@ -286,10 +286,14 @@ pub(crate) mod tests {
         let validation = Dataset::open(&val).unwrap().relabelled(&training.classes).unwrap();
         let mut photos = Photos::new(training, validation);
         let mut stage: Option<(Option<Sides>, Stage)> = None;
-        for (name, seed) in [("srlora", 3), ("pissa", 1), ("random", 2), ("lora", 1), ("srlora", 1), ("head", 4)] {
+        let runs = [("srlora", 3), ("pissa", 1), ("random", 2), ("lora", 1), ("srlora", 1), ("head", 4)];
+        let one_sided = Lesson { pairs: Some(Sides::One), ..base.clone() };
+        let all =
+            runs.map(|run| (run, &base)).into_iter().chain([(("srlora", 5), &one_sided), (("lora", 6), &one_sided)]);
+        for ((name, seed), base) in all {
             let contender = Contender::named(name).unwrap();
-            let lesson = contender.lesson(&base, seed, Some(0.02));
-            let sides = contender.sides(&base);
+            let lesson = contender.lesson(base, seed, Some(0.02));
+            let sides = contender.sides(base);
             if stage.as_ref().is_none_or(|(shared, _)| *shared != sides) {
                 let started =
                     Stage::start(&bundle, &lesson, &mut photos, folder.path(), &mut Audience::nobody()).unwrap();

@@ -15,8 +15,8 @@ use crate::session::policy::{Before, OnExamples, Outlook, Plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::Runner;
-use crate::session::start::start_adapter;
 use crate::session::settings::Lesson;
+use crate::session::start::start_adapter;
 use crate::session::store::{Standing, StoreWriter};
 
 /// What is there when the first step, or the next, can be taken.

@@ -10,8 +10,8 @@ use crate::session::photos::Dataset;
 use crate::session::policy::{ClosedForm, CrossValidation, Due, LeftOut, Outlook, Plan, plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::Runner;
-use crate::session::start::fresh_adapter;
 use crate::session::settings::{Length, Lesson};
+use crate::session::start::fresh_adapter;
 use crate::session::store::Record;
 
 /// A lesson is cross-validated where no class has more photos: it is short then, and it is open whether pairs help.

@@ -8,8 +8,8 @@ use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Hashed};
 use crate::session::policy::{Before, Outlook, Plan, plan};
-use crate::session::start::fresh_adapter;
 use crate::session::settings::Lesson;
+use crate::session::start::fresh_adapter;
 use crate::session::store::{
     Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
 };

@@ -163,17 +163,23 @@ impl RecordedLesson {
     /// # Errors
     /// Kind `Usage` where that was `asked` for otherwise.
     pub(crate) fn keep_pairs(&mut self, before: &RecordedLesson, lesson: &Lesson) -> Result<()> {
-        let stays = |option: &str, what: &str, asked: bool, [now, then]: [&String; 2]| match asked && now != then {
-            false => Ok(()),
-            true => {
-                let message = format!("the store's pairs {what} {then}, and stay so; leave it out");
-                Err(Error::new(ErrorKind::Usage, format_args!("option `{option}`"), message))
-            }
+        let stay = |option: &str, what: String| {
+            let message = format!("the store's pairs {what}, and stay so; leave it out");
+            Err(Error::new(ErrorKind::Usage, format_args!("option `{option}`"), message))
         };
-        stays("start", "have started", lesson.start.is_some(), [&self.start, &before.start])?;
-        stays("pairs", "are", lesson.pairs.is_some(), [&self.pairs, &before.pairs])?;
-        let asked = lesson.directions.is_some();
-        stays("directions", "have directions that are", asked, [&self.directions, &before.directions])?;
+        if lesson.start.is_some() && self.start != before.start {
+            return stay("start", format!("have started {}", before.start));
+        }
+        if lesson.pairs.is_some() && self.pairs != before.pairs {
+            return stay(
+                "pairs",
+                format!("learn on {}", if before.pairs == both() { "both sides" } else { "one side" }),
+            );
+        }
+        if lesson.directions.is_some() && self.directions != before.directions {
+            let from = if before.directions == shipped() { "the bundle" } else { "photos" };
+            return stay("directions", format!("have directions from {from}"));
+        }
         (self.start, self.start_seed) = (before.start.clone(), before.start_seed);
         self.pairs.clone_from(&before.pairs);
         self.directions.clone_from(&before.directions);
