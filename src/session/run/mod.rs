@@ -5,6 +5,7 @@
 
 mod cache;
 mod crew;
+mod directions;
 mod runner;
 mod source;
 

@@ -18,13 +18,10 @@ use crate::session::progress::{Audience, Progress};
 use crate::session::replay::{Example, Replay};
 use crate::session::settings::CachePlace;
 
-/// Photos that directions are found from: their positions are thousands of examples of what a site reads.
-const MOST_LOOKED_AT: usize = 128;
-
 /// A planned network on one or more threads, with its adapter and the photos that it could not read.
 pub(crate) struct Runner {
-    crew: Crew,
-    source: Arc<Source>,
+    pub(super) crew: Crew,
+    pub(super) source: Arc<Source>,
     /// Images in a micro-batch.
     micro: usize,
     adapter: SharedAdapter,
@@ -198,32 +195,6 @@ impl Runner {
             set_aside(quarantine, done.unreadable, audience);
             visit(done.output.get(..width), example, audience)
         })
-    }
-
-    /// Lets pairs start along the directions of what their sites read, of at most [`MOST_LOOKED_AT`] photos, evenly spread over `data`.
-    /// They are looked at on one thread, as sums depend on the order of what is added.
-    ///
-    /// # Errors
-    /// Kind `Stopped` where it is stopped; those of the network.
-    pub(crate) fn find_directions(&mut self, data: &Dataset, audience: &mut Audience) -> Result<()> {
-        let every = data.photos.len().div_ceil(MOST_LOOKED_AT).max(1);
-        let photos = || data.photos.iter().step_by(every).map(|photo| view(photo, None));
-        audience.tell(Progress::Begin { phase: "directions", total: photos().len() as u64 });
-        self.adapter_mut().begin_sketches();
-        let source = self.source.clone();
-        let work = move |network: &mut Network, photo: View| {
-            let micro = Micro { photos: vec![photo], ..Micro::default() };
-            source.features_and_example(network, micro, false).map(drop)
-        };
-        let looked = self.crew.in_turn(photos(), work, |done| {
-            audience.tell(Progress::Advance);
-            done.and_then(|()| audience.go_on())
-        });
-        let mut adapter = self.adapter_mut();
-        let found = adapter.end_sketches();
-        looked?;
-        audience.tell(Progress::End);
-        adapter.go_along(found)
     }
 
     /// The feature vectors of all photos, one after the other; `None` where one cannot be read.
