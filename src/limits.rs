@@ -6,7 +6,7 @@
 
 /// Longest JSON header of a bundle or a generation, in bytes: names, shapes and metadata. ImageNet-21k's labels take 1 MiB.
 pub const MOST_HEADER_BYTES: u64 = 16 << 20;
-/// Tensors of a bundle or a generation: eight a site of 2048 sites.
+/// Tensors of a bundle or a generation: eight a site of 2047 sites, and those of the head and of class means.
 pub const MOST_TENSORS: usize = 1 << 14;
 /// Axes of a tensor, in any file. A window attention has six.
 pub const MOST_AXES: usize = 8;
@@ -43,6 +43,9 @@ pub const SITE_SHARE: usize = 4;
 pub const MOST_PAIRS: usize = 256;
 /// Directions of a site; the core's own limit.
 pub const MOST_DIRECTIONS: usize = 2048;
+/// Values of the directions of an adapter that do not ship, all sites together: 16 MiB, and four times that while they are looked for. A
+/// ViT-base at rank 8 has 4 million.
+pub const MOST_DIRECTION_VALUES: usize = 1 << 23;
 /// Longest feature vector: that of VGG has 25 088 values. A convolution of a few weights makes any number of them, and a lesson
 /// takes some 40 bytes for each of them and each class.
 pub const MOST_FEATURES: usize = 1 << 16;

@@ -1593,12 +1593,13 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
     };
     let (alone, report) = train("alone", &["--pairs", "one-sided"]);
     assert!(report["recompositions"].as_u64() > Some(0), "{report}");
-    for (name, more) in [("two", ["--threads", "2"]), ("off", ["--directions", "photos"])] {
+    for (name, more) in [("two", ["--threads", "2"]), ("named", ["--directions", "photos"])] {
         assert!(train(name, &[&["--pairs", "one-sided"][..], &more].concat()).0 == alone, "{more:?}");
     }
     let (both, two_sided) = train("both", &["--pairs", "both"]);
     assert!(train("default", &[]).0 == both);
-    assert!(report["trainable_params"].as_u64() <= two_sided["trainable_params"].as_u64(), "{report}, {two_sided}");
+    let trained = |report: &Value| report["trainable_params"].as_u64().unwrap();
+    assert!(trained(&report) <= trained(&two_sided), "{report}, {two_sided}");
     let (shipped, _) = train("shipped", &["--pairs", "one-sided", "--directions", "shipped"]);
     assert!(shipped != alone && shipped != both);
 
@@ -1614,9 +1615,57 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
         place.refuses(&[&further[..], option].concat(), 2, &[option[0], message]);
     }
     let again = json(&[&further[..], &["--json"]].concat());
-    assert_eq!(again["trainable_params"], report["trainable_params"]);
+    assert_eq!(trained(&again), trained(&report));
     let predict = ["predict", &bundle, "--store", &store, &format!("{data}/dark/0.png"), "--json"];
-    assert!(json(&predict)["top"][0]["probability"].is_number());
+    assert_eq!(json(&predict)["top"][0]["label"], "dark");
+
+    // A class that is added without photos of the others is imprinted, with these pairs or with the same at their start: either way they
+    // keep their directions.
+    let new = place.path("new");
+    fs::create_dir_all(format!("{new}/black")).unwrap();
+    for nth in 0..3u8 {
+        let black = image::RgbImage::from_pixel(20, 20, image::Rgb([nth, 0, 2 * nth]));
+        black.save(format!("{new}/black/{nth}.png")).unwrap();
+    }
+    json(&["train", &bundle, "--from", &store, "--data", &new, "--replay", "0", "--json"]);
+    let sites = json(&["inspect", &store, "--json"])["sites"].clone();
+    assert!(sites.as_array().unwrap().iter().all(|site| site["found"].as_u64() > Some(0)), "{sites}");
+}
+
+#[test]
+fn decay_draws_pairs_to_their_start() {
+    let place = Place::new();
+    let (bundle, data) = (place.bundle(), place.photos("photos"));
+    // The sum of |b| of all one-sided pairs, which start on 0.
+    let pairs = |name: &str, decay: &str| -> f32 {
+        let store = place.path(name);
+        let args = [
+            "train",
+            &bundle,
+            "--data",
+            &data,
+            "-o",
+            &store,
+            "--steps",
+            "40",
+            "--pairs",
+            "one-sided",
+            "--decay",
+            decay,
+        ];
+        json(&[&args[..], &["--method", "lora", "--head-lr", "0", "--json"]].concat());
+        let bytes = fs::read(format!("{store}/generation-000002.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let states = file.names().into_iter().filter(|name| name.ends_with("/state"));
+        let values = |name: &str| {
+            let state = file.tensor(name).unwrap().data().to_vec();
+            let floats: Vec<f32> = state.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            floats[..floats.len() / srlora::core::PLANES].iter().map(|b| b.abs()).sum::<f32>()
+        };
+        states.map(values).sum()
+    };
+    let sums = [("none", "0"), ("some", "10"), ("much", "100")].map(|(name, decay)| pairs(name, decay));
+    assert!(sums[0] > sums[1] && sums[1] > 2.0 * sums[2], "{sums:?}");
 }
 
 /// Each class's share of photos that are recognized, of an answer of `eval`.

@@ -102,6 +102,8 @@ fn compare(name: &str, here: &Path, there: &Path) -> bool {
         let [p, q] = [&x, &y].map(|file| file.tensor(tensor).unwrap());
         assert_eq!((p.dtype(), p.shape()), (q.dtype(), q.shape()), "{name}: {tensor}");
         equal += usize::from(p.data() == q.data());
+        // Directions are found in sums of one order, and every processor rounds them in the same way.
+        assert!(p.data() == q.data() || !tensor.contains("/found"), "{name}: {tensor}");
         let [v, w] = [&p, &q].map(|view| values(view.dtype(), view.data()));
         let largest = v.iter().fold(1e-30, |most: f64, value| most.max(value.abs()));
         let difference = v.iter().zip(&w).map(|(v, w)| (v - w).abs()).fold(0.0, f64::max);

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use srlora::ErrorKind;
 use srlora::bundle::Bundle;
-use srlora::core::{FuseOrder, Sides};
+use srlora::core::{FuseOrder, Method, Sides, Start};
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
-    CachePlace, Dataset, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter,
-    TrainReport, Trainer, Validation,
+    CachePlace, Dataset, DirectionSource, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress,
+    Store, StoreWriter, TrainReport, Trainer, Validation,
 };
 use tempfile::TempDir;
 
@@ -147,6 +147,27 @@ fn the_power_may_go_before_any_change_of_a_lesson_with_one_sided_pairs() {
     let mut place = Place::new(false);
     place.lesson.pairs = Some(Sides::One);
     every_cut(&place, "generation-000002");
+}
+
+#[test]
+fn one_sided_pairs_that_are_cross_validated_are_taken_up_by_a_lesson_that_does_not_say_what_they_are() {
+    let mut place = Place::cross_validated();
+    place.lesson.pairs = Some(Sides::One);
+    let (expected, (_, changes)) = place.uninterrupted();
+    let plain = Lesson { pairs: None, ..place.lesson.clone() };
+    let mut taken_up = 0;
+    for cut in 1..=changes {
+        let medium = medium();
+        medium.cut_before(cut);
+        let _ = place.train(&medium, false);
+        let left = medium.after_cut(Medley::ALL[0]);
+        if Store::open_on(Arc::new(left.clone()), Path::new(STORE)).is_ok() {
+            train_into(&place.bundle, &plain, place.keep(&left, true), &mut |_| ()).unwrap();
+            assert!(generations(&left) == expected, "cut {cut}: {}", difference(&generations(&left), &expected));
+            taken_up += 1;
+        }
+    }
+    assert!(taken_up > 3, "{taken_up} of {changes} cuts left a store");
 }
 
 /// Cuts the power before each change in turn: the lesson, taken up, still ends in the same bytes.
@@ -476,7 +497,14 @@ fn settings_that_cannot_be_meant_are_refused_before_anything_is_read() {
         (Lesson { lr: f32::NAN, ..lesson() }, "lr"),
         (Lesson { lr: -1.0, ..lesson() }, "lr"),
         (Lesson { head_lr: f32::INFINITY, ..lesson() }, "head_lr"),
-        (Lesson { decay: Some(f32::NAN), ..lesson() }, "decay"),
+        (Lesson { decay: f32::NAN, ..lesson() }, "decay"),
+        (Lesson { head_decay: -1.0, ..lesson() }, "head_decay"),
+        (Lesson { pairs: Some(Sides::One), start: Some(Start::Principal), ..lesson() }, "pairs"),
+        (Lesson { pairs: Some(Sides::One), method: Method::Pissa, ..lesson() }, "pairs"),
+        (
+            Lesson { directions: Some(DirectionSource::Photos), start: Some(Start::Random { seed: 1 }), ..lesson() },
+            "directions",
+        ),
     ] {
         let store = medium();
         let error = train_into(&place.bundle, &lesson, place.keep(&store, false), &mut |_| ()).unwrap_err();
@@ -639,7 +667,8 @@ fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
             "pairs fused: the least important then, the oldest now",
         ),
         (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
-        (Lesson { decay: Some(0.5), ..lesson.clone() }, "option `decay`: 0 then, 0.5 now"),
+        (Lesson { decay: 0.5, ..lesson.clone() }, "option `decay`: 0 then, 0.5 now"),
+        (Lesson { head_decay: 0.5, ..lesson.clone() }, "option `head_decay`: 0 then, 0.5 now"),
     ];
     for (other, difference) in others {
         place.lesson = lesson.clone();

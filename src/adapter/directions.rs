@@ -6,6 +6,7 @@ use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::sketch::dot;
 use crate::core::{Directions, Floats};
 
 /// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive. Bundle and adapter
@@ -28,23 +29,32 @@ impl DirectionsBuf {
         let wide = |row: &[f16]| row.iter().map(|v| v.to_f64()).collect::<Vec<_>>();
         let mut rows: Vec<Vec<f64>> = self.v.chunks(in_dim.max(1)).map(wide).collect();
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let squares = |rows: &[Vec<f64>]| rows.iter().map(|row| dot(row, row).max(f64::MIN_POSITIVE)).collect();
+        let mut lengths: Vec<f64> = squares(&rows);
         while rows.len() < count.min(in_dim) {
             let mut row: Vec<f64> = (0..in_dim).map(|_| random.random::<f64>() - 0.5).collect();
             // Twice, as once leaves what was rounded.
             for _ in 0..2 {
-                for known in &rows {
-                    let along = dot(&row, known) / dot(known, known).max(f64::MIN_POSITIVE);
+                for (known, square) in rows.iter().zip(&lengths) {
+                    let along = dot(&row, known) / square;
                     row.iter_mut().zip(known).for_each(|(x, known)| *x -= along * known);
                 }
             }
             let length = dot(&row, &row).sqrt().max(f64::MIN_POSITIVE);
             row.iter_mut().for_each(|x| *x /= length);
+            lengths.push(1.0);
             rows.push(row);
         }
         let sigma = self.sigma.iter().copied().chain(core::iter::repeat(0.0)).take(rows.len());
-        let v = rows.iter().flatten().map(|&x| f16::from_f64(x));
+        // By way of f32: from f64, processors round in different ways.
+        let v = rows.iter().flatten().map(|&x| f16::from_f32(x as f32));
         DirectionsBuf { sigma: sigma.collect(), u: [].into(), v: v.collect() }
+    }
+
+    /// `count` directions that nothing reads, or that others take the place of.
+    pub(crate) fn blank(count: usize, in_dim: usize) -> DirectionsBuf {
+        let v = vec![f16::ZERO; count * in_dim].into();
+        DirectionsBuf { sigma: vec![0.0; count].into(), u: [].into(), v }
     }
 
     /// Bytes of `count` directions that a lesson has found.

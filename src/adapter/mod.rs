@@ -139,22 +139,30 @@ impl Adapter {
         self.sites.iter_mut().for_each(SiteBuffers::begin_sketch);
     }
 
-    /// The directions of what the sites have read since; none where nothing was sketched.
-    pub(crate) fn end_sketches(&mut self) -> Vec<DirectionsBuf> {
-        self.sites.iter_mut().filter_map(SiteBuffers::end_sketch).collect()
+    /// The directions of what the sites have read since; `None` where one was not sketched.
+    pub(crate) fn end_sketches(&mut self) -> Option<Vec<DirectionsBuf>> {
+        // All of them end, whatever they say.
+        let found: Vec<_> = self.sites.iter_mut().map(SiteBuffers::end_sketch).collect();
+        found.into_iter().collect()
     }
 
-    /// Pairs at their start, along the directions that `other`'s have found, if they have.
+    /// Pairs at their start, along directions that did not ship, where there are any.
     ///
     /// # Errors
     /// Kind `Sites` where they do not fit.
-    pub(crate) fn go_along(&mut self, found: Vec<DirectionsBuf>) -> Result<()> {
-        self.sites.iter_mut().zip(found).try_for_each(|(site, found)| site.go_along(found))
+    pub(crate) fn go_along(&mut self, found: Option<Vec<DirectionsBuf>>) -> Result<()> {
+        self.sites.iter_mut().zip(found.into_iter().flatten()).try_for_each(|(site, found)| site.go_along(found))
     }
 
-    /// The directions that were found, not shipped.
-    pub(crate) fn found(&self) -> Vec<DirectionsBuf> {
-        self.sites.iter().filter_map(|site| site.found().cloned()).collect()
+    /// The directions of every site, where they were found and have not shipped.
+    pub(crate) fn found(&self) -> Option<Vec<DirectionsBuf>> {
+        self.sites.iter().map(|site| site.found().cloned()).collect()
+    }
+
+    /// Bytes of the directions that were found.
+    pub(crate) fn found_bytes(&self) -> u64 {
+        let found = |site: &SiteBuffers| DirectionsBuf::found_bytes(site.shape.reserve, site.shape.in_dim);
+        self.sites.iter().filter(|site| site.found().is_some()).map(found).sum()
     }
 
     /// Numbers that the optimizer moves.
@@ -220,6 +228,26 @@ mod tests {
 
     use super::*;
     use crate::core::Schedule;
+
+    #[test]
+    fn each_decay_moves_what_it_is_meant_for() {
+        let halves = |len| vec![f16::from_f32(0.5); len].into();
+        let directions = || DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
+        let moved = |decay: f32, head_decay: f32| {
+            let mut adapter =
+                Adapter::start([SiteSeed::new("site", [6, 5], directions())], 2, SiteSettings::default(), 3, 7)
+                    .unwrap();
+            adapter.sites[0].values_mut().iter_mut().for_each(|value| *value += 1.0);
+            adapter.head.values.fill(1.0);
+            let [optimizer, head_optimizer] = [decay, head_decay].map(|decay| AdamW { decay, ..AdamW::default() });
+            let rates = Update { lr: Schedule::linear(0.1, 0, 10).at(0), head_lr: 0.1, optimizer, head_optimizer };
+            let gradients = adapter.zero_gradients();
+            let before = (adapter.sites[0].values_mut().to_vec(), adapter.head.values.clone());
+            adapter.update(&gradients, &rates).unwrap();
+            (before.0 != adapter.sites[0].values_mut(), before.1 != adapter.head.values)
+        };
+        assert_eq!([moved(0.0, 0.0), moved(0.5, 0.0), moved(0.0, 0.5)], [(false, false), (true, false), (false, true)]);
+    }
 
     #[test]
     fn gradients_of_another_length_are_refused_and_nothing_moves() {

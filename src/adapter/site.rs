@@ -29,6 +29,17 @@ pub struct SiteSettings {
     pub sides: Sides,
 }
 
+impl SiteSettings {
+    /// Pairs of a site with as many numbers to learn as `rank` two-sided ones; of one-sided ones at most [`MOST_PAIRS`].
+    #[must_use]
+    pub fn pairs(&self, rank: usize, [out_dim, in_dim]: [usize; 2]) -> usize {
+        match self.sides {
+            Sides::Both => rank,
+            one => one.pairs(rank, out_dim, in_dim).min(MOST_PAIRS),
+        }
+    }
+}
+
 impl Default for SiteSettings {
     /// Aligned, scale 1, both sides.
     fn default() -> Self {
@@ -71,10 +82,7 @@ impl SiteBuffers {
     pub(super) fn start(index: usize, seed: SiteSeed, rank: usize, settings: SiteSettings) -> Result<Self> {
         let SiteSeed { name, out_dim, in_dim, directions } = seed;
         let reserve = directions.sigma.len();
-        let rank = match settings.sides {
-            Sides::Both => rank,
-            one => one.pairs(rank, out_dim, in_dim).min(MOST_PAIRS),
-        };
+        let rank = settings.pairs(rank, [out_dim, in_dim]);
         let shape = SiteShape { out_dim, in_dim, rank, sides: settings.sides, reserve, block: DELTA_BLOCK };
         shape.check().map_err(told(&name))?;
         let ledger = HostLedger::new(&shape).map_err(told(&name))?;

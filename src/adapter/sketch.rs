@@ -15,15 +15,16 @@ use super::scratch::Scratch;
 const OVERSAMPLING: usize = 8;
 /// Sweeps of rotations over a small matrix, at most; some six are needed.
 const SWEEPS: usize = 30;
-/// What is added to the second moment before it is divided by, as a share of its sketch.
-const SHIFT: f64 = 1e-7;
+/// What is added to the second moment before it is divided by, as a share of its sketch: the first with which that can be done.
+const SHIFTS: [f64; 5] = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3];
 /// How far directions are brought to equal weight: each is divided by its energy to this power. At 0, what is read most decides how
 /// fast all pairs may learn; at 1/2, every pair's input would have the same size.
 const LEVELLING: f64 = 0.25;
 /// Energy below this share of the largest is rounding.
 const LEAST_ENERGY: f64 = 1e-6;
 
-/// A sketch Y = C T of C = sum of x x^T over all x that were added, with a thin random T of -1 and 1. C itself, in_dim x in_dim, never
+/// A sketch Y = C T of C = sum of x x^T over all x that were added, with a thin random T of -1 and 1, or T = 1 where a thin one would be
+/// as wide. C itself, in_dim x in_dim, never
 /// exists: C is about Y (T^T Y)^-1 Y^T (Nystrom; Tropp, Yurtsever, Udell and Cevher, arXiv 1706.05736, algorithm 3).
 #[derive(Debug)]
 pub(crate) struct Sketch {
@@ -40,13 +41,20 @@ impl Sketch {
     pub(crate) fn new(count: usize, in_dim: usize) -> Self {
         let width = (count + OVERSAMPLING).min(in_dim);
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let test = (0..width * in_dim).map(|_| if random.random::<bool>() { 1.0 } else { -1.0 }).collect();
+        let mut test = |at: usize| match width == in_dim {
+            // Then Y is C itself.
+            true => f32::from(u8::from(at / in_dim == at % in_dim)),
+            false if random.random::<bool>() => 1.0,
+            false => -1.0,
+        };
+        let test = (0..width * in_dim).map(&mut test).collect();
         Sketch { in_dim, width, test, sums: Mutex::new(vec![0.0; width * in_dim]) }
     }
 
-    /// Bytes of one.
-    pub(crate) fn bytes(count: usize, in_dim: usize) -> u64 {
-        (2 * size_of::<f32>() * (count + OVERSAMPLING).min(in_dim) * in_dim) as u64
+    /// Bytes of one, and what finding its directions takes besides.
+    pub(crate) fn bytes(count: usize, in_dim: usize) -> [u64; 2] {
+        let values = ((count + OVERSAMPLING).min(in_dim) * in_dim) as u64;
+        [2 * size_of::<f32>() as u64 * values, 3 * size_of::<f64>() as u64 * values]
     }
 
     /// Y += x x^T T. Shape: `[in_dim, positions]`. Sums depend on the order in which photos are added.
@@ -69,48 +77,55 @@ impl Sketch {
         let sums: Vec<f64> =
             sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
         let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
-        // Columns of Y + shift T, one after the other.
-        let shifted = |k: usize, i: usize| sums[i * width + k] + SHIFT * size * f64::from(test[k * in_dim + i]);
-        let mut columns: Vec<Vec<f64>> = (0..width).map(|k| (0..in_dim).map(|i| shifted(k, i)).collect()).collect();
-        let small = |f: &dyn Fn(usize, usize) -> f64| (0..width * width).map(|at| f(at / width, at % width)).collect();
-        let tested = |k: usize, l: usize| -> f64 {
-            test[k * in_dim..(k + 1) * in_dim].iter().zip(&columns[l]).map(|(t, y)| f64::from(*t) * y).sum()
+        let Some(columns) = SHIFTS.iter().find_map(|shift| factor(&sums, &test, [in_dim, width], shift * size)) else {
+            return DirectionsBuf { sigma: [].into(), u: [].into(), v: [].into() };
         };
-        let core: Vec<f64> = small(&|k, l| (tested(k, l) + tested(l, k)) / 2.0);
-        let nothing = || DirectionsBuf { sigma: [].into(), u: [].into(), v: [].into() };
-        let Some(lower) = cholesky(core, width) else { return nothing() };
-        // F = Y L^-T, column by column; C is about F F^T.
-        for k in 0..width {
-            let (before, rest) = columns.split_at_mut(k);
-            let column = &mut rest[0];
-            for (l, known) in before.iter().enumerate() {
-                add(column, -lower[k * width + l], known);
-            }
-            column.iter_mut().for_each(|y| *y /= lower[k * width + k]);
-        }
-        let (energies, vectors) = eigen(small(&|k, l| dot(&columns[k], &columns[l])), width);
+        let products = (0..width * width).map(|at| dot(&columns[at / width], &columns[at % width])).collect();
+        let (energies, vectors) = eigen(products, width);
         let mut order: Vec<usize> = (0..width).collect();
         order.sort_by(|a, b| energies[*b].total_cmp(&energies[*a]).then(a.cmp(b)));
         let least = LEAST_ENERGY * energies.iter().copied().fold(0.0, f64::max);
         order.retain(|&k| energies[k] > least);
         order.truncate(count);
         let first = &order[..order.len().min(pairs)];
-        let mean = first.iter().map(|&k| energies[k].ln()).sum::<f64>() / first.len().max(1) as f64;
+        let mean = first.iter().map(|&k| libm::log(energies[k])).sum::<f64>() / first.len().max(1) as f64;
         let (mut sigma, mut v) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len() * in_dim));
         for &k in &order {
             let mut row = vec![0.0; in_dim];
             columns.iter().enumerate().for_each(|(l, column)| add(&mut row, vectors[l * width + k], column));
             let largest = row.iter().copied().fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
-            let level = (LEVELLING * (mean - energies[k].ln())).exp();
+            let level = libm::exp(LEVELLING * (mean - libm::log(energies[k])));
             let factor = level / dot(&row, &row).sqrt().copysign(largest);
-            v.extend(row.iter().map(|x| f16::from_f64(factor * x)));
+            // By way of f32: from f64, processors round in different ways.
+            v.extend(row.iter().map(|x| f16::from_f32((factor * x) as f32)));
             sigma.push(energies[k].sqrt() as f32);
         }
         DirectionsBuf { sigma: sigma.into(), u: [].into(), v: v.into() }
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// F with F F^T about C, column by column: F = (Y + shift T) L^-T, where L L^T = T^T (Y + shift T). `None` where there is no such L.
+fn factor(sums: &[f64], test: &[f32], [in_dim, width]: [usize; 2], shift: f64) -> Option<Vec<Vec<f64>>> {
+    let shifted = |k: usize, i: usize| sums[i * width + k] + shift * f64::from(test[k * in_dim + i]);
+    let mut columns: Vec<Vec<f64>> = (0..width).map(|k| (0..in_dim).map(|i| shifted(k, i)).collect()).collect();
+    let tested = |k: usize, l: usize| -> f64 {
+        test[k * in_dim..(k + 1) * in_dim].iter().zip(&columns[l]).map(|(t, y)| f64::from(*t) * y).sum()
+    };
+    // Symmetric but for what was rounded.
+    let half = |at: usize| (tested(at / width, at % width) + tested(at % width, at / width)) / 2.0;
+    let lower = cholesky((0..width * width).map(half).collect(), width)?;
+    for k in 0..width {
+        let (before, rest) = columns.split_at_mut(k);
+        let column = &mut rest[0];
+        for (l, known) in before.iter().enumerate() {
+            add(column, -lower[k * width + l], known);
+        }
+        column.iter_mut().for_each(|y| *y /= lower[k * width + k]);
+    }
+    Some(columns)
+}
+
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
@@ -218,6 +233,26 @@ mod tests {
         let geometric = lengths.iter().map(|length| length.ln()).sum::<f64>() / 12.0;
         let sigmas = found.sigma.iter().map(|sigma| f64::from(sigma.sqrt()).ln()).sum::<f64>() / 12.0;
         assert!((geometric - sigmas).abs() < 5e-3, "the mean length is 1");
+    }
+
+    #[test]
+    fn any_number_of_inputs_has_its_directions_whatever_is_never_read() {
+        for in_dim in 1..=64 {
+            for count in [1, in_dim / 2, in_dim] {
+                let mut x = inputs(in_dim, 500);
+                // One input is dead, and two are the same.
+                x.row_mut(in_dim / 2).fill(0.0);
+                if in_dim > 2 {
+                    let first = x.row(0).to_owned();
+                    x.row_mut(in_dim - 1).copy_from(&first);
+                }
+                let sketch = Sketch::new(count.max(1), in_dim);
+                sketch.add(x.as_ref());
+                let found = sketch.directions(count.max(1), 1);
+                assert!(in_dim == 1 || !found.sigma.is_empty(), "{count} of {in_dim}");
+                assert!(found.v.iter().all(|v| v.is_finite()) && found.sigma.iter().all(|sigma| *sigma > 0.0));
+            }
+        }
     }
 
     #[test]

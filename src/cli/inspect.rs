@@ -101,9 +101,10 @@ fn describe(found: &Inspection) -> String {
         text += &format!(", rank {rank}");
     }
     text += &format!(", precision {}\nbackbone sha256 {}\n", found.precision, found.backbone_sha256);
-    for InspectedSite { site, unused } in &found.sites {
-        let (name, reserve) = (plain(&site.name), site.reserve);
-        text += &format!("  {name:<40} {:>5} x {:<5} {reserve:>3} directions", site.out_dim, site.in_dim);
+    for InspectedSite { site, unused, found } in &found.sites {
+        let (name, reserve) = (plain(&site.name), found.unwrap_or(site.reserve.max(unused.unwrap_or(0))));
+        let source = if found.is_some() { " from photos" } else { "" };
+        text += &format!("  {name:<40} {:>5} x {:<5} {reserve:>3} directions{source}", site.out_dim, site.in_dim);
         text += &unused.map(|unused| format!(", {unused} of them unused")).unwrap_or_default();
         text += "\n";
     }

@@ -128,6 +128,7 @@ impl SiteShape {
     pub const fn check(&self) -> Result<(), CoreError> {
         let most = match self.sides {
             Sides::Both if self.out_dim < self.in_dim => self.out_dim,
+            Sides::One if self.out_dim == 0 => 0,
             // Of frozen rows of A more than W has rows still tell more inputs apart.
             _ => self.in_dim,
         };

@@ -96,12 +96,22 @@ pub enum CachePlace {
 }
 
 /// Where the directions come from that aligned pairs start on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DirectionSource {
     /// The bundle: singular vectors of W.
+    #[default]
     Shipped,
     /// The lesson's photos: the leading eigenvectors of the second moment of what each site reads.
     Photos,
+}
+
+/// How pairs are made.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct PairKind {
+    /// What they start on, and which of their sides learn.
+    pub(crate) sites: SiteSettings,
+    /// Where their directions come from.
+    pub(crate) directions: DirectionSource,
 }
 
 /// The settings of one training run.
@@ -117,7 +127,7 @@ pub struct Lesson {
     pub start: Option<Start>,
     /// Which sides of pairs learn; `None`: what the method says.
     pub pairs: Option<Sides>,
-    /// Where directions come from; `None`: the photos for one-sided pairs, else the bundle.
+    /// Where the directions of aligned pairs come from; `None`: the photos where pairs are one-sided, else the bundle.
     pub directions: Option<DirectionSource>,
     /// How long.
     pub length: Length,
@@ -127,8 +137,8 @@ pub struct Lesson {
     pub lr: f32,
     /// Learning rate of the head.
     pub head_lr: f32,
-    /// Weight decay of the pairs per unit of their rate, toward what they started on; `None`: [`Lesson::pair_decay`] says.
-    pub decay: Option<f32>,
+    /// Weight decay of the pairs per unit of their rate, toward what they started on.
+    pub decay: f32,
     /// Weight decay of the head per unit of its rate.
     pub head_decay: f32,
     /// Decides order, split and augmentation.
@@ -178,7 +188,7 @@ impl Lesson {
             batch: 16,
             lr: 3e-3,
             head_lr: 1e-3,
-            decay: None,
+            decay: 0.0,
             head_decay: 0.0,
             seed: 0,
             augment: false,
@@ -195,27 +205,20 @@ impl Lesson {
     }
 
     /// How its pairs are made, whether it has any or not.
-    #[must_use]
-    pub fn site_settings(&self) -> SiteSettings {
+    pub(crate) fn pair_kind(&self) -> PairKind {
         let method = self.method.settings();
         let (start, sides) = (self.start.unwrap_or(method.start), self.pairs.unwrap_or(method.sides));
-        SiteSettings { start, sides, ..SiteSettings::default() }
-    }
-
-    /// Where the directions of its pairs come from.
-    #[must_use]
-    pub fn direction_source(&self) -> DirectionSource {
-        let own = match self.site_settings() {
-            SiteSettings { sides: Sides::One, start: Start::Aligned, .. } => DirectionSource::Photos,
+        let own = match (sides, start) {
+            (Sides::One, Start::Aligned) => DirectionSource::Photos,
             _ => DirectionSource::Shipped,
         };
-        self.directions.unwrap_or(own)
+        let directions = self.directions.unwrap_or(own);
+        PairKind { sites: SiteSettings { start, sides, ..SiteSettings::default() }, directions }
     }
 
-    /// Weight decay of its pairs: 0 where nothing else was asked for.
-    #[must_use]
-    pub fn pair_decay(&self) -> f32 {
-        self.decay.unwrap_or(0.0)
+    /// Whether the directions of its pairs have to be found in its photos, where they are new.
+    pub(crate) fn finds_directions(&self) -> bool {
+        self.method.settings().trains_pairs && self.pair_kind().directions == DirectionSource::Photos
     }
 
     /// Whether its settings can be meant.
@@ -238,11 +241,20 @@ impl Lesson {
             return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
         }
         let rates =
-            [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.pair_decay()), ("head_decay", self.head_decay)];
+            [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.decay), ("head_decay", self.head_decay)];
         for (option, rate) in rates {
             if !(rate.is_finite() && rate >= 0.0) {
-                return refuse(option, format!("is {rate}; a rate is a number of at least 0"));
+                return refuse(option, format!("is {rate}; it is a number of at least 0"));
             }
+        }
+        let PairKind { sites: SiteSettings { start, sides, .. }, directions } = self.pair_kind();
+        if sides == Sides::One && !start.is_free() {
+            let message =
+                "is one-sided, and such pairs start with b = 0; leave out option `start` principal, and method pissa";
+            return refuse("pairs", message.to_owned());
+        }
+        if directions == DirectionSource::Photos && start != Start::Aligned {
+            return refuse("directions", "is photos, and no other start than aligned looks at directions".to_owned());
         }
         Ok(())
     }

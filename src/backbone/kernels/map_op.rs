@@ -48,8 +48,8 @@ pub(crate) struct MapOp {
     pub(crate) site: Option<SiteRef>,
 }
 
-/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA (rank x in_dim), then dB
-/// transposed (rank x out_dim), as one plane, where it is a site; dx where `wants_input`:
+/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA (rank x in_dim) where A
+/// learns, then dB transposed (rank x out_dim), as one plane, where it is a site; dx where `wants_input`:
 /// dx = W^T dy + D^T dy + scale (A^T B^T - A0^T B0^T) dy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MapGradient {

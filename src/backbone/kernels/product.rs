@@ -41,7 +41,9 @@ impl Frozen {
     /// pairs where that is less work.
     fn forward_rows(&self, first: usize, around: Around, x: MatRef<f32>, mut y: MatMut<f32>) {
         let (rows, join) = (y.nrows(), around.site.is_some_and(|site| site.joins_weight(x.ncols())));
-        around.site.inspect(|site| site.look_at(x));
+        if let Some(site) = around.site {
+            site.look_at(x);
+        }
         self.weight.each_tile(first..first + rows, around.site, join, |start, tile| {
             product(y.rb_mut().subrows_mut(start, tile.nrows()), Accum::Replace, 1.0, tile, x);
         });

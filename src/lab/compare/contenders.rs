@@ -2,7 +2,7 @@
 
 use super::ledger::Run;
 use crate::core::{FuseOrder, Method, Sides, Start};
-use crate::session::settings::Lesson;
+use crate::session::settings::{DirectionSource, Lesson};
 
 /// A method as it enters a comparison.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub static CONTENDERS: [Contender; 8] = [
         name: "lora",
         about: "head and pairs, which stay what they are; what others are compared with",
         method: Method::Lora,
-        adjust: |lesson| lesson,
+        adjust: two_sided,
     },
     Contender {
         name: "pissa",
         about: "head and pairs that start on the principal components, scaled by them",
         method: Method::Pissa,
-        adjust: |lesson| lesson,
+        adjust: two_sided,
     },
     Contender {
         name: "srlora",
@@ -48,7 +48,7 @@ pub static CONTENDERS: [Contender; 8] = [
         name: "random",
         about: "control: srlora with random directions, as if none had shipped",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), ..lesson },
+        adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), directions: None, ..lesson },
     },
     Contender {
         name: "renewed",
@@ -64,6 +64,11 @@ pub static CONTENDERS: [Contender; 8] = [
     },
 ];
 
+/// As its method was published, whatever the others do.
+fn two_sided(lesson: Lesson) -> Lesson {
+    Lesson { pairs: Some(Sides::Both), directions: Some(DirectionSource::Shipped), ..lesson }
+}
+
 /// The one that others are compared with.
 pub(super) const REFERENCE: &str = "lora";
 
@@ -76,7 +81,7 @@ impl Contender {
 
     /// Which sides of its pairs learn, where it has any. Contenders of which that is the same share a network.
     pub(super) fn sides(&self, base: &Lesson) -> Option<Sides> {
-        self.trains_pairs().then(|| self.lesson(base, 0, None).site_settings().sides)
+        self.trains_pairs().then(|| self.lesson(base, 0, None).pair_kind().sites.sides)
     }
 
     /// Whether it trains pairs; the others share the whole network as their prefix.

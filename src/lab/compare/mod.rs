@@ -23,7 +23,6 @@ pub use statistics::Difference;
 use self::ledger::RunFile;
 use self::rates::{Splits, best};
 use self::stage::{Parts, Photos, Stage};
-use crate::adapter::SiteSettings;
 use crate::bundle::{Bundle, BundleSite};
 use crate::core::{FuseOrder, Sides};
 use crate::error::{Error, ErrorKind, Result};
@@ -133,10 +132,16 @@ impl Comparison {
         for contender in self.ordered() {
             let lesson = contender.lesson(&self.lesson, 0, None);
             let plan = plan(bundle, &lesson, images);
-            let SiteSettings { sides, .. } = lesson.site_settings();
+            let settings = lesson.pair_kind().sites;
             let fused = |site: &BundleSite| {
-                let [pairs, directions] = pairs_and_directions(site, bundle.rank, sides);
-                (sides.pairs(plan.rule.pairs, site.out_dim, site.in_dim).min(directions.saturating_sub(pairs)), pairs)
+                let [pairs, directions] = pairs_and_directions(site, bundle.rank, &settings);
+                (
+                    settings
+                        .sides
+                        .pairs(plan.rule.pairs, site.out_dim, site.in_dim)
+                        .min(directions.saturating_sub(pairs)),
+                    pairs,
+                )
             };
             let recomposes = plan.has_events() && bundle.sites.iter().any(|site| fused(site).0 > 0);
             // Where all pairs are fused, or none, it does not matter which come first.

@@ -17,7 +17,7 @@ use crate::session::process::{Watch, median};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::{Resources, Runner};
-use crate::session::settings::{CachePlace, DirectionSource, Lesson};
+use crate::session::settings::{CachePlace, Lesson};
 use crate::session::start::fresh_adapter;
 use crate::session::store::{Record, RecordedLesson};
 
@@ -100,7 +100,7 @@ impl<'b> Stage<'b> {
         self.runner.restart(fresh_adapter(self.bundle, lesson, data.classes.len())?);
         let mut outlook =
             self.runner.imprint(&mut data, [0; 2], &mut Replay::default(), &mut Audience::nobody())?.outlook;
-        if settings.trains_pairs && lesson.direction_source() == DirectionSource::Photos {
+        if lesson.finds_directions() {
             self.runner.find_directions(&data, audience)?;
         }
         let planned = plan(self.bundle, lesson, data.photos.len());
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         let runs = [("srlora", 3), ("pissa", 1), ("random", 2), ("lora", 1), ("srlora", 1), ("head", 4)];
         let one_sided = Lesson { pairs: Some(Sides::One), ..base.clone() };
         let all =
-            runs.map(|run| (run, &base)).into_iter().chain([(("srlora", 5), &one_sided), (("lora", 6), &one_sided)]);
+            runs.map(|run| (run, &base)).into_iter().chain([(("srlora", 5), &one_sided), (("random", 6), &one_sided)]);
         for ((name, seed), base) in all {
             let contender = Contender::named(name).unwrap();
             let lesson = contender.lesson(base, seed, Some(0.02));

@@ -57,8 +57,9 @@ pub(crate) fn remember(
         opening.record.calibration = seen.photos.imprinted(&seen.means);
     }
     let at_start = if opening.has_learned_pairs {
-        let settings = opening.record.lesson.site_settings();
-        let fresh = start_adapter(bundle, settings, opening.data.classes.len())?;
+        let kind = opening.record.lesson.pair_kind();
+        let mut fresh = start_adapter(bundle, kind, opening.data.classes.len())?;
+        fresh.go_along(runner.adapter().found())?;
         let photos = opening.data.photos.len() + opening.examples.held.photos.len();
         audience.tell(Progress::Begin { phase: "class means", total: photos as u64 });
         let at_start = AtStart::look(runner, fresh, [&opening.data, &opening.examples.held], audience)?;

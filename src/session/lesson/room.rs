@@ -14,16 +14,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MOST_EXAMPLES;
 use crate::session::forecast::Forecast;
 use crate::session::photos::Picture;
-use crate::session::policy::{Due, Plan};
+use crate::session::policy::{Due, NOTES, Plan};
 use crate::session::process::{Block, Claim, Watch, rss_bytes};
 use crate::session::replay::Replay;
-use crate::session::run::{Resources, Runner};
-use crate::session::settings::{CachePlace, DirectionSource, Lesson};
+use crate::session::run::{MOST_LOOKED_AT, Resources, Runner};
+use crate::session::settings::{CachePlace, Lesson};
 use crate::session::start::pairs_and_directions;
 use crate::session::store::beside;
 
 /// Bytes of the journal that a step adds, from above: its own line, and a share of the notes of importance.
 const JOURNAL_BYTES: u64 = 2 << 10;
+/// Bytes of a note of one pair's importance, from above.
+const NOTE_BYTES: u64 = 16;
 /// Bytes of a generation besides its numbers, from above: names, shapes, the record.
 const HEADER_BYTES: u64 = 64 << 10;
 
@@ -164,13 +166,17 @@ impl Applicant<'_> {
         let Opening { data, validation, .. } = opening;
         let trains = lesson.method.settings().trains_head;
         let values = adapter.bytes() as u64;
-        let finds = lesson.method.settings().trains_pairs && lesson.direction_source() == DirectionSource::Photos;
-        let found = bundle.sites.iter().filter(|_| finds).map(|site| {
-            let [_, directions] = pairs_and_directions(site, bundle.rank, lesson.site_settings().sides);
-            [DirectionsBuf::found_bytes(directions, site.in_dim), Sketch::bytes(directions, site.in_dim)]
+        let finds = lesson.finds_directions() && opening.begins() && !opening.has_learned_pairs;
+        let sizes = bundle.sites.iter().filter(|_| finds).map(|site| {
+            let [_, directions] = pairs_and_directions(site, bundle.rank, &lesson.pair_kind().sites);
+            (directions, site.in_dim)
         });
-        let [found_bytes, sketch_bytes] =
-            found.fold([0; 2], |[found, sketch], [more, larger]| [found + more, sketch + larger]);
+        let found = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::found_bytes(directions, in_dim));
+        let found_bytes = adapter.found_bytes().max(found.sum());
+        let sketches: Vec<[u64; 2]> = sizes.map(|(directions, in_dim)| Sketch::bytes(directions, in_dim)).collect();
+        // One after the other comes to its directions.
+        let last = sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0);
+        let sketch_bytes = last + sketches.iter().map(|[bytes, _]| bytes).sum::<u64>();
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
@@ -180,7 +186,10 @@ impl Applicant<'_> {
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { values },
             cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
+            pairs: adapter.sites.iter().map(|site| site.shape.rank as u64).sum(),
             sketch_bytes,
+            found_bytes,
+            looked_at: if finds { data.photos.len().min(MOST_LOOKED_AT) } else { 0 },
             photo_bytes: 0,
             replay_bytes: 0,
             photos: data.photos.len(),
@@ -200,7 +209,7 @@ impl Applicant<'_> {
     /// Kind `Io` where there is not even room for generations and checkpoints.
     fn cached_on_medium(&self, work: &Work) -> Result<usize> {
         let Keep { medium, store, .. } = self.keep;
-        let needed = match self.store_bytes(work.generation_bytes) {
+        let needed = match self.store_bytes(work) {
             0 => 0,
             numbers => numbers + work.replay_bytes,
         };
@@ -220,9 +229,9 @@ impl Applicant<'_> {
 
     /// Bytes that the lesson's files take at the same time, at most, besides what is there: the imprinted head; the checkpoint that is
     /// written beside the one before, or the end beside the last one; and the journal.
-    fn store_bytes(&self, numbers: u64) -> u64 {
+    fn store_bytes(&self, work: &Work) -> u64 {
         let Applicant { plan, opening, .. } = *self;
-        let generation = numbers + HEADER_BYTES;
+        let generation = work.generation_bytes + HEADER_BYTES;
         let imprinted = if opening.known < opening.data.classes.len() { generation } else { 0 };
         if plan.steps == 0 {
             return imprinted;
@@ -230,7 +239,8 @@ impl Applicant<'_> {
         // While events are on trial, what was there before them is kept too.
         let checkpoint = if plan.due == Due::Never { generation } else { 2 * generation };
         let there = if opening.from.is_some() { generation } else { 0 };
-        imprinted + 2 * checkpoint - there + JOURNAL_BYTES * plan.steps.min(1 << 10)
+        let notes = plan.steps.min(2 * NOTES) * NOTE_BYTES * work.pairs;
+        imprinted + 2 * checkpoint - there + JOURNAL_BYTES * plan.steps.min(1 << 10) + notes
     }
 }
 

@@ -23,7 +23,7 @@ use crate::session::process::{Watch, median, peak_rss_bytes, startup_ms};
 use crate::session::progress::{Audience, Flow, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::Runner;
-use crate::session::settings::{CachePlace, DirectionSource, Lesson};
+use crate::session::settings::{CachePlace, Lesson};
 use crate::session::store::{Store, StoreWriter};
 
 /// [`Trainer`] to its end, into a new store on the disk.
@@ -117,13 +117,14 @@ impl Trainer {
     /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where a setting cannot be meant, the
     /// output lies among the photos, or those to measure accuracy on are those trained on; `Mismatch` where the store
     /// holds something else; `Busy` where another process writes it.
-    pub fn new(bundle: &Bundle, lesson: Lesson, keep: Keep) -> Result<Self> {
+    pub fn new(bundle: &Bundle, mut lesson: Lesson, keep: Keep) -> Result<Self> {
         let (begin, memory) = (Instant::now(), Watch::begin());
         lesson.check()?;
         refuse_among_photos(&keep.store, &lesson)?;
         let (data, validation) = datasets(&lesson, keep.further)?;
         let ignored = ignored(&data, validation.as_ref());
         let mut opening = Opening::find(bundle, &lesson, &keep, (data, validation))?;
+        opening.record.lesson.settle(&mut lesson);
         opening.data.number(Slot::Rounded);
         let adapter = opening.take_adapter()?;
         let cross_validates = !keep.further && opening.record.steps == 0 && !opening.over;
@@ -248,7 +249,7 @@ impl Trainer {
         // Photos that cannot be read have left, and with them the last ones of a class perhaps.
         opening.find_absent(keep);
         let plan = opening.plan(bundle, lesson);
-        if opening.begins() && !opening.has_learned_pairs && lesson.direction_source() == DirectionSource::Photos {
+        if opening.begins() && !opening.has_learned_pairs && lesson.finds_directions() {
             runner.find_directions(&opening.data, audience)?;
         }
         let mut at_start = remember(runner, bundle, opening, &mut seen, audience)?;

@@ -50,8 +50,14 @@ pub(crate) struct Work {
     pub(crate) cross_validation_bytes: u64,
     /// Bytes that solving the head takes, before the first step and after the last.
     pub(crate) solved_bytes: u64,
+    /// Pairs of all sites.
+    pub(crate) pairs: u64,
     /// Bytes that finding directions takes, before the first step.
     pub(crate) sketch_bytes: u64,
+    /// Bytes of the directions that are found.
+    pub(crate) found_bytes: u64,
+    /// Photos that they are found from, by ones.
+    pub(crate) looked_at: usize,
     /// Bytes that decoding takes for a moment, at most.
     pub(crate) photo_bytes: u64,
     /// Bytes of examples for later lessons.
@@ -126,7 +132,7 @@ impl Work {
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
         let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
         let trained = trained.max(self.solved_bytes.max(self.sketch_bytes).saturating_sub(self.undo_bytes));
-        SMALL_BYTES + self.replay_bytes + if self.trains { trained } else { self.solved_bytes }
+        SMALL_BYTES + self.found_bytes + self.replay_bytes + if self.trains { trained } else { self.solved_bytes }
     }
 
     fn cached_in_ram(&self, setup: Setup) -> u64 {
@@ -173,7 +179,8 @@ impl Work {
         let last = if self.steps > 0 { self.photos as f64 } else { 0.0 };
         let passes_ms =
             runs * (tried.prefix_ms + tried.forward_ms) + last * (tried.forward_ms + (1.0 - cached) * tried.prefix_ms);
-        let passes_ms = passes_ms / setup.threads as f64;
+        let looked_ms = self.looked_at as f64 * (tried.forward_ms + (1.0 - cached) * tried.prefix_ms);
+        let passes_ms = passes_ms / setup.threads as f64 + looked_ms;
         // The imprinted head and the end; and what a cross-validation has told.
         let generations = 1 + u64::from(self.steps > 0) + u64::from(self.cross_validated > 0);
         let on_disk = if setup.cache == CachePlace::Disk { self.cache_bytes(setup) } else { 0 };

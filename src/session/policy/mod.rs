@@ -24,7 +24,7 @@ pub use event::{Event, Outcome};
 pub(crate) use gate::{Gate, GateState};
 pub(crate) use left_out::{LeftOut, LeftOutAccuracy};
 pub(crate) use outlook::Outlook;
-pub(crate) use plan::{Due, Plan, plan};
+pub(crate) use plan::{Due, NOTES, Plan, plan};
 pub(crate) use recognized::Recognized;
 pub use trial::{AllClasses, Known, Trial, TrialPhotos};
 pub(crate) use trial::{Before, Ended, OnExamples};

@@ -19,7 +19,7 @@ const FUSED_SHARE: f64 = 0.5;
 /// And the share of the run after which pairs are left to converge.
 const LAST_RECOMPOSITION: f64 = 0.8;
 /// Notes of the pairs' importance in a lesson: enough for a picture.
-const NOTES: u64 = 100;
+pub(crate) const NOTES: u64 = 100;
 
 /// A lesson in numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +101,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         // A further lesson of the head alone leaves the pairs that are there as they are.
         lr: if lesson.method.settings().trains_pairs { lesson.lr } else { 0.0 },
         head_lr: lesson.head_lr,
-        decays: [lesson.pair_decay(), lesson.head_decay],
+        decays: [lesson.decay, lesson.head_decay],
     }
 }
 
@@ -152,6 +152,15 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn pairs_and_head_have_each_their_own_rate_and_decay() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
+        let bundle = Bundle::open(&bundle).unwrap();
+        let lesson = Lesson { lr: 0.1, head_lr: 0.2, decay: 0.3, head_decay: 0.4, ..Lesson::new("photos") };
+        let plan = plan(&bundle, &lesson, 80);
+        assert_eq!(([plan.lr, plan.head_lr], plan.decays), ([0.1, 0.2], [0.3, 0.4]));
+    }
 
     #[test]
     fn nothing_is_recomposed_in_a_lesson_too_short_to_learn_again() {

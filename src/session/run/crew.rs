@@ -65,7 +65,7 @@ impl Crew {
         work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
         visit: impl FnMut(R) -> Result<()>,
     ) -> Result<()> {
-        self.some(usize::MAX, items, work, visit)
+        self.on(usize::MAX, items, work, visit)
     }
 
     /// The same on one thread: each item when the one before is done.
@@ -78,10 +78,11 @@ impl Crew {
         work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
         visit: impl FnMut(R) -> Result<()>,
     ) -> Result<()> {
-        self.some(1, items, work, visit)
+        self.on(1, items, work, visit)
     }
 
-    fn some<T: Send + 'static, R: Send + 'static>(
+    /// On so many threads at most.
+    fn on<T: Send + 'static, R: Send + 'static>(
         &mut self,
         most: usize,
         items: impl IntoIterator<Item = T>,

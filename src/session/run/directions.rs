@@ -3,19 +3,19 @@
 use super::runner::{Runner, view};
 use super::source::{Micro, View};
 use crate::autodiff::Network;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Dataset;
 use crate::session::progress::{Audience, Progress};
 
 /// Photos that directions are found from: their positions are thousands of examples of what a site reads.
-const MOST_LOOKED_AT: usize = 128;
+pub(crate) const MOST_LOOKED_AT: usize = 128;
 
 impl Runner {
     /// Lets pairs start along the directions of what their sites read, of at most [`MOST_LOOKED_AT`] photos, evenly spread over `data`.
     /// They are looked at on one thread, as sums depend on the order of what is added.
     ///
     /// # Errors
-    /// Kind `Stopped` where it is stopped; those of the network.
+    /// Kind `Stopped` where it is stopped, `Data` where a photo can no longer be read; those of the network.
     pub(crate) fn find_directions(&mut self, data: &Dataset, audience: &mut Audience) -> Result<()> {
         let every = data.photos.len().div_ceil(MOST_LOOKED_AT).max(1);
         let photos = || data.photos.iter().step_by(every).map(|photo| view(photo, None));
@@ -24,16 +24,23 @@ impl Runner {
         let source = self.source.clone();
         let work = move |network: &mut Network, photo: View| {
             let micro = Micro { photos: vec![photo], ..Micro::default() };
-            source.features_and_example(network, micro, false).map(drop)
+            source.features_and_example(network, micro, false).map(|(done, _)| done.unreadable)
         };
         let looked = self.crew.in_turn(photos(), work, |done| {
             audience.tell(Progress::Advance);
-            done.and_then(|()| audience.go_on())
+            match done?.into_iter().next() {
+                Some((picture, reason)) => {
+                    let message = format!("can no longer be read ({reason}); bring it back");
+                    Err(Error::new(ErrorKind::Data, picture.name(), message))
+                }
+                None => audience.go_on(),
+            }
         });
         let mut adapter = self.adapter_mut();
         let found = adapter.end_sketches();
         looked?;
         audience.tell(Progress::End);
-        adapter.go_along(found)
+        let found = found.ok_or_else(|| Error::new(ErrorKind::Internal, "directions", "a site was not looked at"))?;
+        adapter.go_along(Some(found))
     }
 }

@@ -115,8 +115,8 @@ impl Store {
         let standing = standing(&container)?;
         let Generation { record, adapter } = load(&container, &self.path, bundle)?;
         let before_events = standing.gate.on_trial().map(|_| {
-            let settings = record.lesson.site_settings().unwrap_or_default();
-            tensors::take(&container, BEFORE_EVENTS, bundle, settings, record.classes.len())
+            let kind = record.lesson.pair_kind().unwrap_or_default();
+            tensors::take(&container, BEFORE_EVENTS, bundle, kind, record.classes.len())
         });
         Ok((Some(UnderWay { before_events: before_events.transpose()?, record, standing, adapter }), faults))
     }

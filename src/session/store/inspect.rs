@@ -18,8 +18,10 @@ pub struct InspectedSite {
     /// Name, size and shipped directions.
     #[serde(flatten)]
     pub site: BundleSite,
-    /// Shipped directions that no pair of a store has used yet; null for a bundle.
+    /// Directions that no pair of a store has used yet; null for a bundle.
     pub unused: Option<usize>,
+    /// Directions that its lesson has found in photos, in place of the shipped ones; null where it has not.
+    pub found: Option<usize>,
 }
 
 /// What `inspect` answers; a key without a value is null.
@@ -95,7 +97,7 @@ pub fn inspect(path: &Path, trust: Option<&Trust>) -> Result<Inspection> {
         signed: Some(bundle.is_signed),
         verified: trust.is_some(),
         bytes: fs::metadata(path).ok().map(|m| m.len()),
-        sites: bundle.sites.into_iter().map(|site| InspectedSite { site, unused: None }).collect(),
+        sites: bundle.sites.into_iter().map(|site| InspectedSite { site, unused: None, found: None }).collect(),
         generation: None,
         generations: None,
         aside: None,
@@ -113,7 +115,10 @@ fn inspect_store(path: &Path) -> Result<Inspection> {
     let mut record = store.record()?;
     let events = core::mem::take(&mut record.events);
     let sites = core::mem::take(&mut record.sites);
-    let inspected = |site: BundleSite| Ok(InspectedSite { unused: Some(store.unused(&site.name)?), site });
+    let inspected = |site: BundleSite| {
+        let [unused, found] = store.directions(&site.name)?;
+        Ok(InspectedSite { unused, found, site })
+    };
     Ok(Inspection {
         kind: "store".to_owned(),
         sites: sites.into_iter().map(inspected).collect::<Result<_>>()?,

@@ -38,6 +38,7 @@ pub use writer::StoreWriter;
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, TEMPORARY_PREFIX, check_lists};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::settings::DirectionSource;
 
 /// A store that is opened to be read. It changes nothing: that is for [`StoreWriter`], which keeps other writers out.
 ///
@@ -114,12 +115,16 @@ impl Store {
         parse(self.container()?)
     }
 
-    /// How many directions of a site no pair has used yet.
+    /// How many directions of a site no pair has used yet, and how many were found, where they have not shipped.
     ///
     /// # Errors
     /// Kind `Store` where the current generation has no such site.
-    pub(crate) fn unused(&self, site: &str) -> Result<usize> {
-        self.container()?.dims(&format!("site/{site}/reserve")).map(|[unused]| unused)
+    pub(crate) fn directions(&self, site: &str) -> Result<[Option<usize>; 2]> {
+        let (container, found) = (self.container()?, format!("site/{site}/found"));
+        let [unused] = container.dims(&format!("site/{site}/reserve"))?;
+        let are_found = container.names().any(|name| name == found);
+        let found = are_found.then(|| container.dims(&found).map(|[found, _]| found)).transpose()?;
+        Ok([Some(unused), found])
     }
 
     fn container(&self) -> Result<&Container<'static>> {
@@ -193,8 +198,13 @@ fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<Generati
     if !record.calibration.is_none_or(|calibration| calibration.can_be()) {
         return Err(container.fault("its calibration is none that photos can have shown"));
     }
-    let settings = record.lesson.site_settings().ok_or_else(|| container.fault("its pairs are of an unknown kind"))?;
-    let adapter = tensors::take(container, "", bundle, settings, record.classes.len())?;
+    let kind = record.lesson.pair_kind().ok_or_else(|| container.fault("its pairs are of an unknown kind"))?;
+    let adapter = tensors::take(container, "", bundle, kind, record.classes.len())?;
+    // Before the first step b = 0, and no direction matters.
+    let finds = kind.directions == DirectionSource::Photos && record.steps > 0;
+    if finds && adapter.found().is_none() {
+        return Err(container.fault("its record says that directions were found, and not every site has them"));
+    }
     Ok(Generation { record, adapter })
 }
 

@@ -8,7 +8,7 @@ use crate::core::{FuseOrder, Sides, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Hashed;
 use crate::session::policy::{Calibration, Event, Outcome, Trial};
-use crate::session::settings::{DirectionSource, Length, Lesson};
+use crate::session::settings::{DirectionSource, Length, Lesson, PairKind};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ impl RecordedLesson {
             batch,
             lr,
             head_lr,
-            decay: _,
+            decay,
             head_decay,
             seed,
             augment,
@@ -124,7 +124,7 @@ impl RecordedLesson {
             renews_only,
             replay,
         } = *lesson;
-        let SiteSettings { start, sides, .. } = lesson.site_settings();
+        let PairKind { sites: SiteSettings { start, sides, .. }, directions } = lesson.pair_kind();
         let (start, start_seed) = match start {
             Start::Aligned => ("aligned", 0),
             Start::Principal => ("principal", 0),
@@ -135,7 +135,7 @@ impl RecordedLesson {
             start: start.to_owned(),
             start_seed,
             pairs: pairs_name(sides).to_owned(),
-            directions: source_name(lesson.direction_source()).to_owned(),
+            directions: source_name(directions).to_owned(),
             seed,
             batch,
             length: match length {
@@ -144,7 +144,7 @@ impl RecordedLesson {
             },
             lr,
             head_lr,
-            decay: lesson.pair_decay(),
+            decay,
             head_decay,
             augment,
             interval,
@@ -161,7 +161,7 @@ impl RecordedLesson {
     /// Pairs that are there have started on what they have.
     ///
     /// # Errors
-    /// Kind `Usage` where that was `asked` for otherwise.
+    /// Kind `Usage` where `lesson` asks for others.
     pub(crate) fn keep_pairs(&mut self, before: &RecordedLesson, lesson: &Lesson) -> Result<()> {
         let stay = |option: &str, what: String| {
             let message = format!("the store's pairs {what}, and stay so; leave it out");
@@ -187,7 +187,7 @@ impl RecordedLesson {
     }
 
     /// How its pairs are made, where this version knows what is recorded.
-    pub(crate) fn site_settings(&self) -> Option<SiteSettings> {
+    pub(crate) fn pair_kind(&self) -> Option<PairKind> {
         let start = match self.start.as_str() {
             "aligned" => Start::Aligned,
             "principal" => Start::Principal,
@@ -195,7 +195,16 @@ impl RecordedLesson {
             _ => return None,
         };
         let sides = [Sides::Both, Sides::One].into_iter().find(|sides| pairs_name(*sides) == self.pairs)?;
-        Some(SiteSettings { start, sides, ..SiteSettings::default() })
+        let sources = [DirectionSource::Shipped, DirectionSource::Photos];
+        let directions = sources.into_iter().find(|source| source_name(*source) == self.directions)?;
+        Some(PairKind { sites: SiteSettings { start, sides, ..SiteSettings::default() }, directions })
+    }
+
+    /// Lets `lesson` say how its pairs are made, where it has left that open and these are there.
+    pub(crate) fn settle(&self, lesson: &mut Lesson) {
+        if let Some(PairKind { sites: SiteSettings { start, sides, .. }, directions }) = self.pair_kind() {
+            (lesson.start, lesson.pairs, lesson.directions) = (Some(start), Some(sides), Some(directions));
+        }
     }
 
     /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.

@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use crate::adapter::{Adapter, ClassMeans, DirectionsBuf, HeadBuffers, HostLedger, SiteBuffers, SiteSettings};
+use crate::adapter::{Adapter, ClassMeans, DirectionsBuf, HeadBuffers, HostLedger, SiteBuffers};
 use crate::bundle::{Bundle, Container};
 use crate::core::{SiteShape, Terms};
 use crate::error::Result;
+use crate::session::settings::PairKind;
 use crate::session::start::start_adapter;
 
 /// Adds all that an adapter holds, under names that begin with `under`.
@@ -32,7 +33,7 @@ pub(super) fn take(
     container: &Container,
     under: &str,
     bundle: &Bundle,
-    settings: SiteSettings,
+    kind: PairKind,
     classes: usize,
 ) -> Result<Adapter> {
     let shape = container.u64(&format!("{under}head/shape"), &[2])?;
@@ -45,7 +46,7 @@ pub(super) fn take(
         return Err(container.fault("its head has another number of weights than its shape says"));
     }
     let has_pairs = container.names().any(|name| name.strip_prefix(under).is_some_and(|n| n.starts_with("site/")));
-    let mut adapter = start_adapter(bundle, has_pairs.then_some(settings), classes)?;
+    let mut adapter = start_adapter(bundle, has_pairs.then_some(kind), classes)?;
     let sites = adapter.sites.into_iter().map(|site| take_site(container, under, site));
     adapter.sites = sites.collect::<Result<_>>()?;
     let head = &mut adapter.head;
@@ -193,8 +194,9 @@ fn merge_staged(container: &Container, prefix: &str, site: &mut SiteBuffers) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::SiteSeed;
+    use crate::adapter::{SiteSeed, SiteSettings};
     use crate::bundle::Kind;
+    use crate::core::Sides;
 
     const SHAPE: [usize; 2] = [6, 5];
     /// Rows of b and of a that earlier versions had room for.
@@ -216,6 +218,40 @@ mod tests {
         let rows = dense.chunks_mut(shape.in_dim).enumerate();
         rows.for_each(|(row, out)| view.delta.view().row_into(&shape, row, out).unwrap());
         dense
+    }
+
+    #[test]
+    fn directions_that_cannot_be_those_of_a_site_are_refused() {
+        let [out_dim, in_dim] = SHAPE;
+        let settings = SiteSettings { sides: Sides::One, ..SiteSettings::default() };
+        let one_sided = || {
+            let seeds = [SiteSeed::new("map", SHAPE, DirectionsBuf::blank(4, in_dim))];
+            Adapter::start(seeds, 1, settings, 2, 3).unwrap().sites.remove(0)
+        };
+        let mut found = one_sided();
+        let rank = found.shape.rank;
+        assert_eq!(rank, (out_dim + in_dim) / out_dim);
+        let v: Vec<f16> = (0..4 * in_dim).map(|at| f16::from_f32((at as f32).sin())).collect();
+        found.go_along(DirectionsBuf { sigma: vec![1.0; 4].into(), u: [].into(), v: v.into() }).unwrap();
+        let mut good = Container::new(Kind::Store);
+        put_site(&mut good, "", &found).unwrap();
+        let taken = take_site(&good, "", one_sided()).unwrap();
+        assert_eq!(taken.found(), found.found());
+
+        for (rows, width, sigmas) in [
+            (0, in_dim, 0),
+            (4, in_dim - 1, 4),
+            (4, in_dim, 3),
+            (usize::from(u16::MAX) + 1, 1, 4),
+            (rank - 1, in_dim, rank - 1),
+        ] {
+            let mut bad = Container::new(Kind::Store);
+            put_site(&mut bad, "", &found).unwrap();
+            ["site/map/found", "site/map/found_sigma"].iter().for_each(|name| bad.forget(name));
+            bad.insert_f16("site/map/found", &[rows, width], vec![f16::ZERO; rows * width]).unwrap();
+            bad.insert_f32("site/map/found_sigma", &[sigmas], vec![0.0; sigmas]).unwrap();
+            assert!(take_site(&bad, "", one_sided()).is_err(), "{rows} x {width}, {sigmas} sigmas");
+        }
     }
 
     #[test]
