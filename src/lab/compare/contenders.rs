@@ -2,7 +2,7 @@
 
 use super::ledger::Run;
 use crate::core::{FuseOrder, Method, Sides, Start};
-use crate::session::settings::{DirectionSource, Lesson};
+use crate::session::settings::Lesson;
 
 /// A method as it enters a comparison.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Contender {
 }
 
 /// All of them, in the order in which they are shown.
-pub static CONTENDERS: [Contender; 8] = [
+pub static CONTENDERS: [Contender; 9] = [
     Contender {
         name: "imprint",
         about: "the head is set to class means; nothing is trained",
@@ -30,13 +30,13 @@ pub static CONTENDERS: [Contender; 8] = [
         name: "lora",
         about: "head and pairs, which stay what they are; what others are compared with",
         method: Method::Lora,
-        adjust: two_sided,
+        adjust: |lesson| lesson,
     },
     Contender {
         name: "pissa",
         about: "head and pairs that start on the principal components, scaled by them",
         method: Method::Pissa,
-        adjust: two_sided,
+        adjust: |lesson| lesson,
     },
     Contender {
         name: "srlora",
@@ -45,10 +45,16 @@ pub static CONTENDERS: [Contender; 8] = [
         adjust: |lesson| lesson,
     },
     Contender {
+        name: "one-sided",
+        about: "srlora with one-sided pairs along directions of the photos, and decay of 0.5 of pairs and head",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { pairs: Some(Sides::One), decay: 0.5, head_decay: 0.5, ..lesson },
+    },
+    Contender {
         name: "random",
         about: "control: srlora with random directions, as if none had shipped",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), directions: None, ..lesson },
+        adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), ..lesson },
     },
     Contender {
         name: "renewed",
@@ -63,11 +69,6 @@ pub static CONTENDERS: [Contender; 8] = [
         adjust: |lesson| Lesson { choice: FuseOrder::Oldest, ..lesson },
     },
 ];
-
-/// As its method was published, whatever the others do.
-fn two_sided(lesson: Lesson) -> Lesson {
-    Lesson { pairs: Some(Sides::Both), directions: Some(DirectionSource::Shipped), ..lesson }
-}
 
 /// The one that others are compared with.
 pub(super) const REFERENCE: &str = "lora";

@@ -106,6 +106,10 @@ impl Comparison {
         if self.contenders.is_empty() {
             return refuse("option `methods`", "names none");
         }
+        let Lesson { start, pairs, directions, decay, head_decay, .. } = &self.lesson;
+        if start.is_some() || pairs.is_some() || directions.is_some() || [*decay, *head_decay] != [0.0; 2] {
+            return refuse("option `methods`", "say how pairs are made and held back; leave that open in the lesson");
+        }
         if self.seeds == 0 {
             return refuse("option `seeds`", "is 0; one run each is the least");
         }
