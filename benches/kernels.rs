@@ -70,12 +70,7 @@ fn update(bencher: Bencher) {
     let mut adapter = site();
     let mut gradients = adapter.zero_gradients();
     gradients.sites[0] = wave(gradients.sites[0].len(), 0.7);
-    let update = Update {
-        lr: Schedule::linear(1e-3, 0, 100).at(0),
-        head_lr: 1e-3,
-        optimizer: AdamW::default(),
-        head_optimizer: AdamW::default(),
-    };
+    let update = Update::new(Schedule::linear(1e-3, 0, 100).at(0), 1e-3);
     bencher.bench_local(|| adapter.update(black_box(&gradients), &update).unwrap());
 }
 

@@ -45,6 +45,13 @@ impl Place {
         self.folder.path().join(name).to_str().unwrap().to_string()
     }
 
+    /// The end of a lesson in a store of this name, and what `train` says of it.
+    fn trained(&self, name: &str, [bundle, data]: [&str; 2], more: &[&str]) -> (Vec<u8>, Value) {
+        let store = self.path(name);
+        let report = json(&[&["train", bundle, "--data", data, "-o", &store, "--json"], more].concat());
+        (end(&store), report)
+    }
+
     /// Everything below the folder: files with their bytes, folders and what else there is without.
     fn contents(&self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
@@ -197,11 +204,10 @@ fn neither_threads_nor_place_and_size_of_the_cache_change_a_lesson() {
     let place = Place::new();
     let (bundle, data) = (place.bundle(), place.photos("photos"));
     let train = |name: &str, more: &[&str]| {
-        let store = place.path(name);
-        let args = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "12", "--batch", "5", "--json"];
-        let trained = json(&[&args, more].concat());
+        let (end, trained) =
+            place.trained(name, [&bundle, &data], &[&["--steps", "12", "--batch", "5"], more].concat());
         assert!(trained["planned_peak_bytes"].as_u64() >= trained["peak_rss_bytes"].as_u64(), "{trained}");
-        (end(&store), trained)
+        (end, trained)
     };
     let (alone, report) = train("alone", &[]);
     assert_eq!((report["threads"].as_u64(), report["planned"]["cache"].as_str()), (Some(1), Some("disk")));
@@ -1586,10 +1592,7 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
     let place = Place::new();
     let (bundle, data) = (place.bundle(), place.photos("photos"));
     let train = |name: &str, more: &[&str]| {
-        let store = place.path(name);
-        let args = ["train", &bundle, "--data", &data, "-o", &store, "--steps", "12", "--interval", "4", "--json"];
-        let trained = json(&[&args, more].concat());
-        (end(&store), trained)
+        place.trained(name, [&bundle, &data], &[&["--steps", "12", "--interval", "4"], more].concat())
     };
     let (alone, report) = train("alone", &["--pairs", "one-sided"]);
     assert!(report["recompositions"].as_u64() > Some(0), "{report}");

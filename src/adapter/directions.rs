@@ -1,4 +1,4 @@
-//! A site's shipped directions, owned.
+//! A site's directions, owned.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::sketch::dot;
+use super::cholesky::dot;
 use crate::core::{Directions, Floats};
 
-/// Singular triplets of a site's weight in falling order of sigma; the largest |v| entry of each is positive. Bundle and adapter
-/// share them.
+/// Singular triplets of a site's weight in falling order of sigma, or what a lesson has found in its photos, without u; the largest |v|
+/// entry of each is positive. Bundle and adapter share those that ship.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DirectionsBuf {
     /// K singular values.
@@ -29,20 +29,20 @@ impl DirectionsBuf {
         let wide = |row: &[f16]| row.iter().map(|v| v.to_f64()).collect::<Vec<_>>();
         let mut rows: Vec<Vec<f64>> = self.v.chunks(in_dim.max(1)).map(wide).collect();
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        let squares = |rows: &[Vec<f64>]| rows.iter().map(|row| dot(row, row).max(f64::MIN_POSITIVE)).collect();
-        let mut lengths: Vec<f64> = squares(&rows);
+        let square = |row: &Vec<f64>| dot(row, row).max(f64::MIN_POSITIVE);
+        let mut squares: Vec<f64> = rows.iter().map(square).collect();
         while rows.len() < count.min(in_dim) {
             let mut row: Vec<f64> = (0..in_dim).map(|_| random.random::<f64>() - 0.5).collect();
             // Twice, as once leaves what was rounded.
             for _ in 0..2 {
-                for (known, square) in rows.iter().zip(&lengths) {
+                for (known, square) in rows.iter().zip(&squares) {
                     let along = dot(&row, known) / square;
                     row.iter_mut().zip(known).for_each(|(x, known)| *x -= along * known);
                 }
             }
             let length = dot(&row, &row).sqrt().max(f64::MIN_POSITIVE);
             row.iter_mut().for_each(|x| *x /= length);
-            lengths.push(1.0);
+            squares.push(1.0);
             rows.push(row);
         }
         let sigma = self.sigma.iter().copied().chain(core::iter::repeat(0.0)).take(rows.len());

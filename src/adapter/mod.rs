@@ -1,5 +1,6 @@
 //! The trainable part of a network on the host: the core's buffers, owned, and its mathematics over many positions.
 
+mod cholesky;
 mod directions;
 mod gradients;
 mod head;
@@ -56,6 +57,14 @@ pub struct Update {
     pub optimizer: AdamW,
     /// What moves the head.
     pub head_optimizer: AdamW,
+}
+
+impl Update {
+    /// One without decay.
+    #[must_use]
+    pub fn new(lr: PairRate, head_lr: f32) -> Self {
+        Update { lr, head_lr, optimizer: AdamW::default(), head_optimizer: AdamW::default() }
+    }
 }
 
 /// A recomposition, and where it happened.
@@ -240,7 +249,7 @@ mod tests {
             adapter.sites[0].values_mut().iter_mut().for_each(|value| *value += 1.0);
             adapter.head.values.fill(1.0);
             let [optimizer, head_optimizer] = [decay, head_decay].map(|decay| AdamW { decay, ..AdamW::default() });
-            let rates = Update { lr: Schedule::linear(0.1, 0, 10).at(0), head_lr: 0.1, optimizer, head_optimizer };
+            let rates = Update { optimizer, head_optimizer, ..Update::new(Schedule::linear(0.1, 0, 10).at(0), 0.1) };
             let gradients = adapter.zero_gradients();
             let before = (adapter.sites[0].values_mut().to_vec(), adapter.head.values.clone());
             adapter.update(&gradients, &rates).unwrap();
@@ -255,12 +264,7 @@ mod tests {
         let directions = || DirectionsBuf { sigma: vec![1.0; 4].into(), u: halves(4 * 6), v: halves(4 * 5) };
         let seeds = ["first", "second"].map(|name| SiteSeed::new(name, [6, 5], directions()));
         let mut adapter = Adapter::start(seeds, 2, SiteSettings::default(), 3, 7).unwrap();
-        let rates = Update {
-            lr: Schedule::linear(0.1, 0, 10).at(0),
-            head_lr: 0.1,
-            optimizer: AdamW::default(),
-            head_optimizer: AdamW::default(),
-        };
+        let rates = Update::new(Schedule::linear(0.1, 0, 10).at(0), 0.1);
         let mut gradients = adapter.zero_gradients();
         gradients.sites.iter_mut().flatten().chain(&mut gradients.head).for_each(|g| *g = 1.0);
         let state = |adapter: &Adapter| {

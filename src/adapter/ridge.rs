@@ -1,10 +1,8 @@
 //! The head in closed form: ridge regression of the classes on features, and what it would say of each photo had it not seen that one.
 
 use super::HeadBuffers;
+use super::cholesky::{cholesky, dot};
 use crate::limits::{MOST_SOLVED, MOST_SOLVED_SIDE};
-
-/// Sums that run at a time. Their order is one for all processors, or a head would differ in its last bits.
-const LANES: usize = 8;
 
 /// Photos as a ridge regression sees them: x = (f / s, 1) of features f, where s is the root of their mean square length, and y = 1 for its
 /// class, 0 for the others. Every class has the same weight, whatever its number of n photos:
@@ -149,19 +147,9 @@ impl Ridge {
 
     /// The inverse of the Cholesky factor of the products with n `strength` on their diagonal: lower triangular, `side` x `side`.
     fn factor(&self, strength: f64) -> Option<Vec<f64>> {
-        let (side, mut lower) = (self.side, self.products.clone());
-        for i in 0..side {
-            let (above, row) = lower.split_at_mut(i * side);
-            for j in 0..i {
-                let other = &above[j * side..=j * side + j];
-                row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-            }
-            let square = row[i] + self.photos() as f64 * strength - dot(&row[..i], &row[..i]);
-            if !(square.is_finite() && square > 0.0) {
-                return None;
-            }
-            row[i] = square.sqrt();
-        }
+        let (side, mut products) = (self.side, self.products.clone());
+        (0..side).for_each(|i| products[i * side + i] += self.photos() as f64 * strength);
+        let mut lower = cholesky(products, side)?;
         // Row i of the inverse: (e_i - sum over k < i of L_ik times row k) / L_ii.
         let mut sums = vec![0.0; side];
         for i in 0..side {
@@ -206,17 +194,6 @@ impl Ridge {
     fn leverage(&self, inverse: &[f64], row: &[f32]) -> f64 {
         inverse.chunks_exact(self.side).enumerate().map(|(i, l)| dot(&row[..=i], &l[..=i]).powi(2)).sum()
     }
-}
-
-/// a . b over the shorter of the two, in [`LANES`] sums that are added one after the other.
-fn dot<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> f64 {
-    let (mut sums, len) = ([0.0; LANES], a.len().min(b.len()));
-    let whole = len / LANES * LANES;
-    for (a, b) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (x, y))| *sum += (*x).into() * (*y).into());
-    }
-    a[whole..len].iter().zip(&b[whole..len]).for_each(|(x, y)| sums[0] += (*x).into() * (*y).into());
-    sums.iter().sum()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::DirectionsBuf;
+use super::cholesky::{cholesky, dot};
 use super::kernel::product;
 use super::scratch::Scratch;
 
@@ -125,30 +126,9 @@ fn factor(sums: &[f64], test: &[f32], [in_dim, width]: [usize; 2], shift: f64) -
     Some(columns)
 }
 
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 /// to += factor from.
 fn add(to: &mut [f64], factor: f64, from: &[f64]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
-}
-
-/// L of a symmetric `m` = L L^T, side x side; `None` where it has none.
-fn cholesky(mut m: Vec<f64>, side: usize) -> Option<Vec<f64>> {
-    for i in 0..side {
-        let (above, row) = m.split_at_mut(i * side);
-        for j in 0..i {
-            let other = &above[j * side..=j * side + j];
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-        }
-        let square = row[i] - dot(&row[..i], &row[..i]);
-        if !(square.is_finite() && square > 0.0) {
-            return None;
-        }
-        row[i] = square.sqrt();
-    }
-    Some(m)
 }
 
 /// Eigenvalues of a symmetric `m`, side x side, and its eigenvectors as columns: Jacobi's rotations (Golub and Van Loan, *Matrix

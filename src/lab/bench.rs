@@ -10,7 +10,7 @@ use crate::adapter::{Adapter, SiteSettings, Update};
 use crate::autodiff::{Activations, Network, StepOutput};
 use crate::backbone::SharedAdapter;
 use crate::bundle::Bundle;
-use crate::core::{AdamW, Schedule};
+use crate::core::Schedule;
 use crate::error::Result;
 use crate::lab::profile::{Profile, profile};
 use crate::session::process::{median, peak_rss_bytes, startup_ms};
@@ -78,12 +78,7 @@ pub fn bench(
     let profile = profiled.then(|| profile(&mut network, &images)).transpose()?;
     drop(network);
     let mut crew = Crew::start(&plan, threads)?;
-    let update = Update {
-        lr: Schedule::linear(0.0, 0, 1).at(0),
-        head_lr: 0.0,
-        optimizer: AdamW::default(),
-        head_optimizer: AdamW::default(),
-    };
+    let update = Update::new(Schedule::linear(0.0, 0, 1).at(0), 0.0);
     let inputs = Arc::new((images, boundary, Mutex::new(Vec::<StepOutput>::new())));
     let mut step = |cached: bool| {
         let inputs = inputs.clone();
@@ -96,7 +91,7 @@ pub fn bench(
             Ok(output)
         };
         gradients.clear();
-        crew.each(std::iter::repeat_n((), batch.div_ceil(micro)), work, |output| {
+        crew.all().each(std::iter::repeat_n((), batch.div_ceil(micro)), work, |output| {
             let output = output?;
             gradients.add(&output.pairs, &output.dw, &output.db);
             lock(&spare.2).push(output);

@@ -23,6 +23,12 @@ pub(crate) enum Crew {
     Many(Vec<Worker>),
 }
 
+/// The threads of a crew that share a piece of work.
+pub(crate) enum Team<'c> {
+    Alone(&'c mut Network),
+    Many(&'c mut [Worker]),
+}
+
 /// A thread that does jobs until there is nobody to send them.
 pub(crate) struct Worker {
     jobs: Option<SyncSender<Job>>,
@@ -55,46 +61,38 @@ impl Crew {
         }
     }
 
+    /// All threads.
+    pub(crate) fn all(&mut self) -> Team<'_> {
+        match self {
+            Crew::Alone(network) => Team::Alone(network),
+            Crew::Many(workers) => Team::Many(workers),
+        }
+    }
+
+    /// One thread, which does each item when the one before is done.
+    pub(crate) fn one(&mut self) -> Team<'_> {
+        match self {
+            Crew::Alone(network) => Team::Alone(network),
+            Crew::Many(workers) => Team::Many(&mut workers[..1]),
+        }
+    }
+}
+
+impl Team<'_> {
     /// Does `work` to every item and shows what it gave to `visit`, in the order of the items.
     ///
     /// # Errors
     /// What `visit` refuses; kind `Internal` where a thread has panicked, with its message.
     pub(crate) fn each<T: Send + 'static, R: Send + 'static>(
-        &mut self,
-        items: impl IntoIterator<Item = T>,
-        work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
-        visit: impl FnMut(R) -> Result<()>,
-    ) -> Result<()> {
-        self.on(usize::MAX, items, work, visit)
-    }
-
-    /// The same on one thread: each item when the one before is done.
-    ///
-    /// # Errors
-    /// As of [`Crew::each`].
-    pub(crate) fn in_turn<T: Send + 'static, R: Send + 'static>(
-        &mut self,
-        items: impl IntoIterator<Item = T>,
-        work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
-        visit: impl FnMut(R) -> Result<()>,
-    ) -> Result<()> {
-        self.on(1, items, work, visit)
-    }
-
-    /// On so many threads at most.
-    fn on<T: Send + 'static, R: Send + 'static>(
-        &mut self,
-        most: usize,
+        self,
         items: impl IntoIterator<Item = T>,
         work: impl Fn(&mut Network, T) -> R + Send + Sync + 'static,
         mut visit: impl FnMut(R) -> Result<()>,
     ) -> Result<()> {
         let workers = match self {
-            Crew::Alone(network) => return items.into_iter().try_for_each(|item| visit(work(network, item))),
-            Crew::Many(workers) => workers,
+            Team::Alone(network) => return items.into_iter().try_for_each(|item| visit(work(network, item))),
+            Team::Many(workers) => workers,
         };
-        let most = most.min(workers.len());
-        let workers = &mut workers[..most];
         let work = Arc::new(work);
         let count = workers.len();
         let mut waiting: VecDeque<(usize, Receiver<R>)> = VecDeque::new();

@@ -26,7 +26,7 @@ impl Runner {
             let micro = Micro { photos: vec![photo], ..Micro::default() };
             source.features_and_example(network, micro, false).map(|(done, _)| done.unreadable)
         };
-        let looked = self.crew.in_turn(photos(), work, |done| {
+        let looked = self.crew.one().each(photos(), work, |done| {
             audience.tell(Progress::Advance);
             match done?.into_iter().next() {
                 Some((picture, reason)) => {

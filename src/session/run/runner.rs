@@ -190,7 +190,7 @@ impl Runner {
             let (width, micro) = (network.features(), Micro { photos: vec![photo], ..Micro::default() });
             source.features_and_example(network, micro, keeps).map(|done| (done, width))
         };
-        self.crew.each(photos, work, |done| {
+        self.crew.all().each(photos, work, |done| {
             let ((done, example), width) = done?;
             set_aside(quarantine, done.unreadable, audience);
             visit(done.output.get(..width), example, audience)
@@ -224,7 +224,7 @@ impl Runner {
         let views = |&index: &usize| view(&data.photos[index], cut(augment, index));
         let micro = indices.chunks(self.micro).map(|indices| self.source.micro(indices.iter().map(views)));
         let work = move |network: &mut Network, micro| source.step(network, micro);
-        self.crew.each(micro, work, |done| {
+        self.crew.all().each(micro, work, |done| {
             let mut done = done?;
             set_aside(quarantine, done.unreadable.drain(..), audience);
             if !done.labels.is_empty() {
@@ -324,7 +324,8 @@ impl Runner {
             Ok(Timing { prefix_ms, forward_ms, step_ms })
         };
         // Every thread gets all of its rounds, even after a fault: the others wait for it.
-        self.crew.each(std::iter::repeat_n((), rounds * self.crew.threads()), work, |trial| {
+        let rounds = rounds * self.crew.threads();
+        self.crew.all().each(std::iter::repeat_n((), rounds), work, |trial| {
             if last.is_ok() {
                 last = trial;
             }
@@ -353,7 +354,8 @@ impl Runner {
             claim.missing()
         };
         let mut growth = 0;
-        self.crew.each(std::iter::repeat_n((), self.crew.threads()), work, |missing| {
+        let threads = self.crew.threads();
+        self.crew.all().each(std::iter::repeat_n((), threads), work, |missing| {
             growth += missing;
             Ok(())
         })?;

@@ -201,9 +201,12 @@ fn load(container: &Container, store: &Path, bundle: &Bundle) -> Result<Generati
     let kind = record.lesson.pair_kind().ok_or_else(|| container.fault("its pairs are of an unknown kind"))?;
     let adapter = tensors::take(container, "", bundle, kind, record.classes.len())?;
     // Before the first step b = 0, and no direction matters.
-    let finds = kind.directions == DirectionSource::Photos && record.steps > 0;
-    if finds && adapter.found().is_none() {
-        return Err(container.fault("its record says that directions were found, and not every site has them"));
+    let are_right = match kind.directions {
+        DirectionSource::Photos => record.steps == 0 || adapter.found().is_some(),
+        DirectionSource::Shipped => adapter.found_bytes() == 0,
+    };
+    if !are_right {
+        return Err(container.fault("its record says otherwise where the directions of its sites come from"));
     }
     Ok(Generation { record, adapter })
 }
