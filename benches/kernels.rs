@@ -8,7 +8,7 @@ use half::f16;
 use srlora::adapter::{Adapter, DirectionsBuf, SiteSeed, SiteSettings, Update};
 use srlora::autodiff::{Activations, Network, NetworkPlan, StepOutput};
 use srlora::bundle::Bundle;
-use srlora::core::{AdamW, FuseOrder, Recompose, Schedule, Weight, int8_blocks, int8_rows};
+use srlora::core::{FuseOrder, Recompose, Schedule, Weight, int8_blocks, int8_rows};
 
 #[global_allocator]
 static COUNTED: divan::AllocProfiler = divan::AllocProfiler::system();
