@@ -1608,7 +1608,7 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
 
     // A further lesson goes on with the same pairs, and has to.
     let store = place.path("alone");
-    let further = ["train", &bundle, "--from", &store, "--data", &data, "--steps", "4"];
+    let further = ["train", &bundle, "--from", &store, "--data", &data];
     let refused: [(&[&str], &str); 3] = [
         (&["--pairs", "both"], "the store's pairs learn on one side"),
         (&["--directions", "shipped"], "the store's pairs have directions from photos"),
@@ -1617,8 +1617,10 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
     for (option, message) in refused {
         place.refuses(&[&further[..], option].concat(), 2, &[option[0], message]);
     }
-    let again = json(&[&further[..], &["--json"]].concat());
+    // It finds unused directions in its own photos.
+    let again = json(&[&further[..], &["--json", "--steps", "12", "--interval", "4"]].concat());
     assert_eq!(trained(&again), trained(&report));
+    assert!(again["recompositions"].as_u64() > Some(0), "{again}");
     let predict = ["predict", &bundle, "--store", &store, &format!("{data}/dark/0.png"), "--json"];
     assert_eq!(json(&predict)["top"][0]["label"], "dark");
 
@@ -1659,13 +1661,12 @@ fn decay_draws_pairs_to_their_start() {
         json(&[&args[..], &["--method", "lora", "--head-lr", "0", "--json"]].concat());
         let bytes = fs::read(format!("{store}/generation-000002.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let states = file.names().into_iter().filter(|name| name.ends_with("/state"));
-        let values = |name: &str| {
-            let state = file.tensor(name).unwrap().data().to_vec();
-            let floats: Vec<f32> = state.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-            floats[..floats.len() / srlora::core::PLANES].iter().map(|b| b.abs()).sum::<f32>()
+        let sites = file.names().into_iter().filter(|name| name.starts_with("site/") && name.ends_with("/values"));
+        let sum = |name: &str| {
+            let values = file.tensor(name).unwrap().data();
+            values.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).abs()).sum::<f32>()
         };
-        states.map(values).sum()
+        sites.map(sum).sum()
     };
     let sums = [("none", "0"), ("some", "10"), ("much", "100")].map(|(name, decay)| pairs(name, decay));
     assert!(sums[0] > sums[1] && sums[1] > 2.0 * sums[2], "{sums:?}");

@@ -163,6 +163,14 @@ impl Adapter {
         self.sites.iter_mut().zip(found.into_iter().flatten()).try_for_each(|(site, found)| site.go_along(found))
     }
 
+    /// Pairs as they are, with other unused directions than those that they have.
+    ///
+    /// # Errors
+    /// Kind `Sites` where they do not fit.
+    pub(crate) fn go_on_along(&mut self, found: &[DirectionsBuf]) -> Result<()> {
+        self.sites.iter_mut().zip(found).try_for_each(|(site, found)| site.go_on_along(found))
+    }
+
     /// The directions of every site, where they were found and have not shipped.
     pub(crate) fn found(&self) -> Option<Vec<DirectionsBuf>> {
         self.sites.iter().map(|site| site.found().cloned()).collect()
@@ -178,6 +186,13 @@ impl Adapter {
     #[must_use]
     pub fn trainable(&self) -> usize {
         self.sites.iter().map(|site| site.shape.plane_len()).sum::<usize>() + self.head.len()
+    }
+
+    /// Bytes of what it has learned, without what only its next step needs: a generation, but for directions that were found.
+    pub(crate) fn learned_bytes(&self) -> usize {
+        let steps =
+            |site: &SiteBuffers| size_of::<f32>() * (site.state.len() - site.shape.plane_len().min(site.state.len()));
+        self.bytes() - 2 * size_of::<f32>() * self.head.len() - self.sites.iter().map(steps).sum::<usize>()
     }
 
     /// Bytes of all its values: of the head, the pairs, their optimizer and importance, the deltas, and the class means.

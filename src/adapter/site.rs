@@ -144,10 +144,30 @@ impl SiteBuffers {
     /// Kind `Sites` where they do not fit.
     pub(crate) fn go_along(&mut self, found: DirectionsBuf) -> Result<()> {
         self.shape.reserve = found.sigma.len();
-        (self.directions, self.are_found) = (found, true);
+        (self.directions, self.are_found) = (found.on_grid(self.shape.in_dim), true);
         let name = self.name.clone();
         self.view_mut().start().map_err(told(&name))?;
         self.refresh()
+    }
+
+    /// Pairs as they are, with other directions that none has used yet.
+    ///
+    /// # Errors
+    /// Kind `Sites` where they do not fit.
+    pub(crate) fn go_on_along(&mut self, found: &DirectionsBuf) -> Result<()> {
+        let SiteShape { in_dim, rank, .. } = self.shape;
+        let most = in_dim.min(MOST_DIRECTIONS);
+        self.directions = self.live_directions().followed_by(found, most, in_dim).on_grid(in_dim);
+        self.shape.reserve = self.directions.sigma.len();
+        let [live, unused] = [0..rank, rank..self.shape.reserve].map(|span| span.map(|k| k as u16));
+        self.ledger =
+            HostLedger::restore(&self.shape, self.ledger.ages().to_vec(), live, unused).map_err(told(&self.name))?;
+        self.refresh()
+    }
+
+    /// The directions that pairs are on, pair by pair.
+    pub(crate) fn live_directions(&self) -> DirectionsBuf {
+        self.directions.picked(self.ledger.directions().iter().map(|&k| usize::from(k)), self.shape.in_dim)
     }
 
     /// Its directions, where they were found.
@@ -291,7 +311,7 @@ impl SiteBuffers {
         (0..rank).map(move |pair| view.importance(pair))
     }
 
-    pub(super) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
+    pub(crate) fn recompose(&mut self, rule: &Recompose) -> Result<Vec<Recomposition>> {
         let SiteShape { out_dim, in_dim, sides, .. } = self.shape;
         let rule = Recompose { pairs: sides.pairs(rule.pairs, out_dim, in_dim), ..*rule };
         let events: Vec<Recomposition> = self.view_mut().recompose(&rule).into_iter().collect();

@@ -84,6 +84,11 @@ impl<'d> Container<'d> {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Whether it has a tensor of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// The shape of a tensor that has `N` dimensions.
     ///
     /// # Errors

@@ -101,7 +101,7 @@ impl<'b> Stage<'b> {
         let mut outlook =
             self.runner.imprint(&mut data, [0; 2], &mut Replay::default(), &mut Audience::nobody())?.outlook;
         if lesson.finds_directions() {
-            self.runner.find_directions(&data, audience)?;
+            self.runner.find_directions(&data, false, audience)?;
         }
         let planned = plan(self.bundle, lesson, data.photos.len());
         let planned = planned.cut_to(if settings.trains_head { planned.steps } else { 0 });

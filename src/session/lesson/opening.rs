@@ -7,9 +7,9 @@ use crate::adapter::{Adapter, SiteSettings};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::{Dataset, Hashed};
-use crate::session::policy::{Before, Outlook, Plan, plan};
+use crate::session::policy::{Before, Due, Outlook, Plan, plan};
 use crate::session::settings::Lesson;
-use crate::session::start::fresh_adapter;
+use crate::session::start::{fresh_adapter, start_adapter};
 use crate::session::store::{
     Generation, Record, RecordedLesson, Store, StoreWriter, UnderWay, already_there, is_unborn,
 };
@@ -125,7 +125,12 @@ impl Opening {
                 let known = record.classes.len();
                 Ok(Opening { known, record, adapter, from, outlook, before, ..self })
             }
-            Left::Imprinted => Ok(self),
+            Left::Imprinted => {
+                // Pairs are at their start, and their directions yet to be found, as many as there were.
+                let kind = self.record.lesson.pair_kind().filter(|_| !self.adapter.sites.is_empty());
+                let Adapter { sites, .. } = start_adapter(bundle, kind, 0)?;
+                Ok(Opening { adapter: Adapter { sites, ..self.adapter }, ..self })
+            }
             // The end may know more classes than what is current: nothing is imprinted any more.
             Left::Over(record, over_aside) => {
                 Ok(Opening { known: record.classes.len(), over: true, over_aside, record: *record, ..self })
@@ -185,6 +190,11 @@ impl Opening {
     /// Whether no step of it has been taken yet.
     pub(crate) fn begins(&self) -> bool {
         self.record.steps == 0 && !self.over
+    }
+
+    /// Whether it looks for directions in its photos; after what a store has learned, they are for events alone.
+    pub(crate) fn finds_directions(&self, lesson: &Lesson, plan: &Plan) -> bool {
+        self.begins() && lesson.finds_directions() && (plan.due != Due::Never || !self.has_learned_pairs)
     }
 
     /// Whether it adds classes to those that the store knew.

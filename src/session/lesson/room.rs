@@ -166,13 +166,21 @@ impl Applicant<'_> {
         let Opening { data, validation, .. } = opening;
         let trains = lesson.method.settings().trains_head;
         let values = adapter.bytes() as u64;
-        let finds = lesson.finds_directions() && opening.begins() && !opening.has_learned_pairs;
+        let finds = opening.finds_directions(lesson, plan);
         let sizes = bundle.sites.iter().filter(|_| finds).map(|site| {
             let [_, directions] = pairs_and_directions(site, bundle.rank, &lesson.pair_kind().sites);
             (directions, site.in_dim)
         });
         let found = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::found_bytes(directions, in_dim));
         let found_bytes = adapter.found_bytes().max(found.sum());
+        // A generation has those of its pairs.
+        let are_found = lesson.finds_directions();
+        let live = adapter
+            .sites
+            .iter()
+            .filter(|_| are_found)
+            .map(|site| DirectionsBuf::coded_bytes(site.shape.rank, site.shape.in_dim));
+        let live_bytes = live.sum::<u64>();
         let sketches: Vec<[u64; 2]> = sizes.map(|(directions, in_dim)| Sketch::bytes(directions, in_dim)).collect();
         // One after the other comes to its directions.
         let last = sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0);
@@ -180,7 +188,8 @@ impl Applicant<'_> {
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
-            generation_bytes: values + found_bytes,
+            generation_bytes: adapter.learned_bytes() as u64 + live_bytes,
+            checkpoint_bytes: values + found_bytes,
             widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
             // A further lesson looks at its photos with a second adapter before its steps.
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { values },
@@ -231,14 +240,14 @@ impl Applicant<'_> {
     /// written beside the one before, or the end beside the last one; and the journal.
     fn store_bytes(&self, work: &Work) -> u64 {
         let Applicant { plan, opening, .. } = *self;
-        let generation = work.generation_bytes + HEADER_BYTES;
+        let [generation, checkpoint] = [work.generation_bytes, work.checkpoint_bytes].map(|bytes| bytes + HEADER_BYTES);
         let imprinted = if opening.known < opening.data.classes.len() { generation } else { 0 };
         if plan.steps == 0 {
             return imprinted;
         }
         // While events are on trial, what was there before them is kept too.
-        let checkpoint = if plan.due == Due::Never { generation } else { 2 * generation };
-        let there = if opening.from.is_some() { generation } else { 0 };
+        let there = if opening.from.is_some() { checkpoint } else { 0 };
+        let checkpoint = if plan.due == Due::Never { checkpoint } else { 2 * checkpoint };
         let notes = plan.steps.min(2 * NOTES) * NOTE_BYTES * work.pairs;
         imprinted + 2 * checkpoint - there + JOURNAL_BYTES * plan.steps.min(1 << 10) + notes
     }

@@ -249,8 +249,8 @@ impl Trainer {
         // Photos that cannot be read have left, and with them the last ones of a class perhaps.
         opening.find_absent(keep);
         let plan = opening.plan(bundle, lesson);
-        if opening.begins() && !opening.has_learned_pairs && lesson.finds_directions() {
-            runner.find_directions(&opening.data, audience)?;
+        if opening.finds_directions(lesson, &plan) {
+            runner.find_directions(&opening.data, opening.has_learned_pairs, audience)?;
         }
         let mut at_start = remember(runner, bundle, opening, &mut seen, audience)?;
         let Begun { mut keeper, outlook, measured } =

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) gradient_bytes: u64,
     /// Bytes of a generation.
     pub(crate) generation_bytes: u64,
+    /// Bytes of a checkpoint.
+    pub(crate) checkpoint_bytes: u64,
     /// The longest row of a map.
     pub(crate) widest: u64,
     /// Bytes of what an event may have to be taken back to.
@@ -182,7 +184,8 @@ impl Work {
         let looked_ms = self.looked_at as f64 * (tried.forward_ms + (1.0 - cached) * tried.prefix_ms);
         let passes_ms = passes_ms / setup.threads as f64 + looked_ms;
         // The imprinted head and the end; and what a cross-validation has told.
-        let generations = 1 + u64::from(self.steps > 0) + u64::from(self.cross_validated > 0);
+        let kept = (1 + u64::from(self.steps > 0)) * self.generation_bytes
+            + u64::from(self.cross_validated > 0) * self.checkpoint_bytes;
         let on_disk = if setup.cache == CachePlace::Disk { self.cache_bytes(setup) } else { 0 };
         Ok(Forecast {
             peak_rss_bytes: peak,
@@ -190,7 +193,7 @@ impl Work {
             recompute: setup.activations == Activations::Recomputed,
             cache: setup.cache,
             cache_bytes: self.cache_bytes(setup),
-            write_bytes: generations * self.generation_bytes + self.replay_bytes + on_disk,
+            write_bytes: kept + self.replay_bytes + on_disk,
             steps: self.steps,
             cross_validated_steps: self.cross_validated,
             step_ms,

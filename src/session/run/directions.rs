@@ -11,12 +11,17 @@ use crate::session::progress::{Audience, Progress};
 pub(crate) const MOST_LOOKED_AT: usize = 128;
 
 impl Runner {
-    /// Lets pairs start along the directions of what their sites read, of at most [`MOST_LOOKED_AT`] photos, evenly spread over `data`.
-    /// They are looked at on one thread, as sums depend on the order of what is added.
+    /// Lets pairs start along the directions of what their sites read, of at most [`MOST_LOOKED_AT`] photos, evenly spread over `data`;
+    /// or, where they have learned, go on to them. They are looked at on one thread, as sums depend on the order of what is added.
     ///
     /// # Errors
     /// Kind `Stopped` where it is stopped, `Data` where a photo can no longer be read; those of the network.
-    pub(crate) fn find_directions(&mut self, data: &Dataset, audience: &mut Audience) -> Result<()> {
+    pub(crate) fn find_directions(
+        &mut self,
+        data: &Dataset,
+        have_learned: bool,
+        audience: &mut Audience,
+    ) -> Result<()> {
         let every = data.photos.len().div_ceil(MOST_LOOKED_AT).max(1);
         let photos = || data.photos.iter().step_by(every).map(|photo| view(photo, None));
         audience.tell(Progress::Begin { phase: "directions", total: photos().len() as u64 });
@@ -41,6 +46,6 @@ impl Runner {
         looked?;
         audience.tell(Progress::End);
         let found = found.ok_or_else(|| Error::new(ErrorKind::Internal, "directions", "a site was not looked at"))?;
-        adapter.go_along(Some(found))
+        if have_learned { adapter.go_on_along(&found) } else { adapter.go_along(Some(found)) }
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::series::Fault;
-use super::{Generation, Record, Series, Store, StoreWriter, load, parse, put_record, refuse_not_finite, tensors};
+use super::tensors::{self, Extent};
+use super::{Generation, Record, Series, Store, StoreWriter, load, parse, put_record, refuse_not_finite};
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, check_lists};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,9 +69,9 @@ impl StoreWriter {
         put_record(&mut container, record)?;
         let json = serde_json::to_string(standing).map_err(|e| Error::new(ErrorKind::Internal, "standing", e))?;
         container.metadata.insert("standing".to_owned(), json);
-        tensors::put(&mut container, "", adapter)?;
+        tensors::put(&mut container, "", adapter, Extent::UnderWay)?;
         if let Some(before) = before_events {
-            tensors::put(&mut container, BEFORE_EVENTS, before)?;
+            tensors::put(&mut container, BEFORE_EVENTS, before, Extent::UnderWay)?;
         }
         refuse_not_finite(&container, record.steps)?;
         let bytes = Series::Checkpoint.write(&*self.medium, &self.path, record.steps, &container)?;

@@ -122,8 +122,7 @@ impl Store {
     pub(crate) fn directions(&self, site: &str) -> Result<[Option<usize>; 2]> {
         let (container, found) = (self.container()?, format!("site/{site}/found"));
         let [unused] = container.dims(&format!("site/{site}/reserve"))?;
-        let are_found = container.names().any(|name| name == found);
-        let found = are_found.then(|| container.dims(&found).map(|[found, _]| found)).transpose()?;
+        let found = container.has(&found).then(|| container.dims(&found).map(|[found, _]| found)).transpose()?;
         Ok([Some(unused), found])
     }
 

@@ -9,18 +9,30 @@ use crate::error::Result;
 use crate::session::settings::PairKind;
 use crate::session::start::start_adapter;
 
-/// Adds all that an adapter holds, under names that begin with `under`.
-pub(super) fn put<'a>(container: &mut Container<'a>, under: &str, adapter: &'a Adapter) -> Result<()> {
+/// How much of an adapter is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What it has learned. A further lesson begins with new moments, and finds new directions.
+    Learned,
+    /// That, and what its next step needs.
+    UnderWay,
+}
+
+/// Adds what an adapter holds, under names that begin with `under`.
+pub(super) fn put<'a>(container: &mut Container<'a>, under: &str, adapter: &'a Adapter, extent: Extent) -> Result<()> {
     for site in &adapter.sites {
-        put_site(container, under, site)?;
+        put_site(container, under, site, extent)?;
     }
     let HeadBuffers { values, first, second, age, .. } = &adapter.head;
     let [classes, features] = [adapter.head.classes(), adapter.head.features()];
     container.insert_u64(&format!("{under}head/shape"), &[2], vec![classes as u64, features as u64])?;
-    for (name, plane) in [("head/values", values), ("head/first", first), ("head/second", second)] {
-        container.insert_f32(&format!("{under}{name}"), &[plane.len()], plane)?;
+    container.insert_f32(&format!("{under}head/values"), &[values.len()], values)?;
+    if extent == Extent::UnderWay {
+        for (name, plane) in [("head/first", first), ("head/second", second)] {
+            container.insert_f32(&format!("{under}{name}"), &[plane.len()], plane)?;
+        }
+        container.insert_u32(&format!("{under}head/age"), &[1], vec![*age])?;
     }
-    container.insert_u32(&format!("{under}head/age"), &[1], vec![*age])?;
     put_means(container, &format!("{under}means"), &adapter.means)?;
     put_means(container, &format!("{under}start_means"), &adapter.start_means)
 }
@@ -52,9 +64,11 @@ pub(super) fn take(
     let head = &mut adapter.head;
     let len = head.values.len();
     head.values = container.f32(&format!("{under}head/values"), &[len])?;
-    head.first = container.f32(&format!("{under}head/first"), &[len])?;
-    head.second = container.f32(&format!("{under}head/second"), &[len])?;
-    head.age = container.u32(&format!("{under}head/age"), &[1])?[0];
+    if container.has(&format!("{under}head/age")) {
+        head.first = container.f32(&format!("{under}head/first"), &[len])?;
+        head.second = container.f32(&format!("{under}head/second"), &[len])?;
+        head.age = container.u32(&format!("{under}head/age"), &[1])?[0];
+    }
     for (name, means) in [("means", &mut adapter.means), ("start_means", &mut adapter.start_means)] {
         take_means(container, &format!("{under}{name}"), means)?;
     }
@@ -78,7 +92,7 @@ fn put_means<'m>(container: &mut Container<'m>, under: &str, means: &'m ClassMea
 /// Kind `Store` where some are missing, have another shape, or cannot be what photos add up to.
 fn take_means(container: &Container, under: &str, means: &mut ClassMeans) -> Result<bool> {
     let names = MEANS.map(|what| format!("{under}/{what}"));
-    if !names.iter().any(|name| container.names().any(|known| known == name)) {
+    if !names.iter().any(|name| container.has(name)) {
         return Ok(false);
     }
     let [classes, features] = [means.classes(), means.features()];
@@ -108,33 +122,45 @@ pub(super) fn forget_means(container: &mut Container, row: usize, [classes, feat
     Ok(())
 }
 
-fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffers) -> Result<()> {
+fn put_site<'s>(container: &mut Container<'s>, under: &str, site: &'s SiteBuffers, extent: Extent) -> Result<()> {
     let name = |what: &str| format!("{under}site/{}/{what}", site.name);
     let shape = &site.shape;
-    container.insert_f32(&name("state"), &[site.state.len()], &site.state)?;
-    if let Some(found) = site.found() {
-        container.insert_f16(&name("found"), &[found.sigma.len(), shape.in_dim], &*found.v)?;
-        container.insert_f32(&name("found_sigma"), &[found.sigma.len()], &*found.sigma)?;
+    let (mut directions, mut reserve) = (site.ledger.directions().to_vec(), site.ledger.reserve().collect::<Vec<_>>());
+    match extent {
+        Extent::UnderWay => container.insert_f32(&name("state"), &[shape.state_len()], &site.state)?,
+        Extent::Learned => {
+            container.insert_f32(&name("values"), &[shape.plane_len()], &site.state[..shape.plane_len()])?;
+        }
+    }
+    match (site.found(), extent) {
+        (None, _) => {}
+        (Some(found), Extent::UnderWay) => put_found(container, &name("found"), found, shape.in_dim)?,
+        (Some(_), Extent::Learned) => {
+            put_found(container, &name("found"), &site.live_directions(), shape.in_dim)?;
+            (directions, reserve) = ((0..).take(shape.rank).collect(), Vec::new());
+        }
     }
     container.insert_i8(&name("delta"), &[shape.out_dim, shape.in_dim], &site.codes)?;
     container.insert_f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()], &site.scales)?;
     container.insert_u32(&name("ages"), &[shape.rank], site.ledger.ages())?;
-    container.insert_u16(&name("directions"), &[shape.rank], site.ledger.directions())?;
-    let reserve: Vec<u16> = site.ledger.reserve().collect();
+    container.insert_u16(&name("directions"), &[shape.rank], directions)?;
     container.insert_u16(&name("reserve"), &[reserve.len()], reserve)
 }
 
 fn take_site(container: &Container, under: &str, mut site: SiteBuffers) -> Result<SiteBuffers> {
     let prefix = format!("{under}site/{}/", site.name);
     let name = |what: &str| format!("{prefix}{what}");
-    if container.names().any(|known| known == name("found")) {
-        let [count, _] = container.dims(&name("found"))?;
-        let v = container.f16(&name("found"), &[count, site.shape.in_dim])?.into();
-        let sigma = container.f32(&name("found_sigma"), &[count])?.into();
-        site.go_along(DirectionsBuf { sigma, u: [].into(), v }).map_err(|e| container.fault(e))?;
+    if container.has(&name("found")) {
+        let found = take_found(container, &name("found"), site.shape.in_dim)?;
+        site.go_along(found).map_err(|e| container.fault(e))?;
     }
     let shape = site.shape;
-    site.state = container.f32(&name("state"), &[shape.state_len()])?;
+    if container.has(&name("values")) {
+        site.state = container.f32(&name("values"), &[shape.plane_len()])?;
+        site.state.resize(shape.state_len(), 0.0);
+    } else {
+        site.state = container.f32(&name("state"), &[shape.state_len()])?;
+    }
     site.codes = container.i8(&name("delta"), &[shape.out_dim, shape.in_dim])?;
     site.scales = container.f16(&name("delta_scales"), &[shape.out_dim, shape.row_blocks()])?;
     let ages = container.u32(&name("ages"), &[shape.rank])?;
@@ -144,6 +170,25 @@ fn take_site(container: &Container, under: &str, mut site: SiteBuffers) -> Resul
     merge_staged(container, &prefix, &mut site)?;
     site.refresh().map_err(|e| container.fault(e))?;
     Ok(site)
+}
+
+/// Directions that a lesson has found: codes (K x in_dim), the step of each row, and the roots of the energies.
+fn put_found(container: &mut Container, name: &str, found: &DirectionsBuf, in_dim: usize) -> Result<()> {
+    let (count, (codes, steps)) = (found.sigma.len(), found.codes(in_dim));
+    container.insert_i8(name, &[count, in_dim], codes)?;
+    container.insert_f32(&format!("{name}_step"), &[count], steps)?;
+    container.insert_f32(&format!("{name}_sigma"), &[count], found.sigma.to_vec())
+}
+
+fn take_found(container: &Container, name: &str, in_dim: usize) -> Result<DirectionsBuf> {
+    let [count, _] = container.dims(name)?;
+    let codes = container.i8(name, &[count, in_dim])?;
+    let steps = container.f32(&format!("{name}_step"), &[count])?;
+    let found = DirectionsBuf::of_codes(container.f32(&format!("{name}_sigma"), &[count])?, &codes, &steps);
+    if found.v.iter().all(|v| v.is_finite()) {
+        return Ok(found);
+    }
+    Err(container.fault(format_args!("{name}_step holds no steps of directions")))
 }
 
 /// Terms b a^T in f16: rows of b, then as many rows of a.
@@ -171,7 +216,7 @@ impl Terms for Staged<'_> {
 /// Earlier versions kept up to four fused terms beside the delta; in their generations those are added to it now.
 fn merge_staged(container: &Container, prefix: &str, site: &mut SiteBuffers) -> Result<()> {
     let [stage, staged] = ["delta_stage", "delta_staged"].map(|what| format!("{prefix}{what}"));
-    if !container.names().any(|name| name == staged) {
+    if !container.has(&staged) {
         return Ok(());
     }
     let shape = site.shape;
@@ -196,7 +241,7 @@ mod tests {
     use super::*;
     use crate::adapter::{SiteSeed, SiteSettings};
     use crate::bundle::Kind;
-    use crate::core::Sides;
+    use crate::core::{FuseOrder, Recompose, Sides};
 
     const SHAPE: [usize; 2] = [6, 5];
     /// Rows of b and of a that earlier versions had room for.
@@ -223,35 +268,94 @@ mod tests {
     #[test]
     fn directions_that_cannot_be_those_of_a_site_are_refused() {
         let [out_dim, in_dim] = SHAPE;
-        let settings = SiteSettings { sides: Sides::One, ..SiteSettings::default() };
-        let one_sided = || {
-            let seeds = [SiteSeed::new("map", SHAPE, DirectionsBuf::blank(4, in_dim))];
-            Adapter::start(seeds, 1, settings, 2, 3).unwrap().sites.remove(0)
-        };
-        let mut found = one_sided();
+        let found = site_of(Sides::One);
         let rank = found.shape.rank;
         assert_eq!(rank, (out_dim + in_dim) / out_dim);
-        let v: Vec<f16> = (0..4 * in_dim).map(|at| f16::from_f32((at as f32).sin())).collect();
-        found.go_along(DirectionsBuf { sigma: vec![1.0; 4].into(), u: [].into(), v: v.into() }).unwrap();
-        let mut good = Container::new(Kind::Store);
-        put_site(&mut good, "", &found).unwrap();
-        let taken = take_site(&good, "", one_sided()).unwrap();
+        let stored = || {
+            let mut container = Container::new(Kind::Store);
+            put_site(&mut container, "", &found, Extent::UnderWay).unwrap();
+            container
+        };
+        let taken = take_site(&stored(), "", one_sided()).unwrap();
         assert_eq!(taken.found(), found.found());
 
-        for (rows, width, sigmas) in [
-            (0, in_dim, 0),
-            (4, in_dim - 1, 4),
-            (4, in_dim, 3),
-            (usize::from(u16::MAX) + 1, 1, 4),
-            (rank - 1, in_dim, rank - 1),
+        for (rows, width, [sigmas, steps], step) in [
+            (0, in_dim, [0, 0], 0.1),
+            (4, in_dim - 1, [4, 4], 0.1),
+            (4, in_dim, [3, 4], 0.1),
+            (4, in_dim, [4, 3], 0.1),
+            (4, in_dim, [4, 4], 1e6),
+            (4, in_dim, [4, 4], f32::NAN),
+            (usize::from(u16::MAX) + 1, 1, [4, 4], 0.1),
+            (rank - 1, in_dim, [rank - 1, rank - 1], 0.1),
         ] {
-            let mut bad = Container::new(Kind::Store);
-            put_site(&mut bad, "", &found).unwrap();
-            ["site/map/found", "site/map/found_sigma"].iter().for_each(|name| bad.forget(name));
-            bad.insert_f16("site/map/found", &[rows, width], vec![f16::ZERO; rows * width]).unwrap();
+            let mut bad = stored();
+            ["found", "found_sigma", "found_step"].iter().for_each(|what| bad.forget(&format!("site/map/{what}")));
+            bad.insert_i8("site/map/found", &[rows, width], vec![1; rows * width]).unwrap();
             bad.insert_f32("site/map/found_sigma", &[sigmas], vec![0.0; sigmas]).unwrap();
-            assert!(take_site(&bad, "", one_sided()).is_err(), "{rows} x {width}, {sigmas} sigmas");
+            bad.insert_f32("site/map/found_step", &[steps], vec![step; steps]).unwrap();
+            assert!(
+                take_site(&bad, "", one_sided()).is_err(),
+                "{rows} x {width}, {sigmas} sigmas, {steps} steps of {step}"
+            );
         }
+    }
+
+    #[test]
+    fn what_is_learned_maps_as_before_and_goes_on_along_new_directions() {
+        for sides in [Sides::One, Sides::Both] {
+            let mut site = site_of(sides);
+            site.values_mut().iter_mut().enumerate().for_each(|(at, value)| *value = (at as f32).cos());
+            let rule = Recompose { pairs: 1, min_age: 0, wrap: false, choice: FuseOrder::LeastImportant };
+            assert!(!site.recompose(&rule).unwrap().is_empty());
+            site.values_mut().iter_mut().enumerate().for_each(|(at, value)| *value += (at as f32).sin());
+            site.state[site.shape.plane_len()..].fill(7.0);
+            let kept = |extent| {
+                let mut container = Container::new(Kind::Store);
+                put_site(&mut container, "", &site, extent).unwrap();
+                take_site(&container, "", site_of(sides)).unwrap()
+            };
+            let [mut learned, mut under_way] = [Extent::Learned, Extent::UnderWay].map(kept);
+            assert_eq!((&under_way.state, under_way.found()), (&site.state, site.found()));
+            assert!(learned.state[site.shape.plane_len()..].iter().all(|moment| *moment == 0.0));
+            assert_eq!(map(&mut learned), map(&mut under_way));
+            if sides == Sides::One {
+                let rank = site.shape.rank;
+                assert_eq!(learned.found().map(|found| found.sigma.len()), Some(rank));
+                let others: Vec<f16> = (0..40).map(|at| f16::from_f32((at as f32 * 1.7).sin())).collect();
+                let others = DirectionsBuf { sigma: vec![2.0; 8].into(), u: [].into(), v: others.into() };
+                learned.go_on_along(&others).unwrap();
+                assert_eq!(map(&mut learned), map(&mut under_way));
+                assert_eq!((learned.shape.reserve, learned.ledger.reserve().count()), (SHAPE[1], SHAPE[1] - rank));
+                assert!(!learned.recompose(&rule).unwrap().is_empty(), "there are unused ones again");
+            }
+        }
+    }
+
+    /// What a site makes of a vector.
+    fn map(site: &mut SiteBuffers) -> Vec<f32> {
+        let (x, mut y) = (vec![0.3, -1.0, 0.7, 2.0, -0.4], vec![0.0; SHAPE[0]]);
+        let mut scratch = vec![0.0; site.shape.scratch_len()];
+        site.view_mut().forward(&x, &mut y, &mut scratch).unwrap();
+        y
+    }
+
+    /// One at its start, along directions that were found where one side learns.
+    fn site_of(sides: Sides) -> SiteBuffers {
+        if sides == Sides::Both {
+            return site();
+        }
+        let v: Vec<f16> = (0..4 * SHAPE[1]).map(|at| f16::from_f32((at as f32).sin())).collect();
+        let found = DirectionsBuf { sigma: vec![1.0; 4].into(), u: [].into(), v: v.into() };
+        let mut site = one_sided();
+        site.go_along(found).unwrap();
+        site
+    }
+
+    fn one_sided() -> SiteBuffers {
+        let settings = SiteSettings { sides: Sides::One, ..SiteSettings::default() };
+        let seeds = [SiteSeed::new("map", SHAPE, DirectionsBuf::blank(4, SHAPE[1]))];
+        Adapter::start(seeds, 1, settings, 2, 3).unwrap().sites.remove(0)
     }
 
     #[test]
@@ -263,7 +367,7 @@ mod tests {
         let stage: Vec<f16> = (0..ROWS * (out_dim + in_dim)).map(|at| f16::from_f32((at as f32).cos())).collect();
         let stored = |len: usize, staged: u32| {
             let mut container = Container::new(Kind::Store);
-            put_site(&mut container, "", &fused).unwrap();
+            put_site(&mut container, "", &fused, Extent::UnderWay).unwrap();
             container.insert_f16("site/map/delta_stage", &[len], stage[..len].to_vec()).unwrap();
             container.insert_u32("site/map/delta_staged", &[1], vec![staged]).unwrap();
             take_site(&container, "", site())

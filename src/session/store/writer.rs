@@ -216,7 +216,9 @@ impl StoreWriter {
         }
         let mut container = self.container()?.clone();
         let [classes, features] = head_shape(&container, record.classes.len())?;
-        for name in ["head/values", "head/first", "head/second"] {
+        // Earlier programs kept the optimizer's moments too.
+        let kept = ["head/values", "head/first", "head/second"].into_iter().filter(|name| container.has(name));
+        for name in kept.collect::<Vec<_>>() {
             // The sizes agree with what is there, so these products do not overflow.
             let mut values = container.f32(name, &[classes * features + classes])?;
             values.remove(classes * features + row);
@@ -300,7 +302,7 @@ fn write(
 ) -> Result<u64> {
     let mut container = Container::new(Kind::Store);
     put_record(&mut container, record)?;
-    tensors::put(&mut container, "", adapter)?;
+    tensors::put(&mut container, "", adapter, tensors::Extent::Learned)?;
     refuse_not_finite(&container, record.steps)?;
     series.write(medium, store, number, &container)
 }
