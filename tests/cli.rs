@@ -264,13 +264,13 @@ fn a_lesson_says_that_pairs_rested_and_why_and_that_nothing_was_trained_where_no
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
     let train = ["train", &bundle, "--data", &data];
     let told = |more: &[&str]| String::from_utf8(srlora(&[&train, more].concat()).stdout).unwrap();
-    let easy = told(&["-o", &store, "--steps", "60", "--head-lr", "0.05"]);
+    let easy = told(&["-o", &store, "--steps", "60", "--head-lr", "0.2", "--head-decay", "0"]);
     assert!(
         easy.contains("pairs rested in ") && easy.contains(" of 60 steps, while the loss was low: imprinting alone"),
         "{easy}"
     );
     assert!(easy.contains("trained ") && !easy.contains("nothing was trained"), "{easy}");
-    let again = told(&["-o", &store, "--steps", "60", "--head-lr", "0.05", "--resume"]);
+    let again = told(&["-o", &store, "--steps", "60", "--head-lr", "0.2", "--head-decay", "0", "--resume"]);
     let imprinted = told(&["-o", &place.path("imprinted"), "--method", "imprint"]);
     for said in [again, imprinted] {
         assert!(said.contains("nothing was trained") && !said.contains("pairs rested"), "{said}");
@@ -1007,7 +1007,8 @@ fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
         for (at, (method, key)) in
             [("head", "val_accuracy_before"), ("head", "val_accuracy"), ("lora", "val_accuracy")].iter().enumerate()
         {
-            let (report, _) = train(&rest, &["--method", method, "--val", &out]);
+            let pairs: &[_] = if *method == "lora" { &["--pairs", "one-sided"] } else { &[] };
+            let (report, _) = train(&rest, &[&["--method", method, "--val", &out], pairs].concat());
             right[at] += (report[key].as_f64().unwrap() * report["val_images"].as_f64().unwrap()).round() as u64;
         }
     }
@@ -1035,7 +1036,7 @@ fn where_photos_are_few_each_is_left_out_in_turn_to_see_whether_pairs_help() {
 fn a_store_tells_of_its_precision_and_of_shipped_and_unused_directions() {
     let place = Place::new();
     let (bundle, data, store) = (place.bundle(), place.photos("photos"), place.path("store"));
-    let args = ["-o", &store, "--steps", "40", "--interval", "4", "--json"];
+    let args = ["-o", &store, "--steps", "40", "--interval", "4", "--pairs", "both", "--json"];
     let trained = json(&[&["train", &bundle, "--data", &data][..], &args].concat());
     let [shipped, seen] = [&bundle, &store].map(|path| json(&["inspect", path, "--json"]));
     assert_eq!((&seen["precision"], seen["warning"].is_null()), (&shipped["precision"], true));
@@ -1062,9 +1063,7 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     assert_eq!((&report["left_out_accuracy"], &report["recompositions"]), (&1.0.into(), &0.into()), "{report}");
 
     let report = train(&asked, &["--interval", "20"]);
-    // Two classes of noise are easier to imprint than to learn.
-    assert_eq!((&report["aside"], &report["generation"]), (&2.into(), &1.into()), "{report}");
-    assert_eq!(json(&["rollback", &asked, "--to", "2", "--json"])["generation"], 3);
+    assert_eq!((&report["aside"], &report["generation"]), (&Value::Null, &2.into()), "{report}");
     let events = json(&["inspect", &asked, "--json"])["events"].as_array().unwrap().clone();
     assert_eq!(report["recompositions"].as_u64(), Some(events.len() as u64));
     assert!(!events.is_empty(), "events that were asked for are made, easy or not: {report}");
@@ -1095,7 +1094,7 @@ fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
     let [bundle, data] = ["handwriting.bundle", "train"].map(|name| project(&format!("models/handwriting/{name}")));
     let [bundle, data] = [&bundle, &data].map(|path| path.to_str().unwrap());
     let lesson = |store: &str, more: &[&str]| {
-        let args = ["train", bundle, "--data", data, "-o", store, "--steps", "60", "--json"];
+        let args = ["train", bundle, "--data", data, "-o", store, "--steps", "60", "--lr", "3e-3", "--json"];
         let report = json(&[&args, more].concat());
         let lines = fs::read_to_string(format!("{store}/metrics.jsonl")).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -1105,7 +1104,13 @@ fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
     let ((report, rates), (_, plain)) = (lesson(&srlora, &[]), lesson(&lora, &["--method", "lora"]));
     let events = json(&["inspect", &srlora, "--events", "--json"])["events"].as_array().unwrap().clone();
     let pairs: HashSet<_> = events.iter().map(|event| (event["site"].to_string(), event["pair"].to_string())).collect();
-    assert_eq!((pairs.len(), events.len(), &report["recompositions"]), (48, 48, &48.into()), "12 sites of rank 4");
+    let sites = json(&["inspect", bundle, "--json"])["sites"].as_array().unwrap().clone();
+    let budget = |site: &Value| {
+        let [m, n] = ["out_dim", "in_dim"].map(|side| site[side].as_u64().unwrap());
+        4 * (m + n) / m
+    };
+    let all = sites.iter().map(budget).sum::<u64>() as usize;
+    assert_eq!((pairs.len(), events.len(), &report["recompositions"]), (all, all, &all.into()), "a budget of rank 4");
     assert!(events.iter().all(|event| event["step"] == 36));
     // Until then the rates are LoRA's; then they rise for ten steps as at the beginning, and fall to the same end.
     assert_eq!((rates.len(), &rates[..36]), (60, &plain[..36]));
@@ -1600,7 +1605,7 @@ fn one_sided_pairs_go_along_what_the_photos_show_on_any_number_of_threads_and_st
         assert!(train(name, &[&["--pairs", "one-sided"][..], &more].concat()).0 == alone, "{more:?}");
     }
     let (both, two_sided) = train("both", &["--pairs", "both"]);
-    assert!(train("default", &[]).0 == both);
+    assert!(train("default", &[]).0 == alone);
     let trained = |report: &Value| report["trainable_params"].as_u64().unwrap();
     assert!(trained(&report) <= trained(&two_sided), "{report}, {two_sided}");
     let (shipped, _) = train("shipped", &["--pairs", "one-sided", "--directions", "shipped"]);
@@ -1655,6 +1660,8 @@ fn decay_draws_pairs_to_their_start() {
             "40",
             "--pairs",
             "one-sided",
+            "--lr",
+            "3e-3",
             "--decay",
             decay,
         ];

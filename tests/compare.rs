@@ -267,7 +267,7 @@ fn what_cannot_be_meant_is_refused() {
     let refused = |args: &[String], code: i32, words: &[&str]| {
         refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
     };
-    refused(&args(&["--methods", "lora,dora"]), 2, &["dora", "imprint, head, lora, pissa, srlora, one-sided, random"]);
+    refused(&args(&["--methods", "lora,dora"]), 2, &["dora", "imprint, head, lora, pissa, srlora, both, kept, random"]);
     refused(&args(&["--methods", ""]), 2, &["--methods"]);
     let among = format!("{}/a/runs.jsonl", place.val);
     let args_among = [&args(&[])[..], &["-o".into(), among]].concat();

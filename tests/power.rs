@@ -31,7 +31,8 @@ impl Place {
         // Classes that are as easy after the lesson as imprinted; or, to be kept aside, such as the lesson unlearns.
         let [dark, bright] = if validation { [90, 110] } else { [20, 150] };
         let mut place = Self::of([("dark", dark, 0), ("bright", bright, 0)], validation);
-        place.lesson.lr = if validation { 3.0 } else { place.lesson.lr };
+        // What both sides of pairs unlearn at such a rate no head can mend.
+        (place.lesson.lr, place.lesson.pairs) = (validation.then_some(3.0), validation.then_some(Sides::Both));
         place
     }
 
@@ -143,16 +144,16 @@ fn the_power_may_go_before_any_change_of_a_lesson_that_is_cross_validated() {
 }
 
 #[test]
-fn the_power_may_go_before_any_change_of_a_lesson_with_one_sided_pairs() {
+fn the_power_may_go_before_any_change_of_a_lesson_of_which_both_sides_learn() {
     let mut place = Place::new(false);
-    place.lesson.pairs = Some(Sides::One);
+    place.lesson.pairs = Some(Sides::Both);
     every_cut(&place, "generation-000002");
 }
 
 #[test]
-fn one_sided_pairs_that_are_cross_validated_are_taken_up_by_a_lesson_that_does_not_say_what_they_are() {
+fn pairs_that_are_cross_validated_are_taken_up_by_a_lesson_that_does_not_say_what_they_are() {
     let mut place = Place::cross_validated();
-    place.lesson.pairs = Some(Sides::One);
+    place.lesson.pairs = Some(Sides::Both);
     let (expected, (_, changes)) = place.uninterrupted();
     let plain = Lesson { pairs: None, ..place.lesson.clone() };
     let mut taken_up = 0;
@@ -418,7 +419,7 @@ fn a_lesson_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_its_photos_
     let ends = |steps, lr, head_lr| {
         let lesson =
             Lesson { data: data.clone().into(), length: Length::Steps(steps), interval: None, ..place.lesson.clone() };
-        let lesson = Lesson { lr, head_lr, ..lesson };
+        let lesson = Lesson { lr: Some(lr), head_lr, ..lesson };
         train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap()
     };
     let ruined = ends(2, 3.0, 1e-3);
@@ -494,11 +495,11 @@ fn settings_that_cannot_be_meant_are_refused_before_anything_is_read() {
         (Lesson { batch: usize::MAX, ..lesson() }, "batch"),
         (Lesson { length: Length::Steps(0), ..lesson() }, "steps"),
         (Lesson { length: Length::Epochs(0), ..lesson() }, "epochs"),
-        (Lesson { lr: f32::NAN, ..lesson() }, "lr"),
-        (Lesson { lr: -1.0, ..lesson() }, "lr"),
+        (Lesson { lr: Some(f32::NAN), ..lesson() }, "lr"),
+        (Lesson { lr: Some(-1.0), ..lesson() }, "lr"),
         (Lesson { head_lr: f32::INFINITY, ..lesson() }, "head_lr"),
-        (Lesson { decay: f32::NAN, ..lesson() }, "decay"),
-        (Lesson { head_decay: -1.0, ..lesson() }, "head_decay"),
+        (Lesson { decay: Some(f32::NAN), ..lesson() }, "decay"),
+        (Lesson { head_decay: Some(-1.0), ..lesson() }, "head_decay"),
         (Lesson { pairs: Some(Sides::One), start: Some(Start::Principal), ..lesson() }, "pairs"),
         (Lesson { pairs: Some(Sides::One), method: Method::Pissa, ..lesson() }, "pairs"),
         (
@@ -606,10 +607,10 @@ fn a_lesson_that_is_over_or_another_one_is_not_taken_up() {
     assert_eq!(take_up(&place, &medium), (Some(7), expected.clone()), "it was over");
     assert_eq!(place.train(&medium, false).unwrap_err().kind(), ErrorKind::Exists);
     place.lesson.seed = 5;
-    place.lesson.lr = 0.5;
+    place.lesson.lr = Some(0.5);
     let error = place.train(&medium, true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert!(error.to_string().contains("option `seed`: 0 then, 5 now; option `lr`: 0.003 then, 0.5 now"), "{error}");
+    assert!(error.to_string().contains("option `seed`: 0 then, 5 now; option `lr`: 0.001 then, 0.5 now"), "{error}");
     assert!(generations(&medium) == expected);
 }
 
@@ -667,8 +668,8 @@ fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
             "pairs fused: the least important then, the oldest now",
         ),
         (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
-        (Lesson { decay: 0.5, ..lesson.clone() }, "option `decay`: 0 then, 0.5 now"),
-        (Lesson { head_decay: 0.5, ..lesson.clone() }, "option `head_decay`: 0 then, 0.5 now"),
+        (Lesson { decay: Some(0.0), ..lesson.clone() }, "option `decay`: 0.5 then, 0 now"),
+        (Lesson { head_decay: Some(0.25), ..lesson.clone() }, "option `head_decay`: 0.5 then, 0.25 now"),
     ];
     for (other, difference) in others {
         place.lesson = lesson.clone();

@@ -143,9 +143,9 @@ impl Adapter {
         ages.map(|age| moment.rate(*age)).fold(0.0, f32::max)
     }
 
-    /// From now on, what the sites read is sketched.
-    pub(crate) fn begin_sketches(&mut self) {
-        self.sites.iter_mut().for_each(SiteBuffers::begin_sketch);
+    /// From now on, what the sites read is sketched, for pairs at their start or for those that have learned.
+    pub(crate) fn begin_sketches(&mut self, have_learned: bool) {
+        self.sites.iter_mut().for_each(|site| site.begin_sketch(have_learned));
     }
 
     /// The directions of what the sites have read since; `None` where one was not sketched.

@@ -119,9 +119,11 @@ impl SiteBuffers {
         }
     }
 
-    /// From now on, what it reads is sketched.
-    pub(super) fn begin_sketch(&mut self) {
-        self.sketch = Some(Arc::new(Sketch::new(self.shape.reserve, self.shape.in_dim)));
+    /// From now on, what it reads is sketched: for as many directions as it has, or where its pairs have learned, for another each.
+    pub(super) fn begin_sketch(&mut self, have_learned: bool) {
+        let SiteShape { reserve, in_dim, rank, .. } = self.shape;
+        let count = if have_learned { rank.min(in_dim.min(MOST_DIRECTIONS) - rank) } else { reserve };
+        self.sketch = Some(Arc::new(Sketch::new(count, in_dim)));
     }
 
     /// Takes `x`, `[in_dim, positions]`, into the sketch, where there is one.
@@ -131,11 +133,11 @@ impl SiteBuffers {
         }
     }
 
-    /// The directions of what it has read: as many as it had, behind the found ones random ones.
+    /// The directions of what it has read: as many as were looked for, behind the found ones random ones.
     pub(super) fn end_sketch(&mut self) -> Option<DirectionsBuf> {
         let sketch = Arc::into_inner(self.sketch.take()?)?;
-        let SiteShape { reserve, in_dim, rank, .. } = self.shape;
-        Some(sketch.directions(reserve, rank).filled(reserve, in_dim))
+        let count = sketch.count;
+        Some(sketch.directions(self.shape.rank).filled(count, self.shape.in_dim))
     }
 
     /// Pairs at their start, along directions that did not ship.

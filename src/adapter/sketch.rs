@@ -29,6 +29,8 @@ const LEAST_ENERGY: f64 = 1e-6;
 /// exists: C is about Y (T^T Y)^-1 Y^T (Nystrom; Tropp, Yurtsever, Udell and Cevher, arXiv 1706.05736, algorithm 3).
 #[derive(Debug)]
 pub(crate) struct Sketch {
+    /// Directions that are looked for.
+    pub(super) count: usize,
     in_dim: usize,
     width: usize,
     /// T^T, width x in_dim.
@@ -49,7 +51,7 @@ impl Sketch {
             false => -1.0,
         };
         let test = (0..width * in_dim).map(&mut test).collect();
-        Sketch { in_dim, width, test, sums: Mutex::new(vec![0.0; width * in_dim]) }
+        Sketch { count, in_dim, width, test, sums: Mutex::new(vec![0.0; width * in_dim]) }
     }
 
     /// Bytes of one, and what finding its directions takes besides.
@@ -70,11 +72,11 @@ impl Sketch {
         product(sums, Accum::Add, 1.0, x, seen.transpose());
     }
 
-    /// At most `count` eigenvectors v of C, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was
+    /// At most as many eigenvectors v of C as are looked for, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was
     /// seen. The largest number of each is positive. Each has the length (mean / eigenvalue)^[`LEVELLING`], where the mean, a geometric
     /// one, is that of the first `pairs`.
-    pub(crate) fn directions(self, count: usize, pairs: usize) -> DirectionsBuf {
-        let Sketch { in_dim, width, test, sums } = self;
+    pub(crate) fn directions(self, pairs: usize) -> DirectionsBuf {
+        let Sketch { count, in_dim, width, test, sums } = self;
         let sums: Vec<f64> =
             sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
         let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
@@ -189,7 +191,7 @@ mod tests {
         let x = inputs(in_dim, 600);
         let sketch = Sketch::new(count, in_dim);
         (0..600).step_by(100).for_each(|first| sketch.add(x.subcols(first, 100)));
-        let found = sketch.directions(count, count);
+        let found = sketch.directions(count);
         let exact = Mat::from_fn(in_dim, in_dim, |i, j| {
             x.row(i).iter().zip(x.row(j).iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
         });
@@ -228,7 +230,7 @@ mod tests {
                 }
                 let sketch = Sketch::new(count.max(1), in_dim);
                 sketch.add(x.as_ref());
-                let found = sketch.directions(count.max(1), 1);
+                let found = sketch.directions(1);
                 assert!(in_dim == 1 || !found.sigma.is_empty(), "{count} of {in_dim}");
                 assert!(found.v.iter().all(|v| v.is_finite()) && found.sigma.iter().all(|sigma| *sigma > 0.0));
             }
@@ -237,10 +239,10 @@ mod tests {
 
     #[test]
     fn of_nothing_and_of_little_less_is_found() {
-        assert!(Sketch::new(5, 9).directions(5, 3).sigma.is_empty());
+        assert!(Sketch::new(5, 9).directions(3).sigma.is_empty());
         let sketch = Sketch::new(5, 9);
         sketch.add(inputs(9, 2).as_ref());
-        let found = sketch.directions(5, 1);
+        let found = sketch.directions(1);
         assert_eq!(found.sigma.len(), 2, "{:?}", found.sigma);
         let filled = found.filled(5, 9);
         let row = |k: usize| filled.v[k * 9..(k + 1) * 9].iter().map(|v| v.to_f64()).collect::<Vec<_>>();

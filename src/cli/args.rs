@@ -186,16 +186,17 @@ pub(super) struct TrainArgs {
     /// What is trained, and how.
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
-    /// Learning rate of the pairs [default: 0.003].
+    /// Learning rate of the pairs [default: 1e-4 times the root of the number of photos, between 0.001 and 0.004; 0.003 where both
+    /// sides of pairs learn].
     #[arg(long, value_parser = parse_rate)]
     pub(super) lr: Option<f32>,
     /// Learning rate of the head [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
-    /// Weight decay of the pairs per unit of their rate, toward what they started on [default: 0].
+    /// Weight decay of the pairs per unit of their rate, toward what they started on [default: 0.5; 0 where both sides of pairs learn].
     #[arg(long, value_parser = parse_rate)]
     pub(super) decay: Option<f32>,
-    /// Weight decay of the head per unit of its rate [default: 0].
+    /// Weight decay of the head per unit of its rate [default: 0.5; 0 where both sides of pairs learn, or none].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_decay: Option<f32>,
     /// Decides order, split and augmentation. The same seed gives the same bytes.
@@ -221,7 +222,7 @@ pub(super) struct TrainArgs {
     /// What a pair starts on [default: aligned; principal for pissa].
     #[arg(long, value_enum)]
     pub(super) start: Option<StartArg>,
-    /// Which sides of pairs learn [default: both].
+    /// Which sides of pairs learn [default: one-sided; both for lora and pissa].
     #[arg(long, value_enum)]
     pub(super) pairs: Option<PairsArg>,
     /// Where the directions of aligned pairs come from [default: photos where pairs are one-sided, else shipped].

@@ -39,14 +39,20 @@ impl Method {
     /// What the method switches on.
     #[must_use]
     pub const fn settings(self) -> MethodSettings {
-        let (start, trains_pairs, trains_head, recomposes) = match self {
-            Method::Srlora => (Start::Aligned, true, true, true),
-            Method::Pissa => (Start::Principal, true, true, false),
-            Method::Lora => (Start::Aligned, true, true, false),
-            Method::Head => (Start::Aligned, false, true, false),
-            Method::Imprint => (Start::Aligned, false, false, false),
+        let pairs = MethodSettings {
+            start: Start::Aligned,
+            sides: Sides::Both,
+            trains_pairs: true,
+            trains_head: true,
+            recomposes: false,
         };
-        MethodSettings { start, sides: Sides::Both, trains_pairs, trains_head, recomposes }
+        match self {
+            Method::Srlora => MethodSettings { sides: Sides::One, recomposes: true, ..pairs },
+            Method::Pissa => MethodSettings { start: Start::Principal, ..pairs },
+            Method::Lora => pairs,
+            Method::Head => MethodSettings { trains_pairs: false, ..pairs },
+            Method::Imprint => MethodSettings { trains_pairs: false, trains_head: false, ..pairs },
+        }
     }
 
     /// Its name on the command line and in files.

@@ -133,14 +133,14 @@ pub struct Lesson {
     pub length: Length,
     /// Photos per step.
     pub batch: usize,
-    /// Learning rate of the pairs.
-    pub lr: f32,
+    /// Learning rate of the pairs; `None`: as of [`Lesson::rates`].
+    pub lr: Option<f32>,
     /// Learning rate of the head.
     pub head_lr: f32,
-    /// Weight decay of the pairs per unit of their rate, toward what they started on.
-    pub decay: f32,
-    /// Weight decay of the head per unit of its rate.
-    pub head_decay: f32,
+    /// Weight decay of the pairs per unit of their rate, toward what they started on; `None`: as of [`Lesson::rates`].
+    pub decay: Option<f32>,
+    /// Weight decay of the head per unit of its rate; `None`: as of [`Lesson::rates`].
+    pub head_decay: Option<f32>,
     /// Decides order, split and augmentation.
     pub seed: u64,
     /// Random crops or shifts, and mirror images.
@@ -174,7 +174,8 @@ impl Lesson {
     /// Bytes of examples that are kept where nothing else is asked for.
     pub const DEFAULT_REPLAY: u64 = 2 << 20;
 
-    /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, learning rates 3e-3 and 1e-3.
+    /// A lesson with the default settings: SRLoRA, 15 epochs of batches of 16, a learning rate of 1e-3 for the head and that of
+    /// [`Lesson::rates`] for the pairs.
     #[must_use]
     pub fn new(data: impl Into<Album>) -> Self {
         Lesson {
@@ -186,10 +187,10 @@ impl Lesson {
             directions: None,
             length: Lesson::DEFAULT_LENGTH,
             batch: 16,
-            lr: 3e-3,
+            lr: None,
             head_lr: 1e-3,
-            decay: 0.0,
-            head_decay: 0.0,
+            decay: None,
+            head_decay: None,
             seed: 0,
             augment: false,
             interval: None,
@@ -216,6 +217,26 @@ impl Lesson {
         PairKind { sites: SiteSettings { start, sides, ..SiteSettings::default() }, directions }
     }
 
+    /// The learning rate of the pairs, and the decays of pairs and head, on so many photos.
+    ///
+    /// What was not asked for is 3e-3, 0 and 0; where pairs are one-sided, 1e-4 sqrt(photos), between 1e-3 and 4e-3, 0.5 and 0.5: of few
+    /// photos they soon know everything.
+    #[must_use]
+    pub fn rates(&self, photos: usize) -> [f32; 3] {
+        let is_one_sided = self.method.settings().trains_pairs && self.pair_kind().sites.sides == Sides::One;
+        let [lr, decay] = match is_one_sided {
+            true => [(1e-4 * (photos as f32).sqrt()).clamp(1e-3, 4e-3), 0.5],
+            false => [3e-3, 0.0],
+        };
+        [self.lr.unwrap_or(lr), self.decay.unwrap_or(decay), self.head_decay.unwrap_or(decay)]
+    }
+
+    /// Asks for what it would have on so many photos.
+    pub(crate) fn settle_rates(&mut self, photos: usize) {
+        let [lr, decay, head_decay] = self.rates(photos);
+        (self.lr, self.decay, self.head_decay) = (Some(lr), Some(decay), Some(head_decay));
+    }
+
     /// Whether the directions of its pairs have to be found in its photos, where they are new.
     pub(crate) fn finds_directions(&self) -> bool {
         self.method.settings().trains_pairs && self.pair_kind().directions == DirectionSource::Photos
@@ -240,9 +261,8 @@ impl Lesson {
         if !(1..=MOST_THREADS).contains(&self.threads) {
             return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
         }
-        let rates =
-            [("lr", self.lr), ("head_lr", self.head_lr), ("decay", self.decay), ("head_decay", self.head_decay)];
-        for (option, rate) in rates {
+        let [lr, decay, head_decay] = self.rates(0);
+        for (option, rate) in [("lr", lr), ("head_lr", self.head_lr), ("decay", decay), ("head_decay", head_decay)] {
             if !(rate.is_finite() && rate >= 0.0) {
                 return refuse(option, format!("is {rate}; it is a number of at least 0"));
             }

@@ -2,7 +2,7 @@
 
 use super::ledger::Run;
 use crate::core::{FuseOrder, Method, Sides, Start};
-use crate::session::settings::Lesson;
+use crate::session::settings::{DirectionSource, Lesson};
 
 /// A method as it enters a comparison.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Contender {
 }
 
 /// All of them, in the order in which they are shown.
-pub static CONTENDERS: [Contender; 9] = [
+pub static CONTENDERS: [Contender; 11] = [
     Contender {
         name: "imprint",
         about: "the head is set to class means; nothing is trained",
@@ -40,21 +40,33 @@ pub static CONTENDERS: [Contender; 9] = [
     },
     Contender {
         name: "srlora",
-        about: "head and pairs that are recomposed along unused directions",
+        about: "head and one-sided pairs, which are recomposed along unused directions",
         method: Method::Srlora,
         adjust: |lesson| lesson,
     },
     Contender {
-        name: "one-sided",
-        about: "srlora with one-sided pairs along directions of the photos, and decay of 0.5 of pairs and head",
+        name: "both",
+        about: "srlora with pairs of which both sides learn, and directions that ship",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { pairs: Some(Sides::One), decay: 0.5, head_decay: 0.5, ..lesson },
+        adjust: |lesson| Lesson { pairs: Some(Sides::Both), ..lesson },
+    },
+    Contender {
+        name: "kept",
+        about: "control: srlora that recomposes nothing",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { interval: Some(0), ..lesson },
     },
     Contender {
         name: "random",
-        about: "control: srlora with random directions, as if none had shipped",
+        about: "control: srlora with random directions",
         method: Method::Srlora,
         adjust: |lesson| Lesson { start: Some(Start::Random { seed: lesson.seed }), ..lesson },
+    },
+    Contender {
+        name: "shipped",
+        about: "control: srlora with directions that ship, those of each weight",
+        method: Method::Srlora,
+        adjust: |lesson| Lesson { directions: Some(DirectionSource::Shipped), ..lesson },
     },
     Contender {
         name: "renewed",
@@ -99,8 +111,11 @@ impl Contender {
     /// Its lesson with `seed`. `rate` is that of the pairs, or of the head where it trains nothing else.
     pub(super) fn lesson(&self, base: &Lesson, seed: u64, rate: Option<f32>) -> Lesson {
         let mut lesson = Lesson { method: self.method, seed, ..base.clone() };
-        let own = if self.trains_pairs() { &mut lesson.lr } else { &mut lesson.head_lr };
-        *own = rate.unwrap_or(*own);
+        match rate {
+            Some(_) if self.trains_pairs() => lesson.lr = rate,
+            Some(rate) => lesson.head_lr = rate,
+            None => {}
+        }
         (self.adjust)(lesson)
     }
 }

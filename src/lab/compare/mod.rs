@@ -107,7 +107,7 @@ impl Comparison {
             return refuse("option `methods`", "names none");
         }
         let Lesson { start, pairs, directions, decay, head_decay, .. } = &self.lesson;
-        if start.is_some() || pairs.is_some() || directions.is_some() || [*decay, *head_decay] != [0.0; 2] {
+        if start.is_some() || pairs.is_some() || directions.is_some() || decay.is_some() || head_decay.is_some() {
             return refuse("option `methods`", "say how pairs are made and held back; leave that open in the lesson");
         }
         if self.seeds == 0 {
@@ -345,7 +345,7 @@ fn key(contender: &Contender, purpose: Purpose, lesson: &Lesson) -> Key {
         method: contender.name.to_owned(),
         purpose,
         seed: lesson.seed,
-        lr: settings.trains_pairs.then_some(lesson.lr),
+        lr: lesson.lr.filter(|_| settings.trains_pairs),
         head_lr: settings.trains_head.then_some(lesson.head_lr),
     }
 }

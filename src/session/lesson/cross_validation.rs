@@ -1,7 +1,7 @@
 //! Where photos are few: whether pairs help, tried on each photo while it is left out.
 
 use super::steps::Steps;
-use crate::adapter::{Adapter, HeadBuffers, SiteSettings};
+use crate::adapter::{Adapter, DirectionsBuf, HeadBuffers, SiteSettings};
 use crate::bundle::Bundle;
 use crate::core::IMPRINT_SCALE;
 use crate::error::{ErrorKind, Result};
@@ -117,7 +117,7 @@ impl CrossValidated<'_> {
         let Some(features) = runner.all_features(data)? else { return Ok(None) };
         let lesson = Lesson { augment: false, ..self.lesson.clone() };
         let rows = Rows { features: &features, width: bundle.feature_dim, data };
-        let whole = runner.adapter().head.clone();
+        let (whole, found) = (runner.adapter().head.clone(), runner.adapter().found());
         let steps = |fold| part_plan(bundle, &lesson, data, &parts(data, fold).0).steps;
         audience.tell(Progress::Begin { phase: CROSS_VALIDATION, total: (begun.parts..folds).map(steps).sum() });
         let mut cross_validation = Some(begun);
@@ -128,16 +128,21 @@ impl CrossValidated<'_> {
             let (closed_form, solved) = rows.solve(&rest, &imprinted);
             let head = rows.right(&out, &solved);
             let before = rows.right(&out, &imprinted);
-            self.start_anew(runner, imprinted)?;
+            self.start_anew(runner, imprinted, None)?;
             // Within a cross-validation pairs learn.
             let outlook = Outlook { cross_validation: None, closed_form, ..self.outlook };
             let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, outlook };
-            let pairs = pairs.right(runner, [side(data, &rest), side(data, &out)], audience)?;
+            let sides = [&rest, &out].map(|photos| side(data, photos));
+            // What is left out is not looked at for directions either.
+            let pairs = match self.find_directions(runner, &sides[0])? {
+                true => pairs.right(runner, sides, audience)?,
+                false => None,
+            };
             cross_validation = cross_validation.zip(pairs).map(|(mut cross_validation, pairs)| {
                 cross_validation.add([&before, &head, &pairs]);
                 cross_validation
             });
-            self.start_anew(runner, whole.clone())?;
+            self.start_anew(runner, whole.clone(), found.clone())?;
             let Some(cross_validation) = cross_validation else { break };
             done(runner, cross_validation, fold + 1 == folds)?;
         }
@@ -145,10 +150,21 @@ impl CrossValidated<'_> {
         Ok(cross_validation)
     }
 
-    /// Pairs at their start, with this head. What was there is let go first, but for the class means: there is room for one adapter.
-    fn start_anew(&self, runner: &mut Runner, head: HeadBuffers) -> Result<()> {
+    /// Finds directions where the lesson does; false where a photo cannot be read any more.
+    fn find_directions(&self, runner: &mut Runner, photos: &Dataset) -> Result<bool> {
+        if !self.lesson.finds_directions() {
+            return Ok(true);
+        }
+        match runner.find_directions(photos, false, &mut Audience::nobody()) {
+            Err(e) if e.kind() == ErrorKind::Data => Ok(false),
+            found => found.map(|()| true),
+        }
+    }
+
+    /// Pairs at their start, along these directions, with this head. What was there is let go first, but for the class means: there is
+    /// room for one adapter.
+    fn start_anew(&self, runner: &mut Runner, head: HeadBuffers, found: Option<Vec<DirectionsBuf>>) -> Result<()> {
         let [means, start_means] = runner.take_means();
-        let found = runner.adapter().found();
         runner.restart(Adapter::start([], 0, SiteSettings::default(), 0, 0)?);
         let mut adapter = fresh_adapter(self.bundle, self.lesson, self.data.classes.len())?;
         adapter.go_along(found)?;

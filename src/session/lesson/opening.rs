@@ -50,14 +50,14 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Finds out how the lesson begins. Nothing is written yet, except that half-written files leave a store that is gone on with.
+    /// Finds out how the lesson begins, and settles what it leaves open. Nothing is written yet, except that half-written files leave a store that is gone on with.
     ///
     /// # Errors
     /// `Exists` or `Io` where no store can be made; `Mismatch` where the store holds another lesson; those of [`Store::open`];
     /// `Data` where the photos cannot be used.
     pub(crate) fn find(
         bundle: &Bundle,
-        lesson: &Lesson,
+        lesson: &mut Lesson,
         keep: &Keep,
         (data, validation): (Dataset, Option<Dataset>),
     ) -> Result<Self> {
@@ -73,10 +73,11 @@ impl Opening {
             false => (data, validation),
         };
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
-        let mut settings = RecordedLesson::on(lesson, &photos);
         if !adapter.sites.is_empty() {
-            settings.keep_pairs(&record.lesson, lesson)?;
+            record.lesson.keep_pairs(lesson)?;
         }
+        lesson.settle_rates(data.photos.len());
+        let settings = RecordedLesson::on(lesson, &photos);
         let mut warnings: Vec<String> = store.warning().into_iter().chain(photos.warnings()).collect();
         let own = |record: &Record| record.lesson.is_asked_by(&settings) && record.classes == data.classes;
         let left = match keep.resume {
@@ -216,7 +217,7 @@ impl Opening {
     /// A first lesson.
     fn anew(
         bundle: &Bundle,
-        lesson: &Lesson,
+        lesson: &mut Lesson,
         keep: &Keep,
         mut data: Dataset,
         validation: Option<Dataset>,
@@ -226,6 +227,7 @@ impl Opening {
             Ok(_) => {}
             Err(_) => keep.medium.check_new(&keep.store)?,
         }
+        lesson.settle_rates(data.photos.len());
         let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
         let (settings, warnings, [identities, _]) =
             (RecordedLesson::on(lesson, &photos), photos.warnings(), photos.identities());

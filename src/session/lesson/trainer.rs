@@ -123,8 +123,7 @@ impl Trainer {
         refuse_among_photos(&keep.store, &lesson)?;
         let (data, validation) = datasets(&lesson, keep.further)?;
         let ignored = ignored(&data, validation.as_ref());
-        let mut opening = Opening::find(bundle, &lesson, &keep, (data, validation))?;
-        opening.record.lesson.settle(&mut lesson);
+        let mut opening = Opening::find(bundle, &mut lesson, &keep, (data, validation))?;
         opening.data.number(Slot::Rounded);
         let adapter = opening.take_adapter()?;
         let cross_validates = !keep.further && opening.record.steps == 0 && !opening.over;

@@ -79,6 +79,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         Length::Steps(steps) => u64::from(steps),
     };
     let recomposes = lesson.method.settings().recomposes;
+    let [lr, decay, head_decay] = lesson.rates(photos);
     let share = |share: f64| (steps as f64 * share) as u64;
     let due = match lesson.interval.map(u64::from) {
         Some(interval @ 1..) if recomposes => Due::Every { interval, last: share(LAST_RECOMPOSITION) },
@@ -99,9 +100,9 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         renews_only: lesson.renews_only,
         recomposes,
         // A further lesson of the head alone leaves the pairs that are there as they are.
-        lr: if lesson.method.settings().trains_pairs { lesson.lr } else { 0.0 },
+        lr: if lesson.method.settings().trains_pairs { lr } else { 0.0 },
         head_lr: lesson.head_lr,
-        decays: [lesson.decay, lesson.head_decay],
+        decays: [decay, head_decay],
     }
 }
 
@@ -157,7 +158,8 @@ mod tests {
     fn pairs_and_head_have_each_their_own_rate_and_decay() {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/handwriting/handwriting.bundle");
         let bundle = Bundle::open(&bundle).unwrap();
-        let lesson = Lesson { lr: 0.1, head_lr: 0.2, decay: 0.3, head_decay: 0.4, ..Lesson::new("photos") };
+        let lesson =
+            Lesson { lr: Some(0.1), head_lr: 0.2, decay: Some(0.3), head_decay: Some(0.4), ..Lesson::new("photos") };
         let plan = plan(&bundle, &lesson, 80);
         assert_eq!(([plan.lr, plan.head_lr], plan.decays), ([0.1, 0.2], [0.3, 0.4]));
     }

@@ -25,7 +25,7 @@ impl Runner {
         let every = data.photos.len().div_ceil(MOST_LOOKED_AT).max(1);
         let photos = || data.photos.iter().step_by(every).map(|photo| view(photo, None));
         audience.tell(Progress::Begin { phase: "directions", total: photos().len() as u64 });
-        self.adapter_mut().begin_sketches();
+        self.adapter_mut().begin_sketches(have_learned);
         let source = self.source.clone();
         let work = move |network: &mut Network, photo: View| {
             let micro = Micro { photos: vec![photo], ..Micro::default() };

@@ -112,10 +112,10 @@ impl RecordedLesson {
             directions: _,
             length,
             batch,
-            lr,
+            lr: _,
             head_lr,
-            decay,
-            head_decay,
+            decay: _,
+            head_decay: _,
             seed,
             augment,
             interval,
@@ -124,6 +124,8 @@ impl RecordedLesson {
             renews_only,
             replay,
         } = *lesson;
+        // They are settled where the photos have been counted.
+        let [lr, decay, head_decay] = lesson.rates(0);
         let PairKind { sites: SiteSettings { start, sides, .. }, directions } = lesson.pair_kind();
         let (start, start_seed) = match start {
             Start::Aligned => ("aligned", 0),
@@ -158,31 +160,29 @@ impl RecordedLesson {
         }
     }
 
-    /// Pairs that are there have started on what they have.
+    /// Lets `lesson` go on with the pairs that these settings have made.
     ///
     /// # Errors
-    /// Kind `Usage` where `lesson` asks for others.
-    pub(crate) fn keep_pairs(&mut self, before: &RecordedLesson, lesson: &Lesson) -> Result<()> {
+    /// Kind `Usage` where it asks for others.
+    pub(crate) fn keep_pairs(&self, lesson: &mut Lesson) -> Result<()> {
         let stay = |option: &str, what: String| {
             let message = format!("the store's pairs {what}, and stay so; leave it out");
             Err(Error::new(ErrorKind::Usage, format_args!("option `{option}`"), message))
         };
-        if lesson.start.is_some() && self.start != before.start {
-            return stay("start", format!("have started {}", before.start));
+        let asked = RecordedLesson::of(lesson);
+        if lesson.start.is_some() && asked.start != self.start {
+            return stay("start", format!("have started {}", self.start));
         }
-        if lesson.pairs.is_some() && self.pairs != before.pairs {
-            return stay(
-                "pairs",
-                format!("learn on {}", if before.pairs == both() { "both sides" } else { "one side" }),
-            );
+        if lesson.pairs.is_some() && asked.pairs != self.pairs {
+            return stay("pairs", format!("learn on {}", if self.pairs == both() { "both sides" } else { "one side" }));
         }
-        if lesson.directions.is_some() && self.directions != before.directions {
-            let from = if before.directions == shipped() { "the bundle" } else { "photos" };
+        if lesson.directions.is_some() && asked.directions != self.directions {
+            let from = if self.directions == shipped() { "the bundle" } else { "photos" };
             return stay("directions", format!("have directions from {from}"));
         }
-        (self.start, self.start_seed) = (before.start.clone(), before.start_seed);
-        self.pairs.clone_from(&before.pairs);
-        self.directions.clone_from(&before.directions);
+        if let Some(PairKind { sites: SiteSettings { start, sides, .. }, directions }) = self.pair_kind() {
+            (lesson.start, lesson.pairs, lesson.directions) = (Some(start), Some(sides), Some(directions));
+        }
         Ok(())
     }
 
@@ -198,13 +198,6 @@ impl RecordedLesson {
         let sources = [DirectionSource::Shipped, DirectionSource::Photos];
         let directions = sources.into_iter().find(|source| source_name(*source) == self.directions)?;
         Some(PairKind { sites: SiteSettings { start, sides, ..SiteSettings::default() }, directions })
-    }
-
-    /// Lets `lesson` say how its pairs are made, where it has left that open and these are there.
-    pub(crate) fn settle(&self, lesson: &mut Lesson) {
-        if let Some(PairKind { sites: SiteSettings { start, sides, .. }, directions }) = self.pair_kind() {
-            (lesson.start, lesson.pairs, lesson.directions) = (Some(start), Some(sides), Some(directions));
-        }
     }
 
     /// Whether the same is asked for; whether values are rounded shows only when memory has been planned.
