@@ -668,7 +668,7 @@ fn a_lesson_that_would_recompose_other_pairs_or_none_is_not_taken_up() {
             "pairs fused: the least important then, the oldest now",
         ),
         (Lesson { renews_only: true, ..lesson.clone() }, "renewed: pairs then, rates and moments only now"),
-        (Lesson { decay: Some(0.0), ..lesson.clone() }, "option `decay`: 0.5 then, 0 now"),
+        (Lesson { decay: Some(0.0), ..lesson.clone() }, "option `decay`: 1 then, 0 now"),
         (Lesson { head_decay: Some(0.25), ..lesson.clone() }, "option `head_decay`: 0.5 then, 0.25 now"),
     ];
     for (other, difference) in others {

@@ -193,7 +193,7 @@ pub(super) struct TrainArgs {
     /// Learning rate of the head [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
-    /// Weight decay of the pairs per unit of their rate, toward what they started on [default: 0.5; 0 where both sides of pairs learn].
+    /// Weight decay of the pairs per unit of their rate, toward what they started on [default: 1; 0 where both sides of pairs learn].
     #[arg(long, value_parser = parse_rate)]
     pub(super) decay: Option<f32>,
     /// Weight decay of the head per unit of its rate [default: 0.5; 0 where both sides of pairs learn, or none].

@@ -219,16 +219,16 @@ impl Lesson {
 
     /// The learning rate of the pairs, and the decays of pairs and head, on so many photos.
     ///
-    /// What was not asked for is 3e-3, 0 and 0; where pairs are one-sided, 1e-4 sqrt(photos), between 1e-3 and 4e-3, 0.5 and 0.5: of few
-    /// photos they soon know everything.
+    /// What was not asked for is 3e-3, 0 and 0; where pairs are one-sided, 1e-4 sqrt(photos), between 1e-3 and 4e-3, 1 and 0.5: they soon
+    /// know few photos by heart.
     #[must_use]
     pub fn rates(&self, photos: usize) -> [f32; 3] {
         let is_one_sided = self.method.settings().trains_pairs && self.pair_kind().sites.sides == Sides::One;
-        let [lr, decay] = match is_one_sided {
-            true => [(1e-4 * (photos as f32).sqrt()).clamp(1e-3, 4e-3), 0.5],
-            false => [3e-3, 0.0],
+        let [lr, decay, head_decay] = match is_one_sided {
+            true => [(1e-4 * (photos as f32).sqrt()).clamp(1e-3, 4e-3), 1.0, 0.5],
+            false => [3e-3, 0.0, 0.0],
         };
-        [self.lr.unwrap_or(lr), self.decay.unwrap_or(decay), self.head_decay.unwrap_or(decay)]
+        [self.lr.unwrap_or(lr), self.decay.unwrap_or(decay), self.head_decay.unwrap_or(head_decay)]
     }
 
     /// Asks for what it would have on so many photos.
@@ -277,5 +277,27 @@ impl Lesson {
             return refuse("directions", "is photos, and no other start than aligned looks at directions".to_owned());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_the_photos_where_pairs_are_one_sided_and_what_is_asked_for_stays() {
+        let lesson = Lesson::new("photos");
+        let rate = |photos| lesson.rates(photos)[0];
+        assert_eq!([0, 100, 1600, 100_000].map(rate), [1e-3, 1e-3, 4e-3, 4e-3]);
+        assert!((rate(400) - 2e-3).abs() < 1e-8);
+        for method in [Method::Lora, Method::Pissa, Method::Head, Method::Imprint] {
+            assert_eq!(Lesson { method, ..lesson.clone() }.rates(1600), [3e-3, 0.0, 0.0], "{method:?}");
+        }
+        assert_eq!(Lesson { pairs: Some(Sides::Both), ..lesson.clone() }.rates(1600), [3e-3, 0.0, 0.0]);
+        let asked = Lesson { lr: Some(0.1), decay: Some(0.0), head_decay: Some(0.2), ..lesson.clone() };
+        assert_eq!(asked.rates(1600), [0.1, 0.0, 0.2]);
+        let mut settled = lesson.clone();
+        settled.settle_rates(400);
+        assert_eq!(settled.rates(100_000), lesson.rates(400), "what is settled does not move");
     }
 }
