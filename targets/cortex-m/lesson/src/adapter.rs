@@ -3,10 +3,12 @@
 use half::f16;
 use srlora::core::{CoreError, Delta, Directions, Ledger, Site, SiteConfig, SiteShape};
 
-/// Pairs a site.
-pub(crate) const RANK: usize = 4;
+/// As many numbers learn at a site as this many pairs have of which both sides learn.
+pub(crate) const BUDGET: usize = 2;
+/// One-sided pairs a site, at most.
+pub(crate) const RANK: usize = 14;
 /// Directions in reserve, at most.
-pub(crate) const RESERVE: usize = 20;
+pub(crate) const RESERVE: usize = 14;
 
 /// What a site lends, owned: see [`SiteShape`] for the lengths.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 
 use srlora::core::{CoreError, Directions, Floats, Sides, SiteShape, Weight};
 
-use crate::adapter::RANK;
+use crate::adapter::BUDGET;
 
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/network.rs"));
@@ -55,7 +55,8 @@ pub(crate) const SECOND: Convolution = Convolution {
 
 const fn shape(layer: &Convolution, sigma: &[f32]) -> SiteShape {
     let (out_dim, in_dim) = (layer.bias.len(), layer.patch_len());
-    SiteShape { out_dim, in_dim, rank: RANK, sides: Sides::Both, reserve: sigma.len(), block: 32 }
+    let sides = Sides::One;
+    SiteShape { out_dim, in_dim, rank: sides.pairs(BUDGET, out_dim, in_dim), sides, reserve: sigma.len(), block: 32 }
 }
 
 pub(crate) const FIRST_SHAPE: SiteShape = shape(&FIRST, &generated::FIRST_SIGMA);
@@ -63,16 +64,10 @@ pub(crate) const SECOND_SHAPE: SiteShape = shape(&SECOND, &generated::SECOND_SIG
 /// What the head sees.
 pub(crate) const FEATURES: usize = SECOND.bias.len();
 
-pub(crate) const FIRST_DIRECTIONS: Directions<'static> = Directions {
-    sigma: &generated::FIRST_SIGMA,
-    u: Floats::F16(&generated::FIRST_U),
-    v: Floats::F16(&generated::FIRST_V),
-};
-pub(crate) const SECOND_DIRECTIONS: Directions<'static> = Directions {
-    sigma: &generated::SECOND_SIGMA,
-    u: Floats::F16(&generated::SECOND_U),
-    v: Floats::F16(&generated::SECOND_V),
-};
+pub(crate) const FIRST_DIRECTIONS: Directions<'static> =
+    Directions { sigma: &generated::FIRST_SIGMA, u: Floats::F16(&[]), v: Floats::F16(&generated::FIRST_V) };
+pub(crate) const SECOND_DIRECTIONS: Directions<'static> =
+    Directions { sigma: &generated::SECOND_SIGMA, u: Floats::F16(&[]), v: Floats::F16(&generated::SECOND_V) };
 
 impl Convolution {
     /// Length of an unfolded patch.

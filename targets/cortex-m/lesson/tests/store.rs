@@ -70,7 +70,7 @@ fn saves_that_are_cut_one_after_another_never_lose_the_last_whole_one() {
     let (mut random, mut cut_short) = (1u32, 0);
     for _ in 0..60 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let cut = Cut { operation: (random >> 8) % 400, share: (random >> 24) as u8 };
+        let cut = Cut { operation: (random >> 8) % 250, share: (random >> 24) as u8 };
         lesson.train(&mut InFlash(PHOTOS)).unwrap();
         let tried = lesson.write(|_| Ok::<_, ()>(())).unwrap();
         let flash = SimulatedNor::with_cut(&mut cells, cut);
