@@ -33,8 +33,6 @@ pub(crate) struct Sketch {
     pub(super) count: usize,
     in_dim: usize,
     width: usize,
-    /// T^T, width x in_dim.
-    test: Vec<f32>,
     /// Y, in_dim x width.
     sums: Mutex<Vec<f32>>,
 }
@@ -43,27 +41,34 @@ impl Sketch {
     /// Of nothing, for `count` directions of `in_dim` numbers.
     pub(crate) fn new(count: usize, in_dim: usize) -> Self {
         let width = (count + OVERSAMPLING).min(in_dim);
-        let mut random = ChaCha8Rng::seed_from_u64(1);
-        let mut test = |at: usize| match width == in_dim {
-            // Then Y is C itself.
-            true => f32::from(u8::from(at / in_dim == at % in_dim)),
-            false if random.random::<bool>() => 1.0,
-            false => -1.0,
-        };
-        let test = (0..width * in_dim).map(&mut test).collect();
-        Sketch { count, in_dim, width, test, sums: Mutex::new(vec![0.0; width * in_dim]) }
+        Sketch { count, in_dim, width, sums: Mutex::new(vec![0.0; width * in_dim]) }
     }
 
     /// Bytes of one, and what finding its directions takes besides.
     pub(crate) fn bytes(count: usize, in_dim: usize) -> [u64; 2] {
         let values = ((count + OVERSAMPLING).min(in_dim) * in_dim) as u64;
-        [2 * size_of::<f32>() as u64 * values, 3 * size_of::<f64>() as u64 * values]
+        [size_of::<f32>() as u64 * values, (size_of::<f32>() + size_of::<f64>()) as u64 * values]
+    }
+
+    /// T^T, width x in_dim. It is made anew for each photo, which costs less than to keep it.
+    fn fill(&self, test: &mut [f32]) {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for (at, value) in test.iter_mut().enumerate() {
+            *value = match self.width == self.in_dim {
+                // Then Y is C itself.
+                true => f32::from(u8::from(at / self.in_dim == at % self.in_dim)),
+                false if random.random::<bool>() => 1.0,
+                false => -1.0,
+            };
+        }
     }
 
     /// Y += x x^T T. Shape: `[in_dim, positions]`. Sums depend on the order in which photos are added.
     pub(crate) fn add(&self, x: MatRef<f32>) {
         let mut seen = Scratch::of(self.width * x.ncols());
-        let test = MatRef::from_row_major_slice(&self.test, self.width, self.in_dim);
+        let mut test = Scratch::of(self.width * self.in_dim);
+        self.fill(&mut test);
+        let test = MatRef::from_row_major_slice(&test, self.width, self.in_dim);
         let seen_mut = MatMut::from_row_major_slice_mut(&mut seen, self.width, x.ncols());
         product(seen_mut, Accum::Replace, 1.0, test, x);
         let seen = MatRef::from_row_major_slice(&seen, self.width, x.ncols());
@@ -76,10 +81,11 @@ impl Sketch {
     /// seen. The largest number of each is positive. Each has the length (mean / eigenvalue)^[`LEVELLING`], where the mean, a geometric
     /// one, is that of the first `pairs`.
     pub(crate) fn directions(self, pairs: usize) -> DirectionsBuf {
-        let Sketch { count, in_dim, width, test, sums } = self;
-        let sums: Vec<f64> =
-            sums.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().map(f64::from).collect();
-        let size = sums.iter().map(|y| y * y).sum::<f64>().sqrt();
+        let mut test = vec![0.0; self.width * self.in_dim];
+        self.fill(&mut test);
+        let Sketch { count, in_dim, width, sums } = self;
+        let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let size = sums.iter().map(|&y| f64::from(y) * f64::from(y)).sum::<f64>().sqrt();
         let Some(columns) = SHIFTS.iter().find_map(|shift| factor(&sums, &test, [in_dim, width], shift * size)) else {
             return DirectionsBuf { sigma: [].into(), u: [].into(), v: [].into() };
         };
@@ -108,8 +114,8 @@ impl Sketch {
 }
 
 /// F with F F^T about C, column by column: F = (Y + shift T) L^-T, where L L^T = T^T (Y + shift T). `None` where there is no such L.
-fn factor(sums: &[f64], test: &[f32], [in_dim, width]: [usize; 2], shift: f64) -> Option<Vec<Vec<f64>>> {
-    let shifted = |k: usize, i: usize| sums[i * width + k] + shift * f64::from(test[k * in_dim + i]);
+fn factor(sums: &[f32], test: &[f32], [in_dim, width]: [usize; 2], shift: f64) -> Option<Vec<Vec<f64>>> {
+    let shifted = |k: usize, i: usize| f64::from(sums[i * width + k]) + shift * f64::from(test[k * in_dim + i]);
     let mut columns: Vec<Vec<f64>> = (0..width).map(|k| (0..in_dim).map(|i| shifted(k, i)).collect()).collect();
     let tested = |k: usize, l: usize| -> f64 {
         test[k * in_dim..(k + 1) * in_dim].iter().zip(&columns[l]).map(|(t, y)| f64::from(*t) * y).sum()

@@ -23,9 +23,12 @@ pub struct CrossValidation {
     pub parts: usize,
 }
 
+/// Photos that must differ at least: with one or two, a coin would say the same in a quarter of all cases.
+const LEAST_DIFFERING: usize = 3;
+
 /// Whether `more` is above `less` by more than the standard error of the difference: the root of the photos that differ.
 fn is_above(more: usize, less: usize, differ: usize) -> bool {
-    more as f64 - less as f64 > (differ as f64).sqrt()
+    differ >= LEAST_DIFFERING && more as f64 - less as f64 > (differ as f64).sqrt()
 }
 
 impl CrossValidation {
@@ -64,5 +67,19 @@ impl CrossValidation {
         self.head_differs += differ(imprinted, head);
         self.both_differ += differ(imprinted, pairs);
         self.parts += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_or_two_photos_show_nothing_and_more_of_them_only_together() {
+        let help = |pairs, head, pairs_differ| {
+            CrossValidation { photos: 12, head, pairs, pairs_differ, ..CrossValidation::default() }.pairs_help()
+        };
+        assert!(!help(4, 2, 2) && !help(1, 0, 1) && !help(2, 2, 4), "too few, or no better");
+        assert!(help(5, 2, 3) && help(6, 2, 4) && !help(4, 2, 4), "beyond a standard error");
     }
 }
