@@ -319,6 +319,25 @@ fn stopped_after(place: &Place, last: u64) -> Simulated {
 }
 
 #[test]
+fn a_checkpoint_has_the_bytes_that_were_planned_and_a_generation_has_fewer() {
+    for sides in [Sides::One, Sides::Both] {
+        let mut place = Place::new(false);
+        (place.lesson.pairs, place.lesson.interval) = (Some(sides), None);
+        let planned = Trainer::new(&place.bundle, place.lesson.clone(), place.keep(&medium(), false)).unwrap();
+        let planned = planned.forecast().checkpoint_bytes as usize;
+        let files = stopped_after(&place, 3).files();
+        // Tensors begin behind a header of names and shapes, and its length.
+        let numbers = |name: &str| {
+            let (_, bytes) = files.iter().find(|(path, _)| path.display().to_string().contains(name)).unwrap();
+            bytes.len() - 8 - u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+        };
+        let [checkpoint, generation] = ["checkpoint-", "generation-"].map(numbers);
+        assert!((planned..planned + planned / 20).contains(&checkpoint), "{sides:?}: {checkpoint}, {planned} planned");
+        assert!(generation < checkpoint / 2, "{sides:?}: {generation} of {checkpoint}");
+    }
+}
+
+#[test]
 fn a_lesson_that_is_asked_to_stop_stops_at_a_step_and_goes_on_to_the_same_bytes() {
     let place = Place::new(true);
     let (expected, _) = place.uninterrupted();

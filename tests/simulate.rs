@@ -144,7 +144,8 @@ fn times_add_up(told: &Value, device: &Device, threads: f64, bytes: f64) {
     let decoding = f(&host["photos"]) * f(&host["mpixels"]) / device.speed.decode_mpixels_per_s / threads;
     assert!(near(f(&time["decoding"]), decoding));
     assert!(near(f(&time["writing"]), bytes / device.flash.write_mb_per_s / 1e6));
-    let phases: f64 = ["start", "imprint", "accuracy", "train", "save"].iter().map(|phase| f(&time[phase])).sum();
+    let phases: f64 =
+        ["start", "imprint", "accuracy", "directions", "train", "save"].iter().map(|phase| f(&time[phase])).sum();
     let kinds: f64 = ["computing", "decoding", "writing", "throttled"].iter().map(|kind| f(&time[kind])).sum();
     assert!((phases - kinds).abs() < 1e-6 * kinds && (phases - f(&told["seconds"])).abs() < 1e-6 * phases);
     let power = device.power.unwrap();
@@ -176,7 +177,8 @@ fn a_cut_in_every_phase_leaves_the_last_whole_generation_and_the_lesson_goes_on_
     assert_eq!(cuts[0]["phase"], "imprint");
     let lost: Vec<_> = cuts.iter().map(|cut| cut["lost_steps"].as_u64().unwrap()).collect();
     assert_eq!(lost, [0, 0, 5, 12, 12]);
-    let once: f64 = ["start", "imprint", "train", "save"].iter().map(|phase| f(&told["time"][phase])).sum();
+    let once: f64 =
+        ["start", "imprint", "directions", "train", "save"].iter().map(|phase| f(&told["time"][phase])).sum();
     let work: f64 = cuts.iter().map(|cut| f(&cut["lost_s"])).sum();
     assert!((f(&told["seconds"]) - once - work).abs() < 1e-6 * once, "no time is lost but the work that is done again");
     let written = &told["flash"]["lesson"];
@@ -194,7 +196,8 @@ fn a_cut_in_every_phase_leaves_the_last_whole_generation_and_the_lesson_goes_on_
     assert_eq!(lost, [(Some(5), Some(1)), (Some(9), Some(1))], "the third is behind the lesson when its turn comes");
     assert_eq!(kept["cuts_missed"], 1);
     let written = &kept["flash"]["lesson"];
-    assert_eq!(written["checkpoints"].as_u64(), written["generations"][1].as_u64().map(|last| 12 * last));
+    let planned = &told["train"]["planned"]["checkpoint_bytes"];
+    assert_eq!(written["checkpoints"].as_u64(), planned.as_u64().map(|each| 12 * each));
 
     let random = place.json(&[&lesson[..], &["--cuts", "5"]].concat());
     assert_eq!((random["cuts"].as_array().unwrap().len(), random["finishes"].as_bool()), (5, Some(true)));

@@ -104,7 +104,7 @@ impl DirectionsBuf {
         (count * (size_of::<f16>() * in_dim + size_of::<f32>())) as u64
     }
 
-    /// Bytes of `count` directions that a generation keeps.
+    /// Bytes of `count` of them in a file.
     pub(crate) const fn coded_bytes(count: usize, in_dim: usize) -> u64 {
         (count * (in_dim + 2 * size_of::<f32>())) as u64
     }

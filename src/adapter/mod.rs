@@ -178,8 +178,17 @@ impl Adapter {
 
     /// Bytes of the directions that were found.
     pub(crate) fn found_bytes(&self) -> u64 {
-        let found = |site: &SiteBuffers| DirectionsBuf::found_bytes(site.shape.reserve, site.shape.in_dim);
-        self.sites.iter().filter(|site| site.found().is_some()).map(found).sum()
+        self.of_found(DirectionsBuf::found_bytes)
+    }
+
+    /// Bytes of these in a checkpoint.
+    pub(crate) fn coded_bytes(&self) -> u64 {
+        self.of_found(DirectionsBuf::coded_bytes)
+    }
+
+    fn of_found(&self, bytes: fn(usize, usize) -> u64) -> u64 {
+        let found = self.sites.iter().filter(|site| site.found().is_some());
+        found.map(|site| bytes(site.shape.reserve, site.shape.in_dim)).sum()
     }
 
     /// Numbers that the optimizer moves.

@@ -113,7 +113,8 @@ fn head(report: &Simulation) -> String {
 
 fn time(report: &Simulation) -> String {
     let (time, train) = (&report.time, &report.train);
-    let whole = time.start + time.imprint + time.accuracy + time.cross_validate + time.train + time.save;
+    let whole =
+        time.start + time.imprint + time.accuracy + time.directions + time.cross_validate + time.train + time.save;
     let told = match (report.finishes, report.cuts.len()) {
         (true, 0) => format!("about {}", span(report.seconds)),
         (true, cuts) => {
@@ -131,6 +132,7 @@ fn time(report: &Simulation) -> String {
         ("start", time.start, String::new()),
         ("imprint", time.imprint, each(time.imprint, train.train_images as u64, "photo")),
         ("accuracy", time.accuracy, each(time.accuracy, measured, "photo")),
+        ("directions", time.directions, String::new()),
         ("cross-validate", time.cross_validate, String::new()),
         ("train", time.train, each(time.train, train.steps, "step")),
         ("save", time.save, String::new()),
@@ -266,6 +268,7 @@ fn place(phase: Phase, step: u64) -> String {
         (Phase::Start, _) => "while starting".to_owned(),
         (Phase::Imprint, _) => "while imprinting".to_owned(),
         (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
+        (Phase::Directions, _) => "while finding directions".to_owned(),
         (Phase::CrossValidate, _) => "while cross-validating".to_owned(),
         (_, 0) => "before the first step".to_owned(),
         (_, step) => format!("after step {step}"),

@@ -288,8 +288,9 @@ mod tests {
     fn rates_follow_the_photos_where_pairs_are_one_sided_and_what_is_asked_for_stays() {
         let lesson = Lesson::new("photos");
         let rate = |photos| lesson.rates(photos)[0];
-        assert_eq!([0, 100, 1600, 100_000].map(rate), [1e-3, 1e-3, 4e-3, 4e-3]);
-        assert!((rate(400) - 2e-3).abs() < 1e-8);
+        for (photos, expected) in [(0, 1e-3), (100, 1e-3), (400, 2e-3), (1600, 4e-3), (100_000, 4e-3)] {
+            assert!((rate(photos) - expected).abs() < 1e-8, "{photos}");
+        }
         for method in [Method::Lora, Method::Pissa, Method::Head, Method::Imprint] {
             assert_eq!(Lesson { method, ..lesson.clone() }.rates(1600), [3e-3, 0.0, 0.0], "{method:?}");
         }

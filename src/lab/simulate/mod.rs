@@ -88,7 +88,7 @@ pub fn simulate<A: Into<Flow>>(
     let mut trace = recorder.finish(&train, lesson.batch, decoded);
     let host = host(bundle, lesson)?;
     let cost = |piece: &Piece| Cost::of(piece, &host, device, train.threads);
-    trace.add_checkpoints(cuts.checkpoint.as_secs_f64(), |piece| cost(piece).total());
+    trace.add_checkpoints(cuts.checkpoint.as_secs_f64(), train.planned.checkpoint_bytes, |piece| cost(piece).total());
     let costs: Vec<Cost> = trace.pieces.iter().map(cost).collect();
     let timeline = Timeline::new(&trace.pieces, &costs);
     let cuts = cuts.list(lesson.seed);
@@ -201,6 +201,7 @@ fn times(trace: &Trace, costs: &[Cost], throttled: impl Fn(f64) -> f64) -> Times
             Phase::Start => &mut times.start,
             Phase::Imprint => &mut times.imprint,
             Phase::Accuracy => &mut times.accuracy,
+            Phase::Directions => &mut times.directions,
             Phase::CrossValidate => &mut times.cross_validate,
             Phase::Train => &mut times.train,
             Phase::Save => &mut times.save,

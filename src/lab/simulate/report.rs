@@ -55,6 +55,8 @@ pub struct Times {
     pub imprint: f64,
     /// Measuring accuracy.
     pub accuracy: f64,
+    /// Finding the directions of what sites read.
+    pub directions: f64,
     /// Trying lessons on photos left out.
     pub cross_validate: f64,
     /// Steps.

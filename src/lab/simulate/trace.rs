@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::session::lesson::{CROSS_VALIDATION, TrainReport};
 use crate::session::process::{Watch, processor_ms, rss_bytes};
 use crate::session::progress::Progress;
+use crate::session::run::DIRECTIONS;
 use crate::session::settings::CachePlace;
 use crate::session::store::{JOURNAL, Series};
 
@@ -24,6 +25,8 @@ pub enum Phase {
     Imprint,
     /// Accuracy is measured.
     Accuracy,
+    /// Directions of what sites read are found.
+    Directions,
     /// Lessons are tried on photos left out.
     #[serde(rename = "cross_validate")]
     CrossValidate,
@@ -124,9 +127,8 @@ pub(super) struct Trace {
 
 impl Trace {
     /// The checkpoints that a device writes: after a step, once `every_s` seconds of work, by `cost`, lie behind the one before. Each
-    /// is as large as the lesson's last generation: it holds the same, and where the lesson stands.
-    pub(super) fn add_checkpoints(&mut self, every_s: f64, cost: impl Fn(&Piece) -> f64) {
-        let bytes = self.written.generations.last().copied().unwrap_or(0);
+    /// has `bytes`.
+    pub(super) fn add_checkpoints(&mut self, every_s: f64, bytes: u64, cost: impl Fn(&Piece) -> f64) {
         let (mut since, mut cross_validated) = (0.0, false);
         for piece in std::mem::take(&mut self.pieces) {
             since = if piece.phase == Phase::Train { since + cost(&piece) } else { 0.0 };
@@ -158,7 +160,8 @@ pub(super) struct Recorder<'r> {
     last_ms: f64,
     /// Whether the head has been imprinted.
     imprinted: bool,
-    cross_validates: bool,
+    /// What its photos are run for, once they were imprinted.
+    runs: Phase,
     step: u64,
     trace: Trace,
 }
@@ -168,21 +171,24 @@ impl<'r> Recorder<'r> {
     pub(super) fn new(store: &'r Path, cap: u64) -> Self {
         let trace = Trace { pieces: Vec::new(), batches: Vec::new(), written: Written::default(), excess: None };
         let (memory, last_ms) = (Watch::begin(), processor_ms());
-        Recorder { store, cap, memory, last_ms, imprinted: false, cross_validates: false, step: 0, trace }
+        Recorder { store, cap, memory, last_ms, imprinted: false, runs: Phase::Accuracy, step: 0, trace }
     }
 
     /// Notes what has been done since the last word.
     pub(super) fn see(&mut self, progress: &Progress) {
         if let Progress::Begin { phase, .. } = progress {
-            self.cross_validates = *phase == CROSS_VALIDATION;
+            self.runs = match *phase {
+                CROSS_VALIDATION => Phase::CrossValidate,
+                DIRECTIONS => Phase::Directions,
+                _ => Phase::Accuracy,
+            };
         }
         match progress {
             Progress::Planned(_) => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } if !self.imprinted => self.note(Phase::Start, 0.0),
             Progress::Begin { .. } => self.note(Phase::Save, 0.0),
-            Progress::Advance if self.cross_validates => self.note(Phase::CrossValidate, 0.0),
-            Progress::Advance if self.imprinted => self.note(Phase::Accuracy, 1.0),
-            Progress::Advance => self.note(Phase::Imprint, 1.0),
+            Progress::Advance if !self.imprinted => self.note(Phase::Imprint, 1.0),
+            Progress::Advance => self.note(self.runs, f64::from(u8::from(self.runs == Phase::Accuracy))),
             Progress::Step { step, loss, accuracy } => {
                 self.step = *step;
                 self.trace.batches.push(Batch { loss: *loss, accuracy: *accuracy });
@@ -227,6 +233,7 @@ impl<'r> Recorder<'r> {
                     piece.bytes += journal;
                     piece.photos = decoded * batch.min(report.train_images) as f64;
                 }
+                Phase::Directions => piece.photos = decoded,
                 Phase::CrossValidate => piece.photos = decoded * batch.min(report.train_images) as f64,
                 _ => {}
             }
@@ -280,7 +287,7 @@ mod tests {
         let trace = Trace { pieces, batches: Vec::new(), written, excess: None };
         let after = |every_s: f64| {
             let mut trace = trace.clone();
-            trace.add_checkpoints(every_s, |_| 10.0);
+            trace.add_checkpoints(every_s, 9, |_| 10.0);
             let checkpoints = trace.pieces.iter().filter(|piece| piece.kept == Some(Kept::Checkpoint));
             let found: Vec<_> = checkpoints.map(|piece| (piece.step, piece.bytes)).collect();
             assert_eq!((trace.written.checkpoints, trace.pieces.len()), (9 * found.len() as u64, 8 + found.len()));
@@ -296,19 +303,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(folder.path(), u64::MAX);
         let begin = |phase| Progress::Begin { phase, total: 2 };
-        for progress in [begin("imprint"), Progress::End, begin(CROSS_VALIDATION), Progress::Advance, Progress::Advance]
-        {
+        for progress in [begin("imprint"), Progress::End, begin(DIRECTIONS), Progress::Advance, Progress::End] {
+            recorder.see(&progress);
+        }
+        for progress in [begin(CROSS_VALIDATION), Progress::Advance, Progress::Advance] {
             recorder.see(&progress);
         }
         for progress in [Progress::End, begin("train"), Progress::Step { step: 1, loss: 0.5, accuracy: 1.0 }] {
             recorder.see(&progress);
         }
         let mut trace = recorder.trace;
-        trace.add_checkpoints(f64::INFINITY, |_| 10.0);
+        trace.add_checkpoints(f64::INFINITY, 9, |_| 10.0);
         let seen: Vec<_> = trace.pieces.iter().map(|piece| (piece.phase, piece.kept)).collect();
         let cross_validated =
             [(Phase::CrossValidate, None), (Phase::CrossValidate, None), (Phase::Save, Some(Kept::Checkpoint))];
         assert!(seen.windows(3).any(|pieces| pieces == cross_validated), "{seen:?}");
+        assert_eq!(seen.iter().filter(|(phase, _)| *phase == Phase::Directions).count(), 1);
+        assert!(!seen.iter().any(|(phase, _)| *phase == Phase::Accuracy));
         assert_eq!(seen.iter().filter(|(_, kept)| kept.is_some()).count(), 1);
     }
 

@@ -173,6 +173,8 @@ impl Applicant<'_> {
         });
         let found = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::found_bytes(directions, in_dim));
         let found_bytes = adapter.found_bytes().max(found.sum());
+        let coded = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::coded_bytes(directions, in_dim));
+        let coded_bytes = adapter.coded_bytes().max(coded.sum());
         // A generation has those of its pairs.
         let are_found = lesson.finds_directions();
         let live = adapter
@@ -189,7 +191,7 @@ impl Applicant<'_> {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
             generation_bytes: adapter.learned_bytes() as u64 + live_bytes,
-            checkpoint_bytes: values + found_bytes,
+            checkpoint_bytes: values + coded_bytes,
             widest: bundle.sites.iter().map(|site| site.in_dim as u64).max().unwrap_or(0),
             // A further lesson looks at its photos with a second adapter before its steps.
             undo_bytes: if plan.due == Due::Never && !opening.has_learned_pairs { 0 } else { values },

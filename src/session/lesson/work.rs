@@ -194,6 +194,7 @@ impl Work {
             cache: setup.cache,
             cache_bytes: self.cache_bytes(setup),
             write_bytes: kept + self.replay_bytes + on_disk,
+            checkpoint_bytes: self.checkpoint_bytes,
             steps: self.steps,
             cross_validated_steps: self.cross_validated,
             step_ms,

@@ -419,13 +419,13 @@ mod tests {
     #[test]
     fn pairs_that_did_not_help_when_it_was_cross_validated_never_learn_and_are_never_recomposed() {
         let learns = |help| {
-            let pairs = if help { 7 } else { 6 };
+            let pairs = if help { 8 } else { 6 };
             let cross_validation = Some(CrossValidation {
                 photos: 10,
                 imprinted: 5,
                 head: 5,
                 pairs,
-                pairs_differ: 1,
+                pairs_differ: 3,
                 ..CrossValidation::default()
             });
             let mut gate = Gate::new(&plan(Due::Once(200)), 100, &Outlook { cross_validation, ..outlook(0.5) });

@@ -7,6 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Dataset;
 use crate::session::progress::{Audience, Progress};
 
+/// What is being done, for a person to read.
+pub(crate) const DIRECTIONS: &str = "directions";
 /// Photos that directions are found from: their positions are thousands of examples of what a site reads.
 pub(crate) const MOST_LOOKED_AT: usize = 128;
 
@@ -24,7 +26,7 @@ impl Runner {
     ) -> Result<()> {
         let every = data.photos.len().div_ceil(MOST_LOOKED_AT).max(1);
         let photos = || data.photos.iter().step_by(every).map(|photo| view(photo, None));
-        audience.tell(Progress::Begin { phase: "directions", total: photos().len() as u64 });
+        audience.tell(Progress::Begin { phase: DIRECTIONS, total: photos().len() as u64 });
         self.adapter_mut().begin_sketches(have_learned);
         let source = self.source.clone();
         let work = move |network: &mut Network, photo: View| {

@@ -10,6 +10,6 @@ mod runner;
 mod source;
 
 pub(crate) use crew::Crew;
-pub(crate) use directions::MOST_LOOKED_AT;
+pub(crate) use directions::{DIRECTIONS, MOST_LOOKED_AT};
 pub(crate) use runner::{Resources, Runner, Timing, view};
 pub(crate) use source::View;
