@@ -31,8 +31,7 @@ pub(super) fn leave_nothing_on_signals() -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(fault)?;
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
-            TemporaryFolder::remove_all();
-            std::process::exit(BY_SIGNAL + signal);
+            TemporaryFolder::end_process(BY_SIGNAL + signal);
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop).map_err(fault)

@@ -52,15 +52,18 @@ impl TemporaryFolder {
         self.folder.path()
     }
 
-    /// Removes all folders of this process, which is about to end, whatever is being done in them.
-    pub fn remove_all() {
-        for folder in live().iter() {
+    /// Ends the process with `code`, and removes all its folders before, whatever is being done in them. What fails for that waits where it
+    /// would drop its folder, and cannot end the process with another code.
+    pub fn end_process(code: i32) -> ! {
+        let live = live();
+        for folder in live.iter() {
             // A file may be made in it meanwhile.
             let mut attempts = 0..MOST_REMOVALS;
             while folder.exists() && attempts.next().is_some() {
                 let _ = fs::remove_dir_all(folder);
             }
         }
+        std::process::exit(code)
     }
 }
 

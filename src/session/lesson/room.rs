@@ -172,7 +172,7 @@ impl Applicant<'_> {
             (directions, site.in_dim)
         });
         let found = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::found_bytes(directions, in_dim));
-        let found_bytes = adapter.found_bytes().max(found.sum());
+        let found = found.sum::<u64>();
         let coded = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::coded_bytes(directions, in_dim));
         let coded_bytes = adapter.coded_bytes().max(coded.sum());
         // A generation has those of its pairs.
@@ -186,7 +186,7 @@ impl Applicant<'_> {
         let sketches: Vec<[u64; 2]> = sizes.map(|(directions, in_dim)| Sketch::bytes(directions, in_dim)).collect();
         // One after the other comes to its directions.
         let last = sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0);
-        let sketch_bytes = last + sketches.iter().map(|[bytes, _]| bytes).sum::<u64>();
+        let sketch_bytes = found + last + sketches.iter().map(|[bytes, _]| bytes).sum::<u64>();
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
@@ -199,7 +199,8 @@ impl Applicant<'_> {
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
             pairs: adapter.sites.iter().map(|site| site.shape.rank as u64).sum(),
             sketch_bytes,
-            found_bytes,
+            // They take the place of those that a fresh adapter has room for.
+            found_bytes: if opening.has_learned_pairs { found } else { 0 },
             looked_at: if finds { data.photos.len().min(MOST_LOOKED_AT) } else { 0 },
             photo_bytes: 0,
             replay_bytes: 0,

@@ -54,9 +54,9 @@ pub(crate) struct Work {
     pub(crate) solved_bytes: u64,
     /// Pairs of all sites.
     pub(crate) pairs: u64,
-    /// Bytes that finding directions takes, before the first step.
+    /// Bytes that finding directions takes, before the first step, theirs included.
     pub(crate) sketch_bytes: u64,
-    /// Bytes of the directions that are found.
+    /// Bytes that the directions take for good, beside those that are there.
     pub(crate) found_bytes: u64,
     /// Photos that they are found from, by ones.
     pub(crate) looked_at: usize,
