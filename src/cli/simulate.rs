@@ -138,7 +138,7 @@ fn time(report: &Simulation) -> String {
         ("save", time.save, String::new()),
     ];
     for (word, seconds, note) in rows.into_iter().filter(|(_, seconds, _)| *seconds > 0.0) {
-        text += line("", &format!("{word:<9}{:>9}  {note}", span(seconds))).trim_end();
+        text += line("", &format!("{word:<10}{:>8}  {note}", span(seconds))).trim_end();
         text += "\n";
     }
     let mut parts = vec![format!("computing {}", span(time.computing)), format!("decoding {}", span(time.decoding))];

@@ -114,6 +114,17 @@ pub(crate) struct PairKind {
     pub(crate) directions: DirectionSource,
 }
 
+/// Rate and decays of a lesson, as far as they depend on its pairs and photos.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Learning rate of the pairs.
+    pub lr: f32,
+    /// Weight decay of the pairs per unit of their rate.
+    pub decay: f32,
+    /// Weight decay of the head per unit of its rate.
+    pub head_decay: f32,
+}
+
 /// The settings of one training run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
@@ -217,23 +228,27 @@ impl Lesson {
         PairKind { sites: SiteSettings { start, sides, ..SiteSettings::default() }, directions }
     }
 
-    /// The learning rate of the pairs, and the decays of pairs and head, on so many photos.
+    /// The rate of the pairs, and the decays of pairs and head, on so many photos.
     ///
     /// What was not asked for is 3e-3, 0 and 0; where pairs are one-sided, 1e-4 sqrt(photos), between 1e-3 and 4e-3, 1 and 0.5: they soon
     /// know few photos by heart.
     #[must_use]
-    pub fn rates(&self, photos: usize) -> [f32; 3] {
+    pub fn rates(&self, photos: usize) -> Rates {
         let is_one_sided = self.method.settings().trains_pairs && self.pair_kind().sites.sides == Sides::One;
-        let [lr, decay, head_decay] = match is_one_sided {
-            true => [(1e-4 * (photos as f32).sqrt()).clamp(1e-3, 4e-3), 1.0, 0.5],
-            false => [3e-3, 0.0, 0.0],
+        let own = match is_one_sided {
+            true => Rates { lr: (1e-4 * (photos as f32).sqrt()).clamp(1e-3, 4e-3), decay: 1.0, head_decay: 0.5 },
+            false => Rates { lr: 3e-3, decay: 0.0, head_decay: 0.0 },
         };
-        [self.lr.unwrap_or(lr), self.decay.unwrap_or(decay), self.head_decay.unwrap_or(head_decay)]
+        Rates {
+            lr: self.lr.unwrap_or(own.lr),
+            decay: self.decay.unwrap_or(own.decay),
+            head_decay: self.head_decay.unwrap_or(own.head_decay),
+        }
     }
 
     /// Asks for what it would have on so many photos.
     pub(crate) fn settle_rates(&mut self, photos: usize) {
-        let [lr, decay, head_decay] = self.rates(photos);
+        let Rates { lr, decay, head_decay } = self.rates(photos);
         (self.lr, self.decay, self.head_decay) = (Some(lr), Some(decay), Some(head_decay));
     }
 
@@ -261,7 +276,7 @@ impl Lesson {
         if !(1..=MOST_THREADS).contains(&self.threads) {
             return refuse("threads", format!("is {}; there are 1 to {MOST_THREADS}", self.threads));
         }
-        let [lr, decay, head_decay] = self.rates(0);
+        let Rates { lr, decay, head_decay } = self.rates(0);
         for (option, rate) in [("lr", lr), ("head_lr", self.head_lr), ("decay", decay), ("head_decay", head_decay)] {
             if !(rate.is_finite() && rate >= 0.0) {
                 return refuse(option, format!("is {rate}; it is a number of at least 0"));
@@ -287,16 +302,17 @@ mod tests {
     #[test]
     fn rates_follow_the_photos_where_pairs_are_one_sided_and_what_is_asked_for_stays() {
         let lesson = Lesson::new("photos");
-        let rate = |photos| lesson.rates(photos)[0];
+        let rate = |photos| lesson.rates(photos).lr;
+        let both = Rates { lr: 3e-3, decay: 0.0, head_decay: 0.0 };
         for (photos, expected) in [(0, 1e-3), (100, 1e-3), (400, 2e-3), (1600, 4e-3), (100_000, 4e-3)] {
             assert!((rate(photos) - expected).abs() < 1e-8, "{photos}");
         }
         for method in [Method::Lora, Method::Pissa, Method::Head, Method::Imprint] {
-            assert_eq!(Lesson { method, ..lesson.clone() }.rates(1600), [3e-3, 0.0, 0.0], "{method:?}");
+            assert_eq!(Lesson { method, ..lesson.clone() }.rates(1600), both, "{method:?}");
         }
-        assert_eq!(Lesson { pairs: Some(Sides::Both), ..lesson.clone() }.rates(1600), [3e-3, 0.0, 0.0]);
+        assert_eq!(Lesson { pairs: Some(Sides::Both), ..lesson.clone() }.rates(1600), both);
         let asked = Lesson { lr: Some(0.1), decay: Some(0.0), head_decay: Some(0.2), ..lesson.clone() };
-        assert_eq!(asked.rates(1600), [0.1, 0.0, 0.2]);
+        assert_eq!(asked.rates(1600), Rates { lr: 0.1, decay: 0.0, head_decay: 0.2 });
         let mut settled = lesson.clone();
         settled.settle_rates(400);
         assert_eq!(settled.rates(100_000), lesson.rates(400), "what is settled does not move");

@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::core::{Recompose, Schedule};
-use crate::session::settings::{Length, Lesson};
+use crate::session::settings::{Length, Lesson, Rates};
 
 /// Steps over which the learning rates rise, as in the peer that results are compared with.
 const WARMUP_STEPS: u64 = 10;
@@ -79,7 +79,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         Length::Steps(steps) => u64::from(steps),
     };
     let recomposes = lesson.method.settings().recomposes;
-    let [lr, decay, head_decay] = lesson.rates(photos);
+    let Rates { lr, decay, head_decay } = lesson.rates(photos);
     let share = |share: f64| (steps as f64 * share) as u64;
     let due = match lesson.interval.map(u64::from) {
         Some(interval @ 1..) if recomposes => Due::Every { interval, last: share(LAST_RECOMPOSITION) },

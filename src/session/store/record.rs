@@ -8,7 +8,7 @@ use crate::core::{FuseOrder, Sides, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Hashed;
 use crate::session::policy::{Calibration, Event, Outcome, Trial};
-use crate::session::settings::{DirectionSource, Length, Lesson, PairKind};
+use crate::session::settings::{DirectionSource, Length, Lesson, PairKind, Rates};
 
 /// Everything that decides what a lesson ends in. Threads, memory and the place of a cache do not, and are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ impl RecordedLesson {
             replay,
         } = *lesson;
         // They are settled where the photos have been counted.
-        let [lr, decay, head_decay] = lesson.rates(0);
+        let Rates { lr, decay, head_decay } = lesson.rates(0);
         let PairKind { sites: SiteSettings { start, sides, .. }, directions } = lesson.pair_kind();
         let (start, start_seed) = match start {
             Start::Aligned => ("aligned", 0),
