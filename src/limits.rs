@@ -6,8 +6,9 @@
 
 /// Longest JSON header of a bundle or a generation, in bytes: names, shapes and metadata. ImageNet-21k's labels take 1 MiB.
 pub const MOST_HEADER_BYTES: u64 = 16 << 20;
-/// Tensors of a bundle or a generation: eight a site of 2047 sites, and those of the head and of class means.
-pub const MOST_TENSORS: usize = 1 << 14;
+/// Tensors of a bundle, a generation or a checkpoint: nine a site of 2048 sites, twice while events are on trial, and those of the head
+/// and of class means.
+pub const MOST_TENSORS: usize = 1 << 16;
 /// Axes of a tensor, in any file. A window attention has six.
 pub const MOST_AXES: usize = 8;
 /// Lists and objects in the header of a bundle or a generation, or in its record: three for each tensor, one for each event. What

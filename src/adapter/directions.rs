@@ -56,7 +56,8 @@ impl DirectionsBuf {
     pub(crate) fn on_grid(self, in_dim: usize) -> DirectionsBuf {
         let rounded = self.v.chunks(in_dim.max(1)).flat_map(|row| {
             let step = step(row);
-            row.iter().map(move |v| f16::from_f32((v.to_f32() / step).round() * step))
+            // 0 has one sign, as its code has.
+            row.iter().map(move |v| f16::from_f32((v.to_f32() / step).round() * step + 0.0))
         });
         DirectionsBuf { v: rounded.collect(), ..self }
     }

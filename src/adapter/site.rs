@@ -160,7 +160,7 @@ impl SiteBuffers {
         let SiteShape { in_dim, rank, .. } = self.shape;
         let most = in_dim.min(MOST_DIRECTIONS);
         self.directions = self.live_directions().followed_by(found, most, in_dim).on_grid(in_dim);
-        self.shape.reserve = self.directions.sigma.len();
+        (self.shape.reserve, self.are_found) = (self.directions.sigma.len(), true);
         let [live, unused] = [0..rank, rank..self.shape.reserve].map(|span| span.map(|k| k as u16));
         self.ledger =
             HostLedger::restore(&self.shape, self.ledger.ages().to_vec(), live, unused).map_err(told(&self.name))?;

@@ -46,8 +46,11 @@ impl Sketch {
 
     /// Bytes of one, and what finding its directions takes besides.
     pub(crate) fn bytes(count: usize, in_dim: usize) -> [u64; 2] {
-        let values = ((count + OVERSAMPLING).min(in_dim) * in_dim) as u64;
-        [size_of::<f32>() as u64 * values, (size_of::<f32>() + size_of::<f64>()) as u64 * values]
+        let width = (count + OVERSAMPLING).min(in_dim) as u64;
+        let values = width * in_dim as u64;
+        // T once, F, and a small matrix with its eigenvectors.
+        let besides = size_of::<f32>() as u64 * values + size_of::<f64>() as u64 * (values + 2 * width * width);
+        [size_of::<f32>() as u64 * values, besides]
     }
 
     /// T^T, width x in_dim. It is made anew for each photo, which costs less than to keep it.

@@ -19,7 +19,7 @@ pub struct Forecast {
     pub cache_bytes: u64,
     /// Bytes written to the medium: generations, and the cache if it lies there.
     pub write_bytes: u64,
-    /// Bytes of a checkpoint, which are not among them: how many there are depends on how long steps take.
+    /// Bytes of a checkpoint. Those of steps are not among them: how many there are depends on how long steps take.
     pub checkpoint_bytes: u64,
     /// Steps of the lesson.
     pub steps: u64,

@@ -109,9 +109,8 @@ impl<'t> Timeline<'t> {
             let Some(survivor) = survivor else { return true };
             match self.pieces[*at].phase {
                 Phase::Start | Phase::Imprint => true,
-                Phase::Accuracy | Phase::Directions | Phase::CrossValidate => {
-                    self.pieces[survivor].generation().is_some()
-                }
+                Phase::Directions => self.pieces[survivor].step == 0,
+                Phase::Accuracy | Phase::CrossValidate => self.pieces[survivor].generation().is_some(),
                 Phase::Train | Phase::Save => false,
             }
         };

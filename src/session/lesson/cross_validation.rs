@@ -31,7 +31,7 @@ pub(crate) fn cross_validated_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dat
 }
 
 /// In how many parts the photos are left out. Of a head that is not solved it takes steps to know what it would do.
-fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
+pub(crate) fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
     let is_solved = ClosedForm::solves(data.photos.len(), bundle.feature_dim);
     let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
     let is_small = data.photos.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;

@@ -127,7 +127,7 @@ impl Opening {
                 Ok(Opening { known, record, adapter, from, outlook, before, ..self })
             }
             Left::Imprinted => {
-                // Pairs are at their start, and their directions yet to be found, as many as there were.
+                // Pairs are at their start, and directions that photos show are yet to be found, as many as there were.
                 let kind = self.record.lesson.pair_kind().filter(|_| !self.adapter.sites.is_empty());
                 let Adapter { sites, .. } = start_adapter(bundle, kind, 0)?;
                 Ok(Opening { adapter: Adapter { sites, ..self.adapter }, ..self })
@@ -195,7 +195,8 @@ impl Opening {
 
     /// Whether it looks for directions in its photos; after what a store has learned, they are for events alone.
     pub(crate) fn finds_directions(&self, lesson: &Lesson, plan: &Plan) -> bool {
-        self.begins() && lesson.finds_directions() && (plan.due != Due::Never || !self.has_learned_pairs)
+        let has_events = plan.steps > 0 && plan.due != Due::Never;
+        self.begins() && lesson.finds_directions() && (has_events || !self.has_learned_pairs)
     }
 
     /// Whether it adds classes to those that the store knew.

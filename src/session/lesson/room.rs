@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::cross_validation::{cross_validated_bytes, cross_validated_steps};
+use super::cross_validation::{cross_validated_bytes, cross_validated_steps, folds};
 use super::keep::Keep;
 use super::opening::Opening;
 use super::work::{Setup, Work, does_not_fit, largest_photo};
@@ -167,6 +167,7 @@ impl Applicant<'_> {
         let trains = lesson.method.settings().trains_head;
         let values = adapter.bytes() as u64;
         let finds = opening.finds_directions(lesson, plan);
+        let folds = if cross_validates { folds(bundle, lesson, data) } else { 0 };
         let sizes = bundle.sites.iter().filter(|_| finds).map(|site| {
             let [_, directions] = pairs_and_directions(site, bundle.rank, &lesson.pair_kind().sites);
             (directions, site.in_dim)
@@ -176,7 +177,7 @@ impl Applicant<'_> {
         let coded = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::coded_bytes(directions, in_dim));
         let coded_bytes = adapter.coded_bytes().max(coded.sum());
         // A generation has those of its pairs.
-        let are_found = lesson.finds_directions();
+        let are_found = lesson.finds_directions() || adapter.found().is_some();
         let live = adapter
             .sites
             .iter()
@@ -199,9 +200,9 @@ impl Applicant<'_> {
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
             pairs: adapter.sites.iter().map(|site| site.shape.rank as u64).sum(),
             sketch_bytes,
-            // They take the place of those that a fresh adapter has room for.
-            found_bytes: if opening.has_learned_pairs { found } else { 0 },
-            looked_at: if finds { data.photos.len().min(MOST_LOOKED_AT) } else { 0 },
+            // They take the place of those that a fresh adapter has room for; while a cross-validation finds others, they wait.
+            found_bytes: if opening.has_learned_pairs || folds > 0 { found } else { 0 },
+            looked_at: if finds { (1 + folds) * data.photos.len().min(MOST_LOOKED_AT) } else { 0 },
             photo_bytes: 0,
             replay_bytes: 0,
             photos: data.photos.len(),

@@ -133,7 +133,9 @@ impl Work {
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
         let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
-        let trained = trained.max(self.solved_bytes.max(self.sketch_bytes).saturating_sub(self.undo_bytes));
+        let trained = trained.max(
+            self.solved_bytes.max(self.sketch_bytes + self.cross_validation_bytes).saturating_sub(self.undo_bytes),
+        );
         SMALL_BYTES + self.found_bytes + self.replay_bytes + if self.trains { trained } else { self.solved_bytes }
     }
 

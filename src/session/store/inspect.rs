@@ -20,7 +20,8 @@ pub struct InspectedSite {
     pub site: BundleSite,
     /// Directions that no pair of a store has used yet; null for a bundle.
     pub unused: Option<usize>,
-    /// Directions that its lesson has found in photos, in place of the shipped ones; null where it has not.
+    /// Directions of its pairs that a lesson has found in photos, in place of the shipped ones; null where none has. Then there are no
+    /// unused ones: a further lesson finds them.
     pub found: Option<usize>,
 }
 

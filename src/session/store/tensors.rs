@@ -182,9 +182,17 @@ fn put_found(container: &mut Container, name: &str, found: &DirectionsBuf, in_di
 
 fn take_found(container: &Container, name: &str, in_dim: usize) -> Result<DirectionsBuf> {
     let [count, _] = container.dims(name)?;
-    let codes = container.i8(name, &[count, in_dim])?;
-    let steps = container.f32(&format!("{name}_step"), &[count])?;
-    let found = DirectionsBuf::of_codes(container.f32(&format!("{name}_sigma"), &[count])?, &codes, &steps);
+    let sigma = container.f32(&format!("{name}_sigma"), &[count])?;
+    let step = format!("{name}_step");
+    let found = if container.has(&step) {
+        let codes = container.i8(name, &[count, in_dim])?;
+        DirectionsBuf::of_codes(sigma, &codes, &container.f32(&step, &[count])?)
+    } else {
+        // An earlier version kept them in f16. They are rounded now, which moves what pairs have learned by half a step at most.
+        DirectionsBuf { sigma: sigma.into(), u: [].into(), v: container.f16(name, &[count, in_dim])?.into() }
+    };
+    // As it will be used: what is finite may be rounded to what is not.
+    let found = found.on_grid(in_dim);
     if found.v.iter().all(|v| v.is_finite()) {
         return Ok(found);
     }
@@ -278,6 +286,11 @@ mod tests {
         };
         let taken = take_site(&stored(), "", one_sided()).unwrap();
         assert_eq!(taken.found(), found.found());
+        let mut earlier = stored();
+        ["found", "found_step"].iter().for_each(|what| earlier.forget(&format!("site/map/{what}")));
+        let own = found.found().unwrap();
+        earlier.insert_f16("site/map/found", &[4, in_dim], own.v.to_vec()).unwrap();
+        assert_eq!(take_site(&earlier, "", one_sided()).unwrap().found(), Some(own));
 
         for (rows, width, [sigmas, steps], step) in [
             (0, in_dim, [0, 0], 0.1),
@@ -285,6 +298,7 @@ mod tests {
             (4, in_dim, [3, 4], 0.1),
             (4, in_dim, [4, 3], 0.1),
             (4, in_dim, [4, 4], 1e6),
+            (4, in_dim, [4, 4], 65472.0),
             (4, in_dim, [4, 4], f32::NAN),
             (usize::from(u16::MAX) + 1, 1, [4, 4], 0.1),
             (rank - 1, in_dim, [rank - 1, rank - 1], 0.1),
