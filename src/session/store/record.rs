@@ -72,6 +72,15 @@ fn pairs_name(sides: Sides) -> &'static str {
     }
 }
 
+/// How a start is called in files, and its seed.
+fn start_name(start: Start) -> (&'static str, u64) {
+    match start {
+        Start::Aligned => ("aligned", 0),
+        Start::Principal => ("principal", 0),
+        Start::Random { seed } => ("random", seed),
+    }
+}
+
 fn source_name(source: DirectionSource) -> &'static str {
     match source {
         DirectionSource::Shipped => "shipped",
@@ -127,11 +136,7 @@ impl RecordedLesson {
         // They are settled where the photos have been counted.
         let Rates { lr, decay, head_decay } = lesson.rates(0);
         let PairKind { sites: SiteSettings { start, sides, .. }, directions } = lesson.pair_kind();
-        let (start, start_seed) = match start {
-            Start::Aligned => ("aligned", 0),
-            Start::Principal => ("principal", 0),
-            Start::Random { seed } => ("random", seed),
-        };
+        let (start, start_seed) = start_name(start);
         RecordedLesson {
             method: method.name().to_owned(),
             start: start.to_owned(),
