@@ -10,7 +10,7 @@ shift is changed. Needs Pillow.
 import sys
 from pathlib import Path
 
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 SHIFTS = {
     "plain": lambda photo: photo,
@@ -33,6 +33,12 @@ SHIFTS = {
     "rot90-emboss": lambda photo: photo.transpose(Image.ROTATE_90).filter(ImageFilter.EMBOSS),
     "rot135": lambda photo: photo.rotate(135, Image.BILINEAR),
     "rows-swapped": lambda photo: swap_rows(photo),
+    # When to recompose was settled anew when these five were named; each looked at once:
+    "rot45-negative": lambda photo: ImageOps.invert(photo.rotate(45, Image.BILINEAR)),
+    "contour": lambda photo: photo.filter(ImageFilter.CONTOUR),
+    "mirrored-strips": lambda photo: mirror_strips(photo),
+    "colours-apart": lambda photo: part_colours(photo),
+    "far-away": lambda photo: ImageOps.expand(photo.resize((16, 16), Image.BILINEAR), 8, (124, 116, 104)),
 }
 
 
@@ -53,6 +59,20 @@ def swap_rows(photo):
         swapped.paste(photo.crop((0, y, photo.width, y + 2)), (0, y + 2))
         swapped.paste(photo.crop((0, y + 2, photo.width, y + 4)), (0, y))
     return swapped
+
+
+def mirror_strips(photo):
+    """Four upright strips, each mirrored in its place."""
+    mirrored = photo.copy()
+    for x in range(0, photo.width, 8):
+        mirrored.paste(ImageOps.mirror(photo.crop((x, 0, x + 8, photo.height))), (x, 0))
+    return mirrored
+
+
+def part_colours(photo):
+    """Red moves six pixels to the right, blue six down, both around the edge."""
+    red, green, blue = photo.split()
+    return Image.merge("RGB", (ImageChops.offset(red, 6, 0), green, ImageChops.offset(blue, 0, 6)))
 
 
 def strips(photo):

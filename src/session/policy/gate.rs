@@ -11,9 +11,11 @@ use crate::adapter::{Adapter, SiteRecomposition};
 use crate::core::{PairRate, Recompose, Schedule};
 use crate::error::Result;
 
-/// Cross-entropy below which the photos are as good as learned: nothing is recomposed, as there is nothing to gain, and on an easy
-/// task the pairs rest.
+/// Cross-entropy below which the photos are as good as learned, and pairs rest on an easy task.
 const SETTLED_LOSS: f64 = 0.1;
+/// Share of what guessing costs, ln(classes), below which pairs fit the photos without another direction: nothing is recomposed, as
+/// there is little to gain (`docs/results.md`).
+const FITTED_SHARE: f64 = 0.1;
 /// Share of what guessing costs, ln(classes), below which pairs have learned something worth keeping. Before that a fresh pair
 /// would only have to learn again what the fused one was still learning (`docs/results.md`).
 const LEARNED_SHARE: f64 = 2.0 / 3.0;
@@ -33,8 +35,8 @@ pub(crate) struct Gate {
     easy: bool,
     /// Pairs rest from the first step to the last.
     idle: bool,
-    /// The smoothed loss below which pairs have learned.
-    learned: f64,
+    /// The smoothed losses between which an event can pay: above the first, below the second.
+    pays: [f64; 2],
     /// The loss, smoothed over batches.
     smoothed: Option<f64>,
     /// Losses of the window that is not full yet; while events are on trial, all since the first of them.
@@ -137,7 +139,8 @@ impl Gate {
     pub(crate) fn new(plan: &Plan, classes: usize, outlook: &Outlook) -> Self {
         let easy = plan.recomposes && outlook.is_easy();
         let idle = plan.recomposes && !outlook.lets_pairs_learn();
-        let learned = LEARNED_SHARE * (classes as f64).ln();
+        let guessing = (classes as f64).ln();
+        let pays = [SETTLED_LOSS.max(FITTED_SHARE * guessing), LEARNED_SHARE * guessing];
         let (plan, schedules) = (*plan, plan.schedules());
         let [shown, recent] = [Losses::default(); 2];
         Gate {
@@ -145,7 +148,7 @@ impl Gate {
             schedules,
             easy,
             idle,
-            learned,
+            pays,
             smoothed: None,
             shown,
             recent,
@@ -209,7 +212,7 @@ impl Gate {
             self.recent = core::mem::take(&mut self.shown);
             self.judge(adapter, events);
         }
-        let can_pay = self.plan.is_asked() || (self.is_below(self.learned) && !self.is_below(SETTLED_LOSS));
+        let can_pay = self.plan.is_asked() || (self.is_below(self.pays[1]) && !self.is_below(self.pays[0]));
         if !self.plan.is_due(step) || !can_pay || self.shut || self.idle {
             return Ok(());
         }
@@ -392,6 +395,8 @@ mod tests {
         let events = |losses, left_out| lesson(Due::Once(200), losses, Some(left_out)).0.len();
         assert_eq!(events([0.05, 0.02, 0.01], 0.9), 0);
         assert_eq!(events([0.05, 0.02, 0.01], 0.85), 0, "not easy, but learned");
+        // A tenth of ln 100 is 0.46; the event comes at the end of the second hundred.
+        assert_eq!([0.44, 0.48].map(|loss| events([0.8, loss, 0.3], 0.85)), [0, 1], "nearly learned, and less");
         assert_eq!(events([1.0, 0.8, 0.7], 0.9), 1, "easy, but not learned");
         assert!(Gate::new(&plan(ASKED), 100, &Outlook::default()).easy, "where nothing is known, nothing is risked");
     }
