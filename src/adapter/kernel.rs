@@ -83,6 +83,11 @@ impl Terms<'_> {
         }
     }
 
+    /// `projected` = A x of the live pairs.
+    pub(super) fn project(&self, x: MatRef<f32>, projected: MatMut<f32>) {
+        product(projected, Accum::Replace, 1.0, self.pairs.a, x);
+    }
+
     /// dA += scale B^T dy x^T where A learns, dB^T += scale (A x) dy^T.
     pub(super) fn backward(&self, x: MatRef<f32>, dy: MatRef<f32>, da: Option<MatMut<f32>>, db_t: MatMut<f32>) {
         let Factors { a, b_t } = self.pairs;

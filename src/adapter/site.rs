@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use faer::{MatMut, MatRef};
+use faer::{Accum, MatMut, MatRef};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use pulp::Simd;
 
-use super::kernel::{Factors, Terms};
+use super::kernel::{Factors, Terms, product};
 use super::scratch::Scratch;
 use super::sketch::Sketch;
 use super::{DirectionsBuf, SiteSeed, Update};
@@ -205,12 +205,17 @@ impl SiteBuffers {
         &mut self.state[..plane]
     }
 
+    /// B transposed, `[rank, out_dim]`.
+    fn b_t(&self) -> MatRef<'_, f32> {
+        let plane = &self.state[self.shape.a_len()..self.shape.plane_len()];
+        MatRef::from_row_major_slice(plane, self.shape.rank, self.shape.out_dim)
+    }
+
     /// Lets `act` see the low-rank terms. Where A stays, it is made f32 for as long as that takes.
     fn with_terms<R>(&self, act: impl FnOnce(Terms<'_>) -> R) -> R {
         let SiteShape { in_dim, out_dim, rank, sides, .. } = self.shape;
         let matrix = |width, values| MatRef::from_row_major_slice(values, rank, width);
-        let (a, b_t) = self.state[..self.shape.plane_len()].split_at(self.shape.a_len());
-        let b_t = matrix(out_dim, b_t);
+        let (a, b_t) = (&self.state[..self.shape.a_len()], self.b_t());
         let (a0, b0_t) = self.start.split_at(self.start.len().min(rank * in_dim));
         let start = (!b0_t.is_empty()).then(|| Factors { a: matrix(in_dim, a0), b_t: matrix(out_dim, b0_t) });
         let terms = |a| Terms { scale: self.config.scale, pairs: Factors { a: matrix(in_dim, a), b_t }, start };
@@ -242,6 +247,28 @@ impl SiteBuffers {
     pub(crate) fn joins_weight(&self, positions: usize) -> bool {
         let SiteShape { in_dim, out_dim, sides, .. } = self.shape;
         sides == Sides::One && self.config.start.is_free() && positions * (in_dim + out_dim) >= in_dim * out_dim
+    }
+
+    /// Whether A x with so many positions is worth keeping from the forward pass for the gradient: where one-sided pairs run beside W.
+    pub(crate) fn keeps_projection(&self, positions: usize) -> bool {
+        let (one_sided, free) = (self.shape.sides == Sides::One, self.config.start.is_free());
+        one_sided && free && !self.joins_weight(positions)
+    }
+
+    /// `projected` = A x. Shapes: x `[in_dim, positions]`, projected `[rank, positions]`.
+    pub(crate) fn project(&self, x: MatRef<f32>, projected: MatMut<f32>) {
+        self.with_terms(|terms| terms.project(x, projected));
+    }
+
+    /// y += scale B `projected`, of one-sided pairs with b0 = 0: [`SiteBuffers::forward`] where A x is at hand.
+    pub(crate) fn add_projected(&self, projected: MatRef<f32>, y: MatMut<f32>) {
+        product(y, Accum::Add, self.config.scale, self.b_t().transpose(), projected);
+    }
+
+    /// dB^T += scale `projected` dy^T: [`SiteBuffers::backward`] of one-sided pairs where A x is at hand.
+    pub(crate) fn backward_projected(&self, projected: MatRef<f32>, dy: MatRef<f32>, plane: &mut [f32]) {
+        let db_t = MatMut::from_row_major_slice_mut(plane, self.shape.rank, self.shape.out_dim);
+        product(db_t, Accum::Add, self.config.scale, projected, dy.transpose());
     }
 
     /// weight += scale (B A - B0 A0), rows `first` and on, as many as `weight` has. Its width is in_dim.

@@ -13,7 +13,7 @@ use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 use tract_onnx::tract_core::tract_linalg::routines::Func;
 
 use super::{InputGradients, Tape};
-use crate::backbone::map_op::{floats, floats_mut};
+use crate::backbone::views::{floats, floats_mut};
 
 pub(super) fn rule(
     tape: &mut Tape,

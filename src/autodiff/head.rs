@@ -4,7 +4,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use crate::adapter;
-use crate::backbone::map_op::{SharedAdapter, floats_mut, read};
+use crate::backbone::map_op::{SharedAdapter, read};
+use crate::backbone::views::floats_mut;
 
 /// Inputs: features `[n, features]`, labels `[n]` (i64; negative: the row does not count).
 ///

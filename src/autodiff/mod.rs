@@ -176,15 +176,29 @@ impl<'m> Tape<'m> {
         if site.is_none() && !wants_input {
             return Ok((None, None));
         }
-        let op = MapGradient { map: map.clone(), wants_input, input: self.shape(node.inputs[0])? };
-        // Only the gradients of pairs need x; a map without pairs lets go of it.
-        let mut inputs = if site.is_some() { tvec![gradient, node.inputs[0]] } else { tvec![gradient] };
+        let input = self.shape(node.inputs[0])?;
+        let projected = self.keep_projection(node, map, &input)?;
+        let map = &MapOp { keeps_projection: projected.is_some(), ..map.clone() };
+        let op = MapGradient { map: map.clone(), wants_input, input };
+        // Only the gradients of pairs need x, or A x; a map without pairs lets go of it.
+        let read = site.map(|_| projected.unwrap_or(node.inputs[0]));
+        let mut inputs: TVec<OutletId> = [Some(gradient), read].into_iter().flatten().collect();
         inputs.extend(map.clip.map(|_| OutletId::new(node.id, 0)));
         let outlets = self.model.wire_node(self.name("map"), op, &inputs)?;
         self.written += 1;
         let pairs = site.map(|index| PairOutlets { index, plane: outlets[0] });
         let dx = if wants_input { outlets.last().copied() } else { None };
         Ok((pairs, dx))
+    }
+
+    /// Lets a map hand over A x beside y, where that is worth keeping.
+    fn keep_projection(&mut self, node: &TypedNode, map: &MapOp, input: &[usize]) -> TractResult<Option<OutletId>> {
+        let Some(shape) = map.projection_shape(input)? else { return Ok(None) };
+        let node = self.model.node_mut(node.id);
+        node.op = Box::new(MapOp { keeps_projection: true, ..map.clone() });
+        node.outputs.truncate(1);
+        node.outputs.push(Outlet { fact: f32::fact(shape), successors: tvec!() });
+        Ok(Some(OutletId::new(node.id, 1)))
     }
 
     fn name(&self, tag: &str) -> String {

@@ -6,8 +6,9 @@ use tract_onnx::tract_core::internal::*;
 use super::{StepGraph, Stored, Unsupported, step_graph};
 use crate::backbone::expand::fuse_expansions;
 use crate::backbone::graph::{concrete, onnx_name, split};
-use crate::backbone::map_op::{floats_mut, read};
+use crate::backbone::map_op::read;
 use crate::backbone::plan::{Run, RunPlan, floats, live_bytes};
+use crate::backbone::views::floats_mut;
 use crate::backbone::{Backbone, NodeCost, SharedAdapter, Site};
 use crate::error::{Error, ErrorKind, Result};
 

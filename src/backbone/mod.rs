@@ -37,7 +37,7 @@ use maps::{Frozen, Map};
 pub(crate) use graph::plan;
 pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection, Site, Yardstick};
 pub use kernels::SharedAdapter;
-pub(crate) use kernels::{expand, map_op};
+pub(crate) use kernels::{expand, map_op, views};
 pub use onnx::ImageInput;
 pub(crate) use onnx::nearest;
 pub use quantized::{Precision, encode};

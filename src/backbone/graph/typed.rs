@@ -108,7 +108,10 @@ fn parse_map(_ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn In
         _ => MapKind::Linear,
     };
     let (out_dim, bias, clip) = (*out_dim as usize, bias_of(node).into(), clip_of(node));
-    Ok((expand(Mark(MapOp { index, kind, out_dim, bias, clip, frozen: None, site: None })), vec![]))
+    Ok((
+        expand(Mark(MapOp { index, kind, out_dim, bias, clip, frozen: None, site: None, keeps_projection: false })),
+        vec![],
+    ))
 }
 
 /// A map while shapes are still being inferred.

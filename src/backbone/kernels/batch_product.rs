@@ -5,7 +5,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::map_op::{floats, floats_mut, fused_multiply_adds};
+use super::map_op::fused_multiply_adds;
+use super::views::{floats, floats_mut};
 use crate::adapter::kernel::product;
 
 /// C = A B for every matrix of a batch: A `[m, k]`, B `[k, n]`, C `[m, n]`.

@@ -370,7 +370,7 @@ mod tests {
                 let clip = [-0.5, 0.75];
                 y.iter_mut().for_each(|y| *y = y.clamp(clip[0], clip[1]));
                 let (mut our_y, mut our_dx) = (vec![f32::NAN; y.len()], vec![0.5; x.len()]);
-                let around = Around { bias: &frozen.bias, clip: Some(clip), site: None };
+                let around = Around { bias: &frozen.bias, clip: Some(clip), ..Around::default() };
                 forward(&geometry, &frozen, 0..channels, [Around::default(), around], (size, &x), (out, &mut our_y));
                 backward(&geometry, &frozen, (out, &dy), (size, &mut our_dx));
                 let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5);

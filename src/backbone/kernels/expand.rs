@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use tract_onnx::tract_core::internal::*;
 
 use super::depthwise;
-use super::map_op::{MapOp, floats, floats_mut, fused_multiply_adds, image_size, images, images_mut};
+use super::map_op::{MapOp, fused_multiply_adds};
 use super::operands::{Around, ImageSize};
+use super::views::{floats, floats_mut, image_size, images, images_mut};
 use crate::adapter::scratch::Scratch;
 use crate::backbone::maps::MapKind;
 

@@ -8,12 +8,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use faer::{MatMut, MatRef};
 use pulp::{Arch, Simd, WithSimd};
 use tract_onnx::tract_core::internal::*;
 
-use super::operands::{Around, ImageSize};
+use super::operands::Around;
 use super::product::convolve_pairs_back;
+use super::projection::{matrices, project, projection_shape, projections};
+use super::views::{columns, columns_mut, floats, floats_mut, image_size, images, images_mut};
 use crate::adapter::{Adapter, SiteBuffers};
 use crate::backbone::maps::{Clip, Frozen, MapKind};
 
@@ -46,9 +47,11 @@ pub(crate) struct MapOp {
     /// Absent only while the graph is being read.
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) site: Option<SiteRef>,
+    /// A x of the site is a second output, `[images, pairs, positions]`: its gradient needs it again.
+    pub(crate) keeps_projection: bool,
 }
 
-/// The gradients of a map. Inputs: dy, x where the map is a site, y where it clips. Outputs: dA (rank x in_dim) where A
+/// The gradients of a map. Inputs: dy, x where the map is a site (A x where the map keeps that), y where it clips. Outputs: dA (rank x in_dim) where A
 /// learns, then dB transposed (rank x out_dim), as one plane, where it is a site; dx where `wants_input`:
 /// dx = W^T dy + D^T dy + scale (A^T B^T - A0^T B0^T) dy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,7 @@ impl PartialEq for MapOp {
             && self.bias == other.bias
             && self.clip == other.clip
             && self.site == other.site
+            && self.keeps_projection == other.keeps_projection
     }
 }
 
@@ -111,22 +115,39 @@ impl MapOp {
         Ok(())
     }
 
-    /// What is added to W x, with `site`, and where the sum is cut off.
-    pub(crate) fn around<'a>(&'a self, site: Option<&'a SiteBuffers>) -> Around<'a> {
-        Around { bias: &self.bias, site, clip: self.clip }
+    /// The shape of A x for an x of shape `input`, where it is worth keeping.
+    pub(crate) fn projection_shape(&self, input: &[usize]) -> TractResult<Option<[usize; 3]>> {
+        let Some(site) = &self.site else { return Ok(None) };
+        projection_shape(&self.kind, &read(&site.adapter).sites[site.index], input)
     }
 
-    fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<Tensor> {
+    /// What is added to W x, with `site`, and where the sum is cut off.
+    pub(crate) fn around<'a>(&'a self, site: Option<&'a SiteBuffers>) -> Around<'a> {
+        Around { bias: &self.bias, site, clip: self.clip, projected: None }
+    }
+
+    /// y, and A x where that is kept.
+    fn forward(&self, site: Option<&SiteBuffers>, x: &Tensor) -> TractResult<TVec<TValue>> {
         self.check(x)?;
-        let (frozen, around) = (self.frozen()?, self.around(site));
+        let projected = site.filter(|_| self.keeps_projection).map(|site| project(&self.kind, site, x)).transpose()?;
+        let y = self.multiply(site, projected.as_ref(), x)?;
+        Ok([Some(y), projected].into_iter().flatten().map(IntoTValue::into_tvalue).collect())
+    }
+
+    /// y, with `projected` = A x where that is at hand.
+    fn multiply(&self, site: Option<&SiteBuffers>, projected: Option<&Tensor>, x: &Tensor) -> TractResult<Tensor> {
+        let projected = projected.map(projections).transpose()?.unwrap_or_default();
+        let around = |image: usize| Around { projected: projected.get(image).copied(), ..self.around(site) };
+        let frozen = self.frozen()?;
         let mut y = Tensor::zero::<f32>(&self.output_shape(x.shape())?)?;
         let (from, to) = (x.shape(), TVec::<usize>::from(y.shape()));
         match &self.kind {
-            MapKind::Linear => frozen.forward(around, columns(x)?, columns_mut(&mut y)?),
+            MapKind::Linear => frozen.forward(around(0), columns(x)?, columns_mut(&mut y)?),
             MapKind::Conv(geometry) => {
                 let (input, output) = (image_size(from)?, image_size(&to)?);
-                for (x, y) in images(floats(x)?, from).zip(images_mut(floats_mut(&mut y)?, &to)) {
-                    frozen.convolve(geometry, around, (input, x), (output, y));
+                let pairs = images(floats(x)?, from).zip(images_mut(floats_mut(&mut y)?, &to));
+                for (image, (x, y)) in pairs.enumerate() {
+                    frozen.convolve(geometry, around(image), (input, x), (output, y));
                 }
             }
         }
@@ -173,11 +194,16 @@ impl MapGradient {
         Ok(Some(dx))
     }
 
-    /// The gradients of the pairs, a plane.
+    /// The gradients of the pairs, a plane, from x or what is kept of it.
     fn pairs_back(&self, site: &SiteBuffers, dy: &Tensor, x: &Tensor) -> TractResult<Tensor> {
         let mut plane = Tensor::zero::<f32>(&[site.shape.plane_len()])?;
         let sums = floats_mut(&mut plane)?;
         match &self.map.kind {
+            _ if self.map.keeps_projection => {
+                for (dy, projected) in matrices(&self.map.kind, dy)?.into_iter().zip(projections(x)?) {
+                    site.backward_projected(projected, dy, sums);
+                }
+            }
             MapKind::Linear => site.backward(columns(x)?, columns(dy)?, sums),
             MapKind::Conv(geometry) => {
                 let (output, input) = (image_size(dy.shape())?, image_size(x.shape())?);
@@ -188,38 +214,6 @@ impl MapGradient {
         }
         Ok(plane)
     }
-}
-
-pub(crate) fn floats(t: &Tensor) -> TractResult<&[f32]> {
-    t.try_as_plain_ram()?.as_slice::<f32>()
-}
-
-pub(crate) fn floats_mut(t: &mut Tensor) -> TractResult<&mut [f32]> {
-    t.to_plain_array_view_mut::<f32>()?.into_slice().context("a tensor that is not contiguous")
-}
-
-/// A column for every row of the last axis: `[width, positions]`.
-fn columns(t: &Tensor) -> TractResult<MatRef<'_, f32>> {
-    let width = *t.shape().last().context("a scalar at a linear map")?;
-    Ok(MatRef::from_column_major_slice(floats(t)?, width, t.len() / width.max(1)))
-}
-
-fn columns_mut(t: &mut Tensor) -> TractResult<MatMut<'_, f32>> {
-    let (len, width) = (t.len(), *t.shape().last().context("a scalar at a linear map")?);
-    Ok(MatMut::from_column_major_slice_mut(floats_mut(t)?, width, len / width.max(1)))
-}
-
-pub(crate) fn image_size(shape: &[usize]) -> TractResult<ImageSize> {
-    let [_, channels, height, width] = *shape else { bail!("a convolution on a tensor of shape {shape:?}") };
-    Ok(ImageSize { channels, size: [height, width] })
-}
-
-pub(crate) fn images<'t>(values: &'t [f32], shape: &[usize]) -> impl Iterator<Item = &'t [f32]> + use<'t> {
-    values.chunks_exact(shape[1..].iter().product::<usize>().max(1))
-}
-
-pub(crate) fn images_mut<'t>(values: &'t mut [f32], shape: &[usize]) -> impl Iterator<Item = &'t mut [f32]> + use<'t> {
-    values.chunks_exact_mut(shape[1..].iter().product::<usize>().max(1))
 }
 
 pub(crate) fn fused_multiply_adds(count: usize) -> TVec<(Cost, TDim)> {
@@ -239,18 +233,21 @@ impl EvalOp for MapOp {
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let x = args_1!(inputs);
-        let y = match &self.site {
-            None => self.forward(None, &x)?,
-            Some(site) => self.forward(Some(&read(&site.adapter).sites[site.index]), &x)?,
-        };
-        Ok(tvec!(y.into_tvalue()))
+        match &self.site {
+            None => self.forward(None, &x),
+            Some(site) => self.forward(Some(&read(&site.adapter).sites[site.index]), &x),
+        }
     }
 }
 
 impl TypedOp for MapOp {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let shape = inputs[0].shape.as_concrete().context("a map on a tensor of unknown shape")?;
-        Ok(tvec!(f32::fact(self.output_shape(shape)?)))
+        let mut facts = tvec!(f32::fact(self.output_shape(shape)?));
+        if self.keeps_projection {
+            facts.extend(self.projection_shape(shape)?.map(f32::fact));
+        }
+        Ok(facts)
     }
 
     fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {

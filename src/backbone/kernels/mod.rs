@@ -12,6 +12,8 @@ pub(crate) mod map_op;
 mod operands;
 mod patches;
 mod product;
+mod projection;
+pub(crate) mod views;
 
 pub(crate) use batch_product::use_products;
 pub use map_op::SharedAdapter;

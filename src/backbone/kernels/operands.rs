@@ -1,5 +1,7 @@
 //! What a kernel is given besides a weight: how large an image is, and what is added to the product.
 
+use faer::MatRef;
+
 use crate::adapter::SiteBuffers;
 use crate::backbone::maps::Clip;
 
@@ -22,5 +24,7 @@ pub(crate) struct Around<'s> {
     /// One value per output, or none.
     pub(crate) bias: &'s [f32],
     pub(crate) site: Option<&'s SiteBuffers>,
+    /// A x of the site, where it is at hand: `[pairs, positions]`.
+    pub(crate) projected: Option<MatRef<'s, f32>>,
     pub(crate) clip: Option<Clip>,
 }

@@ -49,7 +49,10 @@ impl Frozen {
         });
         let bias = around.bias.get(first..first + rows).unwrap_or_default();
         if let Some(site) = around.site.filter(|_| !join) {
-            site.forward(x, y.rb_mut());
+            match around.projected {
+                Some(projected) => site.add_projected(projected, y.rb_mut()),
+                None => site.forward(x, y.rb_mut()),
+            }
         }
         finish(y, bias, around.clip);
     }
@@ -251,6 +254,11 @@ impl Groups {
     }
 }
 
+/// Whether a pointwise convolution sees so many pixels at once, however many channels it has.
+pub(super) fn is_one_band(pixels: usize) -> bool {
+    pixels <= FEWEST_COLUMNS
+}
+
 /// Ranges of pixels of a pointwise convolution with so many floats of x and y for each.
 fn pointwise_bands(pixels: usize, floats: usize) -> impl Iterator<Item = Range<usize>> {
     let most = (POINTWISE_BAND / floats.max(1)).max(FEWEST_COLUMNS);
@@ -302,7 +310,7 @@ mod tests {
 
     fn output(frozen: &Frozen, site: &SiteBuffers, x: &Mat<f32>) -> Mat<f32> {
         let mut y = Mat::zeros(frozen.weight.out_dim, x.ncols());
-        frozen.forward(Around { bias: &frozen.bias, site: Some(site), clip: None }, x.as_ref(), y.as_mut());
+        frozen.forward(Around { bias: &frozen.bias, site: Some(site), ..Around::default() }, x.as_ref(), y.as_mut());
         y
     }
 
@@ -355,7 +363,7 @@ mod tests {
         let before = output(&frozen, site, &x);
         frozen.weight = frozen.weight.adapted(site);
         let mut after = Mat::zeros(out_dim, 5);
-        frozen.forward(Around { bias: &frozen.bias, site: None, clip: None }, x.as_ref(), after.as_mut());
+        frozen.forward(Around { bias: &frozen.bias, ..Around::default() }, x.as_ref(), after.as_mut());
         assert!((&after - &before).norm_max() <= 1e-5 * before.norm_max(), "{after:?} after {before:?}");
     }
 
@@ -369,7 +377,7 @@ mod tests {
         let x = wave_matrix(in_dim, 26, 0.4);
         // At the start, not one bit is another.
         let mut plain = Mat::zeros(out_dim, 26);
-        frozen.forward(Around { bias: &frozen.bias, site: None, clip: None }, x.as_ref(), plain.as_mut());
+        frozen.forward(Around { bias: &frozen.bias, ..Around::default() }, x.as_ref(), plain.as_mut());
         assert_eq!(output(&frozen, site, &x), plain);
         site.values_mut().iter_mut().zip(wave(4 * out_dim, 0.0)).for_each(|(v, n)| *v += 0.2 * n);
         let [few, many] = [5, 26].map(|columns| output(&frozen, site, &x.subcols(0, columns).to_owned()));
