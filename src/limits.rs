@@ -103,6 +103,8 @@ pub const SMALL_CONSTANTS: usize = 8 << 20;
 /// How many times its file such constants may take.
 pub const CONSTANT_SHARE: usize = 8;
 
+/// Largest file of an adapter of another program, or of the weights that it stands beside, in bytes: a ViT-large in fp32 has 1.2 GB.
+pub const MOST_ADAPTER_BYTES: u64 = 2 << 30;
 /// Largest file of labels, in bytes.
 pub const MOST_LABEL_BYTES: u64 = 16 << 20;
 /// Largest file with a key, in bytes; they have about 120.

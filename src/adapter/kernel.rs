@@ -83,6 +83,17 @@ impl Terms<'_> {
         }
     }
 
+    /// A and scale B transposed of all terms, one behind the other; those of the start have the sign with which they are added.
+    pub(super) fn factors(&self) -> [Vec<f32>; 2] {
+        let terms = [Some((self.scale, self.pairs)), self.start.map(|start| (-self.scale, start))];
+        let (mut a, mut b_t) = (Vec::new(), Vec::new());
+        for (factor, term) in terms.into_iter().flatten() {
+            a.extend(term.a.row_iter().flat_map(|row| row.iter().copied()));
+            b_t.extend(term.b_t.row_iter().flat_map(|row| row.iter().map(|b| factor * b)));
+        }
+        [a, b_t]
+    }
+
     /// `projected` = A x of the live pairs.
     pub(super) fn project(&self, x: MatRef<f32>, projected: MatMut<f32>) {
         product(projected, Accum::Replace, 1.0, self.pairs.a, x);

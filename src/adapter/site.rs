@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use faer::{Accum, MatMut, MatRef};
+use faer::{Accum, Mat, MatMut, MatRef};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use pulp::Simd;
@@ -271,6 +271,47 @@ impl SiteBuffers {
         product(db_t, Accum::Add, self.config.scale, projected, dy.transpose());
     }
 
+    /// What was learned, D + scale (B A - B0 A0), in f32.
+    pub(crate) fn change(&self) -> Mat<f32> {
+        let SiteShape { in_dim, out_dim, .. } = self.shape;
+        let mut change = vec![0.0; out_dim * in_dim];
+        let mut codes = vec![0.0; in_dim];
+        for (row, out) in change.chunks_exact_mut(in_dim).enumerate() {
+            self.add_merged_row(pulp::Scalar::new(), row, out, &mut codes);
+        }
+        self.add_terms(0, MatMut::from_row_major_slice_mut(&mut change, out_dim, in_dim));
+        MatRef::from_row_major_slice(&change, out_dim, in_dim).to_owned()
+    }
+
+    /// Factors of scale (B A - B0 A0): A' `[pairs, in_dim]`, and scale B' transposed `[pairs, out_dim]`, where B' has the sign of what it
+    /// adds.
+    pub(crate) fn low_rank(&self) -> [Vec<f32>; 2] {
+        self.with_terms(|terms| terms.factors())
+    }
+
+    /// Sets the first pairs: `a` `[pairs, in_dim]`, `b` `[out_dim, pairs]`. The others stay at their start. For pairs of which both sides
+    /// learn, with b0 = 0.
+    pub(crate) fn set_pairs(&mut self, a: &[f32], b: &[f32]) {
+        let SiteShape { out_dim, .. } = self.shape;
+        let (own_a, own_b) = self.state.split_at_mut(self.shape.a_len());
+        own_a.iter_mut().zip(a).for_each(|(own, a)| *own = *a);
+        let pairs = b.len() / out_dim.max(1);
+        for (pair, own) in own_b.chunks_exact_mut(out_dim).take(pairs).enumerate() {
+            own.iter_mut().enumerate().for_each(|(row, own)| *own = b[row * pairs + pair]);
+        }
+    }
+
+    /// D <- Q(D + sum of `terms`); the largest error of an element that rounding leaves.
+    ///
+    /// # Errors
+    /// Kind `Sites` where a buffer does not fit.
+    pub(crate) fn fuse(&mut self, terms: &impl crate::core::Terms) -> Result<f32> {
+        let (name, shape) = (self.name.clone(), self.shape);
+        let worst = self.view_mut().delta.add(&shape, terms).map_err(told(&name))?;
+        self.refresh()?;
+        Ok(worst)
+    }
+
     /// weight += scale (B A - B0 A0), rows `first` and on, as many as `weight` has. Its width is in_dim.
     pub(crate) fn add_terms(&self, first: usize, weight: MatMut<f32>) {
         self.with_terms(|terms| terms.add_to(first, weight));
@@ -351,8 +392,6 @@ impl SiteBuffers {
 
 #[cfg(test)]
 mod tests {
-    use faer::Mat;
-
     use super::*;
     use crate::core::FuseOrder;
 

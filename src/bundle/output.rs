@@ -1,6 +1,6 @@
 //! Where outputs come into being: under a temporary name in their folder first, in their place when they are whole.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -62,6 +62,24 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         io::ErrorKind::AlreadyExists => taken(path),
         _ => Error::io(path, e.error),
     })
+}
+
+/// Makes a folder that must not be there yet: it is filled under a temporary name, and gets its own when it is whole.
+///
+/// # Errors
+/// Those of `fill`, and nothing is left then; `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new;
+/// `Unsynced`: it is there and whole, but a power cut may take its name.
+pub(crate) fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    refuse_taken(path)?;
+    let staged = temporary(path, 0o777, |builder, folder| builder.tempdir_in(folder))?;
+    fill(staged.path())?;
+    sync_folder_of(&staged.path().join("any")).map_err(|e| Error::io(path, e))?;
+    // An empty folder would be replaced.
+    refuse_taken(path)?;
+    fs::rename(staged.path(), path).map_err(|e| Error::io(path, e))?;
+    let _ = staged.keep();
+    let advice = "run `sync`, or remove it and try again";
+    sync_folder_of(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))
 }
 
 fn folder(path: &Path) -> &Path {

@@ -28,7 +28,7 @@ pub use medium::{Disk, Lock, Medium, Sink};
 pub(crate) use medium::{beside, hold};
 #[doc(hidden)]
 pub use model::operations;
-pub use record::{Record, RecordedLesson};
+pub use record::{Imported, Record, RecordedLesson};
 pub(crate) use replay::Remembered;
 use series::Fault;
 pub(crate) use series::{Series, not_written};

@@ -50,6 +50,7 @@ pub(super) fn record(steps: u64, parent: u64) -> Record {
         replay: None,
         replayed_sha256: None,
         forgot: None,
+        imported: None,
     }
 }
 

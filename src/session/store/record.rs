@@ -290,6 +290,18 @@ pub struct Record {
     /// The class that was forgotten to make it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgot: Option<String>,
+    /// Where it was made, if not by a lesson here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// What was learned elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Of which kind the files were: `peft`.
+    pub format: String,
+    /// The largest error of an element that the delta's rounding has left.
+    pub max_error: f32,
 }
 
 impl Record {
@@ -310,6 +322,7 @@ impl Record {
             replay: None,
             replayed_sha256: None,
             forgot: None,
+            imported: None,
         }
     }
 

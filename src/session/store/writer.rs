@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::medium::{self, Disk, Lock, Medium};
 use super::replay::Remembered;
 use super::series::{MOST_NUMBERS, Series, not_written};
-use super::{Record, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, replay, tensors};
+use super::{Imported, Record, RecordedLesson, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, replay, tensors};
 use crate::adapter::Adapter;
-use crate::bundle::{Container, Kind, TEMPORARY_PREFIX};
+use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::replay::Replay;
 
@@ -109,6 +109,21 @@ impl StoreWriter {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a store on the disk that holds what was learned elsewhere.
+    ///
+    /// # Errors
+    /// As of [`StoreWriter::create`].
+    pub(crate) fn create_imported(
+        path: &Path,
+        adapter: &Adapter,
+        lesson: RecordedLesson,
+        imported: Imported,
+        (bundle, classes): (&Bundle, &[String]),
+    ) -> Result<Self> {
+        let mut record = Record { imported: Some(imported), ..Record::new(bundle, lesson, true, classes) };
+        Self::create(Arc::new(Disk), path, false, adapter, (&mut record, &Replay::default()))
     }
 
     /// Lets go of the generation that was opened; it has been loaded.
