@@ -7,6 +7,7 @@
 //! autodiff  the backward pass as a graph transform                         tract
 //! bundle    what ships: backbone, directions, preprocessing                safetensors, faer
 //! session   what happens on the device: photos, training, stores
+//! export    what was learned, in the files of others: ONNX
 //! lab       what only measures: methods compared, devices simulated
 //! cli       the `srlora` command
 //! ```
@@ -63,6 +64,8 @@ pub mod cli;
 pub mod core;
 #[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
+pub mod export;
 #[cfg(feature = "std")]
 pub mod lab;
 #[cfg(feature = "std")]
