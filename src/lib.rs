@@ -7,6 +7,8 @@
 //! autodiff  the backward pass as a graph transform                         tract
 //! bundle    what ships: backbone, directions, preprocessing                safetensors, faer
 //! session   what happens on the device: photos, training, stores
+//! export    what was learned, in the files of others: ONNX
+//! peft      adapters of PyTorch's PEFT, in and out                         safetensors
 //! lab       what only measures: methods compared, devices simulated
 //! cli       the `srlora` command
 //! ```
@@ -64,9 +66,13 @@ pub mod core;
 #[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
+pub mod export;
+#[cfg(feature = "std")]
 pub mod lab;
 #[cfg(feature = "std")]
 pub mod limits;
+#[cfg(feature = "std")]
+pub mod peft;
 #[cfg(feature = "std")]
 pub mod session;
 

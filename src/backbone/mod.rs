@@ -11,7 +11,8 @@
 //! maps       graph, constants   -> frozen maps, out of the graph                   onnx, weights
 //! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, maps
 //! kernels    tensors, maps      -> what a node computes                            weights, maps
-//! graph      bytes              -> the network, and the plans that run             all of them
+//! graph      bytes              -> the network, and the plans that run             all of them but splice
+//! splice     bytes, weights     -> the file with what was learned                  onnx, weights
 //! ```
 
 pub(crate) mod graph;
@@ -20,12 +21,13 @@ mod maps;
 mod onnx;
 mod quantized;
 mod shapes;
+mod splice;
 mod weights;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use tract_onnx::prelude::TypedModel;
 use tract_onnx::tract_core::internal::TractResult;
 
@@ -39,8 +41,9 @@ pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection
 pub use kernels::SharedAdapter;
 pub(crate) use kernels::{expand, map_op, views};
 pub use onnx::ImageInput;
-pub(crate) use onnx::nearest;
+pub(crate) use onnx::{WeightSources, nearest};
 pub use quantized::{Precision, encode};
+pub(crate) use splice::{Merging, Merged};
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +67,21 @@ pub struct Rounding {
 
 impl Rounding {
     fn of(map: &Map, source: &Map) -> Self {
-        let norm = |values: &Array2<f32>| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let (ours, theirs) = (map.frozen.weight.dense(), source.frozen.weight.dense());
         let zeroed = ours.rows().into_iter().zip(theirs.rows()).map(|(ours, theirs)| {
             let lost = ours.iter().zip(theirs).filter(|(our, their)| **our == 0.0 && **their != 0.0).count();
             lost as f64 / theirs.iter().filter(|w| **w != 0.0).count().max(1) as f64
         });
         let zeroed = zeroed.fold(0.0, f64::max);
-        let error = norm(&(&theirs - &ours)) / norm(&theirs).max(f64::MIN_POSITIVE);
-        Rounding { name: map.name.clone(), error, zeroed }
+        Rounding { name: map.name.clone(), error: Self::error(ours.view(), theirs.view()), zeroed }
+    }
+
+    /// ||W - W'|| / ||W|| (Frobenius), W being `theirs`.
+    fn error(ours: ArrayView2<f32>, theirs: ArrayView2<f32>) -> f64 {
+        let square = |v: f32| f64::from(v).powi(2);
+        let lost: f64 = ours.iter().zip(theirs).map(|(our, their)| square(their - our)).sum();
+        let whole: f64 = theirs.iter().map(|their| square(*their)).sum();
+        (lost.sqrt()) / whole.sqrt().max(f64::MIN_POSITIVE)
     }
 }
 
@@ -226,6 +235,14 @@ impl Backbone {
         let twins =
             self.file.maps.iter().filter_map(|map| Some((map, source.file.maps.iter().find(|m| m.name == map.name)?)));
         twins.map(|(map, twin)| Rounding::of(map, twin)).collect()
+    }
+
+    /// Height and width of the kernel of a site, in pixels, where it is a convolution.
+    pub(crate) fn kernel(&self, site: &Site) -> Option<[usize; 2]> {
+        match &self.file.maps.iter().find(|map| map.name == site.name)?.kind {
+            maps::MapKind::Conv(geometry) => Some(geometry.kernel),
+            maps::MapKind::Linear => None,
+        }
     }
 
     /// W of a site, `out_dim` x `in_dim`.

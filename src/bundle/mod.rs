@@ -27,10 +27,11 @@ pub use container::{Container, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
 pub use kind::Kind;
-pub(crate) use output::sync_folder_of;
+pub(crate) use output::{new_folder, sync_folder_of, write_checked};
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
+pub(crate) use pack::read_file;
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
@@ -184,10 +185,7 @@ impl Bundle {
     /// Kind `Model`; `Bundle` where its entries ask for what the backbone does not have, or the file is no longer what it
     /// was when the bundle was opened; `Io`.
     pub fn backbone(&self) -> Result<Backbone> {
-        let bytes = Container::open(&self.path, Kind::Bundle)?.remove(BACKBONE)?;
-        if sha256(&bytes) != self.backbone_sha256 {
-            return Err(self.container.fault("its backbone has been replaced while it was in use"));
-        }
+        let bytes = self.backbone_bytes()?;
         let size = [self.preprocess.height, self.preprocess.width];
         let subject = self.path.display().to_string();
         let backbone =
@@ -197,6 +195,18 @@ impl Bundle {
             })?;
         check_input(&backbone, &subject)?;
         Ok(backbone)
+    }
+
+    /// The ONNX file of the backbone, as it ships.
+    ///
+    /// # Errors
+    /// `Bundle` where the file is no longer what it was when the bundle was opened; `Io`.
+    pub fn backbone_bytes(&self) -> Result<Vec<u8>> {
+        let bytes = Container::open(&self.path, Kind::Bundle)?.remove(BACKBONE)?;
+        if sha256(&bytes) != self.backbone_sha256 {
+            return Err(self.container.fault("its backbone has been replaced while it was in use"));
+        }
+        Ok(bytes)
     }
 
     /// What is wrong with the values that photos become, in a sentence, if anything shows. A backbone that cannot be read tells

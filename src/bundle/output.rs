@@ -82,6 +82,27 @@ pub(crate) fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) ->
     sync_folder_of(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))
 }
 
+/// Writes a file that must not be there yet under a temporary name, and syncs it; lets `check` read it there; and gives it its name, durably.
+///
+/// # Errors
+/// Those of `check`, and nothing is left then; `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new, a write
+/// failed; `Unsynced`: the file is there and whole, but its folder cannot be synced.
+pub(crate) fn write_checked<T>(path: &Path, bytes: Vec<u8>, check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    refuse_taken(path)?;
+    let mut staged = temporary(path, 0o666, |builder, folder| builder.tempfile_in(folder))?;
+    let written = io::Write::write_all(&mut staged, &bytes).and_then(|()| staged.as_file().sync_all());
+    written.map_err(|e| Error::io(path, e))?;
+    drop(bytes);
+    let checked = check(staged.path())?;
+    staged.persist_noclobber(path).map_err(|e| match e.error.kind() {
+        io::ErrorKind::AlreadyExists => taken(path),
+        _ => Error::io(path, e.error),
+    })?;
+    let advice = "run `sync`, or remove it and try again";
+    sync_folder_of(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))?;
+    Ok(checked)
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

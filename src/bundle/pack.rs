@@ -312,7 +312,7 @@ fn check_counts(request: &PackRequest) -> Result<()> {
 }
 
 /// A whole file of at most `most` bytes; others are refused with `kind`.
-pub(super) fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u8>> {
     let refuse = |message: String| Err(Error::new(kind, path.display(), message));
     // Asked before opening: opening a pipe would wait for its other end.
     let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::compare::CompareArgs;
+use super::export::ExportArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::simulate::SimulateArgs;
 use super::values::{
@@ -78,6 +79,14 @@ pub(super) enum Command {
     ///
     /// A photo that cannot be read gets an error of its own. The exit code is then 1, once the others are done.
     Predict(PredictArgs),
+    /// Write the network with what a store has learned as one ONNX file, for any runtime.
+    ///
+    /// The file is the vendor's, byte by byte, but for the weights of the sites, into which the pairs are merged, and the classifier,
+    /// which gives logits of the store's classes. Its metadata has the names of the classes and how photos are prepared.
+    ///
+    /// Before it has its name, the file is read again and checked: photos go through it and through the adapted network, and the
+    /// largest difference of a probability is printed.
+    Export(ExportArgs),
     /// Show what a bundle or a store holds.
     Inspect(InspectArgs),
     /// Time the forward pass and the training step on this machine.

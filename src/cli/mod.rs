@@ -7,6 +7,7 @@ mod change;
 mod compare;
 mod demo;
 mod eval;
+mod export;
 mod flags;
 mod grammar;
 mod inspect;
@@ -67,6 +68,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Forget(args) => change::forget(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Predict(args) => predict::run(args, output),
+        Command::Export(args) => export::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Compare(args) => compare::run(args, output),
@@ -77,8 +79,12 @@ fn run(command: &Command, output: &Output) -> Result<()> {
 
 /// Opens the store that was asked for, and says so where its newest generation is damaged.
 fn open_store(path: Option<&Path>) -> Result<Option<Store>> {
-    let store = path.map(Store::open).transpose()?;
-    if let Some(warning) = store.as_ref().and_then(Store::warning) {
+    path.map(existing_store).transpose()
+}
+
+fn existing_store(path: &Path) -> Result<Store> {
+    let store = Store::open(path)?;
+    if let Some(warning) = store.warning() {
         tell(format_args!("warning: {warning}"));
     }
     Ok(store)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::torch::{Found, TorchWeights};
-use crate::backbone::{Backbone, Site};
+use crate::backbone::{Backbone, Site, WeightSources};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MOST_LABEL_BYTES;
@@ -45,7 +45,7 @@ impl Modules {
     pub(super) fn find(bundle: &Bundle, backbone: &Backbone, sites: &[Site], naming: &Naming) -> Result<Self> {
         let map = naming.map.as_deref().map(read_map).transpose()?.unwrap_or_default();
         let torch = naming.torch.as_deref().map(TorchWeights::open).transpose()?;
-        let sources = Backbone::weight_sources(&bundle.backbone_bytes()?)?;
+        let sources = WeightSources::of(&bundle.backbone_bytes()?, &bundle.path.display().to_string())?;
         let mut modules = Vec::with_capacity(sites.len());
         for site in sites {
             let named = map.get(&site.name).cloned().or_else(|| by_name(&site.name, sources.weight_of(&site.name)));

@@ -10,6 +10,7 @@ mod decode;
 mod image;
 mod names;
 mod nodes;
+mod sources;
 mod types;
 mod wire;
 
@@ -18,3 +19,5 @@ pub(crate) use decode::{Decoded, decode, decode_proto, float_input, model_of, op
 pub use image::ImageInput;
 pub(crate) use names::{MAP_OP, Names, name_nodes, nearest};
 pub(crate) use nodes::{attribute, changing, int_attribute, producers, reads, type_name};
+pub(crate) use sources::WeightSources;
+pub(crate) use wire::next as next_field;

@@ -141,7 +141,7 @@ impl Counts {
 }
 
 /// The next field: its number, its wire type, and its content, which is empty for a number.
-fn next<'b>(rest: &mut &'b [u8]) -> Option<(u64, u64, &'b [u8])> {
+pub(crate) fn next<'b>(rest: &mut &'b [u8]) -> Option<(u64, u64, &'b [u8])> {
     let key = varint(rest)?;
     let (field, wire) = (key >> 3, key & 7);
     let len = match wire {

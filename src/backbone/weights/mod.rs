@@ -10,6 +10,4 @@ mod weight;
 
 pub(crate) use constant::{Constant, Values, is_float};
 pub(crate) use constants::{Constants, check_room};
-#[cfg(test)]
-pub(crate) use weight::Codes;
-pub(crate) use weight::FrozenWeight;
+pub(crate) use weight::{Codes, FrozenWeight};

@@ -1,0 +1,348 @@
+//! A model file as it lies, and the changes that are to be made to it.
+//!
+//! The decoded graph says what is in the file; the file's own bytes are what is written again. A decoder drops what it does not
+//! know, such as the module paths of some exporters and explicit zeros, so nothing that stays is ever encoded anew.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+use super::fields::{Field, Message, fields};
+use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Field numbers of onnx.proto3.
+pub(super) const NODE: u64 = 1;
+pub(super) const INITIALIZER: u64 = 5;
+pub(super) const INPUT: u64 = 11;
+pub(super) const OUTPUT: u64 = 12;
+pub(super) const VALUE_INFO: u64 = 13;
+pub(super) const ANNOTATION: u64 = 14;
+const GRAPH: u64 = 7;
+const METADATA: u64 = 14;
+/// Of a tensor: the fields that hold its values. `raw_data` can hold them of any type.
+const TENSOR_VALUES: [u64; 7] = [4, 5, 6, 7, 9, 10, 11];
+const RAW_DATA: u64 = 9;
+
+/// An operand of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) node: usize,
+    pub(super) input: usize,
+}
+
+/// A node that is not in the file.
+#[derive(Debug, Clone)]
+pub(super) struct NewNode {
+    pub(super) op: &'static str,
+    pub(super) name: String,
+    pub(super) inputs: Vec<String>,
+    pub(super) output: String,
+    pub(super) attributes: Vec<(&'static str, Setting)>,
+}
+
+/// The value of an attribute.
+#[derive(Debug, Clone)]
+pub(super) enum Setting {
+    Int(i64),
+    Ints(Vec<i64>),
+}
+
+/// A file and its changes.
+pub(super) struct Document<'b> {
+    bytes: &'b [u8],
+    /// What the file says, every node named as the loader names it; rewired operands are rewired here too.
+    pub(super) graph: GraphProto,
+    pub(super) opset: i64,
+    pub(super) names: Names,
+    /// Where the graph lies in the file.
+    place: Field,
+    parts: Vec<Field>,
+    uses: HashMap<String, usize>,
+    producers: HashMap<String, usize>,
+    initializers: HashMap<String, usize>,
+    /// Values of initializers that change.
+    values: BTreeMap<usize, Vec<u8>>,
+    rewired: BTreeMap<usize, BTreeMap<usize, String>>,
+    /// Tensors that a rewired node has read before.
+    pub(super) given_up: HashSet<String>,
+    /// By the node before which they come.
+    pub(super) new_nodes: Vec<(usize, NewNode)>,
+    new_tensors: Vec<Message>,
+    output: Option<Message>,
+    metadata: Vec<(String, String)>,
+    /// Parts that are left out: field number, and index among those of that number.
+    pub(super) dropped: BTreeSet<(u64, usize)>,
+}
+
+impl<'b> Document<'b> {
+    /// Decodes a file; `subject` names it in errors.
+    ///
+    /// # Errors
+    /// Kind `Model`: not ONNX, or a graph in several pieces, which no exporter writes.
+    pub(super) fn read(bytes: &'b [u8], subject: &str) -> Result<Self> {
+        let fault = |what: &str| Error::new(ErrorKind::Model, subject, what);
+        let proto = decode_proto(bytes, subject)?;
+        let opset = opset(&proto);
+        let mut graph = proto.graph.ok_or_else(|| fault("it holds no graph; export the model again"))?;
+        let damaged = || fault("not an ONNX file, or a truncated one; export it again");
+        let model = fields(bytes, 0..bytes.len()).ok_or_else(damaged)?;
+        let graphs: Vec<&Field> = model.iter().filter(|field| field.number == GRAPH).collect();
+        let [place] = graphs[..] else {
+            return Err(fault("its graph is in several pieces; save it again with onnx.save"));
+        };
+        let parts = fields(bytes, place.content.clone()).ok_or_else(damaged)?;
+        name_nodes(&mut graph);
+        let mut uses = HashMap::new();
+        let read = graph.node.iter().flat_map(|node| &node.input);
+        read.chain(graph.output.iter().map(|o| &o.name)).for_each(|name| *uses.entry(name.clone()).or_insert(0) += 1);
+        let made = |(ix, node): (usize, &NodeProto)| node.output.iter().map(|o| (o.clone(), ix)).collect::<Vec<_>>();
+        Ok(Document {
+            bytes,
+            names: Names::of(&graph),
+            producers: graph.node.iter().enumerate().flat_map(made).collect(),
+            initializers: graph.initializer.iter().enumerate().map(|(ix, t)| (t.name.clone(), ix)).collect(),
+            place: place.clone(),
+            graph,
+            opset,
+            parts,
+            uses,
+            values: BTreeMap::new(),
+            rewired: BTreeMap::new(),
+            given_up: HashSet::new(),
+            new_nodes: Vec::new(),
+            new_tensors: Vec::new(),
+            output: None,
+            metadata: Vec::new(),
+            dropped: BTreeSet::new(),
+        })
+    }
+
+    /// The node of that name.
+    pub(super) fn node_named(&self, name: &str) -> Option<usize> {
+        self.graph.node.iter().position(|node| node.name == name)
+    }
+
+    /// The node that makes `tensor`.
+    pub(super) fn producer(&self, tensor: &str) -> Option<usize> {
+        self.producers.get(tensor).copied()
+    }
+
+    /// The initializer of that name.
+    pub(super) fn initializer(&self, name: &str) -> Option<usize> {
+        self.initializers.get(name).copied()
+    }
+
+    /// How many operands and outputs of the graph `tensor` is.
+    pub(super) fn uses(&self, tensor: &str) -> usize {
+        self.uses.get(tensor).copied().unwrap_or(0)
+    }
+
+    /// The name of an operand, where it has one.
+    pub(super) fn operand(&self, slot: Slot) -> Option<&str> {
+        let name = self.graph.node.get(slot.node)?.input.get(slot.input)?;
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// The constant that an operand is, seen through Identity.
+    pub(super) fn constant(&self, slot: Slot) -> Option<&TensorProto> {
+        let mut name = self.operand(slot)?;
+        loop {
+            if let Some(ix) = self.initializer(name) {
+                return self.graph.initializer.get(ix);
+            }
+            let node = &self.graph.node[self.producer(name)?];
+            match node.op_type.as_str() {
+                "Constant" => return attribute(node, "value")?.t.as_ref(),
+                "Identity" => name = node.input.first()?,
+                _ => return None,
+            }
+        }
+    }
+
+    /// Gives an initializer other values, in its own type and shape.
+    pub(super) fn set_values(&mut self, initializer: usize, raw: Vec<u8>) {
+        self.values.insert(initializer, raw);
+    }
+
+    /// Lets a node read another tensor.
+    pub(super) fn rewire(&mut self, slot: Slot, tensor: String) {
+        let Some(input) = self.graph.node.get_mut(slot.node).and_then(|node| node.input.get_mut(slot.input)) else {
+            return;
+        };
+        if let Some(uses) = self.uses.get_mut(input) {
+            *uses = uses.saturating_sub(1);
+        }
+        self.given_up.insert(std::mem::replace(input, tensor.clone()));
+        *self.uses.entry(tensor.clone()).or_insert(0) += 1;
+        self.rewired.entry(slot.node).or_default().insert(slot.input, tensor);
+    }
+
+    /// Writes a constant operand: in its place where nothing else reads it, else as a new tensor that this node reads.
+    pub(super) fn set_constant(&mut self, slot: Slot, data_type: i32, dims: &[usize], raw: Vec<u8>) {
+        let own = self.operand(slot).filter(|name| self.uses(name) == 1).and_then(|name| self.initializer(name));
+        if let Some(own) = own.filter(|own| !self.values.contains_key(own)) {
+            return self.set_values(own, raw);
+        }
+        let wish = self.operand(slot).unwrap_or("constant").to_owned();
+        let name = self.add_tensor(&wish, data_type, dims, &raw);
+        self.rewire(slot, name);
+    }
+
+    /// A new initializer; its name is `wish`, or like it.
+    pub(super) fn add_tensor(&mut self, wish: &str, data_type: i32, dims: &[usize], raw: &[u8]) -> String {
+        let name = self.names.fresh(wish);
+        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.number(1, dim as u64));
+        let tensor = tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, &name).bytes(RAW_DATA, raw);
+        self.new_tensors.push(tensor);
+        name
+    }
+
+    /// Puts a new node before node `before`, or behind all of them.
+    pub(super) fn add_node(&mut self, before: usize, node: NewNode) {
+        for input in &node.inputs {
+            *self.uses.entry(input.clone()).or_insert(0) += 1;
+        }
+        self.new_nodes.push((before, node));
+    }
+
+    /// What the graph's only output becomes.
+    pub(super) fn set_output(&mut self, output: Message) {
+        self.output = Some(output);
+    }
+
+    /// Entries of the model's metadata, which take the place of those that `is_old` knows.
+    pub(super) fn set_metadata(&mut self, entries: Vec<(String, String)>) {
+        self.metadata = entries;
+    }
+
+    /// The file with its changes.
+    pub(super) fn written(&self, is_old: impl Fn(&str) -> bool) -> Vec<u8> {
+        let graph = self.written_graph();
+        let mut out = Message(Vec::with_capacity(self.bytes.len() + graph.0.len() - self.place.content.len() + 4096));
+        for field in fields(self.bytes, 0..self.bytes.len()).unwrap_or_default() {
+            out = match field.number {
+                GRAPH => out.message(GRAPH, &graph),
+                METADATA if self.text_in(&field, 1).is_some_and(&is_old) => out,
+                _ => out.copied(&self.bytes[field.whole]),
+            };
+        }
+        let entry = |(key, value): &(String, String)| Message::default().text(1, key).text(2, value);
+        self.metadata.iter().fold(out, |out, pair| out.message(METADATA, &entry(pair))).0
+    }
+
+    fn written_graph(&self) -> Message {
+        let mut out = Message(Vec::with_capacity(self.place.content.len()));
+        let mut counts: HashMap<u64, usize> = HashMap::new();
+        let last_node = self.graph.node.len();
+        for field in &self.parts {
+            let count = counts.entry(field.number).or_default();
+            let index = *count;
+            *count += usize::from(field.is_message);
+            if field.number == NODE {
+                out = self.new_nodes_before(index, out);
+            }
+            if !self.dropped.contains(&(field.number, index)) {
+                out = self.part(field, index, out);
+            }
+            if field.number == NODE && index + 1 == last_node {
+                out = self.new_nodes_before(last_node, out);
+            }
+        }
+        self.new_tensors.iter().fold(out, |out, tensor| out.message(INITIALIZER, tensor))
+    }
+
+    fn new_nodes_before(&self, index: usize, out: Message) -> Message {
+        let own = self.new_nodes.iter().filter(|(before, _)| *before == index);
+        own.fold(out, |out, (_, node)| out.message(NODE, &node.message()))
+    }
+
+    /// One part of the graph, changed or as it is.
+    fn part(&self, field: &Field, index: usize, out: Message) -> Message {
+        match (field.number, &self.output) {
+            (INITIALIZER, _) if self.values.contains_key(&index) => {
+                out.message(INITIALIZER, &self.tensor(field, &self.values[&index]))
+            }
+            (NODE, _) if self.rewired.contains_key(&index) => {
+                out.message(NODE, &self.node(field, &self.rewired[&index]))
+            }
+            (OUTPUT, Some(output)) if index == 0 => out.message(OUTPUT, output),
+            (OUTPUT, Some(_)) => out,
+            _ => out.copied(&self.bytes[field.whole.clone()]),
+        }
+    }
+
+    /// The tensor at `field` with other values.
+    fn tensor(&self, field: &Field, raw: &[u8]) -> Message {
+        let (mut out, mut is_written) = (Message::default(), false);
+        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
+            if !TENSOR_VALUES.contains(&part.number) {
+                out = out.copied(&self.bytes[part.whole]);
+            } else if !is_written {
+                (out, is_written) = (out.bytes(RAW_DATA, raw), true);
+            }
+        }
+        if is_written { out } else { out.bytes(RAW_DATA, raw) }
+    }
+
+    /// The node at `field` with other operands.
+    fn node(&self, field: &Field, operands: &BTreeMap<usize, String>) -> Message {
+        let (mut out, mut input) = (Message::default(), 0);
+        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
+            let other = operands.get(&input).filter(|_| part.number == 1);
+            input += usize::from(part.number == 1);
+            out = match other {
+                Some(other) => out.text(1, other),
+                None => out.copied(&self.bytes[part.whole]),
+            };
+        }
+        out
+    }
+
+    /// The text that a field of the message at `field` holds.
+    fn text_in(&self, field: &Field, number: u64) -> Option<&str> {
+        let within = fields(self.bytes, field.content.clone())?;
+        let found = within.into_iter().rfind(|part| part.number == number)?;
+        std::str::from_utf8(self.bytes.get(found.content)?).ok()
+    }
+
+    /// The names that the parts of the graph of that number have, in order; of those, field `name` holds it.
+    pub(super) fn part_names(&self, number: u64, name: u64) -> Vec<String> {
+        let parts = self.parts.iter().filter(|part| part.number == number && part.is_message);
+        parts.map(|part| self.text_in(part, name).unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The bytes of the field `path` within the graph's first part of that number; for instance the shape of its input.
+    pub(super) fn within(&self, start: &Field, path: &[u64]) -> Option<Range<usize>> {
+        path.iter().try_fold(start.content.clone(), |place, number| {
+            fields(self.bytes, place)?.into_iter().find(|part| part.number == *number).map(|part| part.content)
+        })
+    }
+
+    /// The part of the graph of that number and name.
+    pub(super) fn part_named(&self, number: u64, name: &str) -> Option<&Field> {
+        self.parts.iter().find(|part| part.number == number && self.text_in(part, 1) == Some(name))
+    }
+
+    /// Bytes of the file.
+    pub(super) fn slice(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
+    }
+}
+
+impl NewNode {
+    fn message(&self) -> Message {
+        let node = self.inputs.iter().fold(Message::default(), |node, input| node.text(1, input));
+        let node = node.text(2, &self.output).text(3, &self.name).text(4, self.op);
+        self.attributes.iter().fold(node, |node, (name, setting)| {
+            let attribute = Message::default().text(1, name);
+            node.message(5, &match setting {
+                Setting::Int(value) => attribute.number(3, *value as u64).number(20, 2),
+                Setting::Ints(values) => {
+                    values.iter().fold(attribute, |attribute, value| attribute.number(8, *value as u64)).number(20, 7)
+                }
+            })
+        })
+    }
+}

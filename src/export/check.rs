@@ -1,0 +1,141 @@
+//! What was written, against the adapted network: photos through both.
+
+use std::path::Path;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::autodiff::Network;
+use crate::backbone::Backbone;
+use crate::bundle::{Bundle, Preprocess, read_file};
+use crate::core::softmax;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MOST_MODEL_BYTES;
+use crate::session::{Classifier, Dataset, Layout, Picture, Pixels, Progress, load};
+
+/// Pictures of noise, where there are no photos.
+const NOISE: usize = 8;
+/// Photos that are told to have been unreadable, at most.
+const MOST_TOLD: usize = 10;
+
+/// Pictures, and how likely the adapted network holds each class to be.
+pub(super) struct Answers {
+    pub(super) pictures: Vec<Picture>,
+    probabilities: Vec<Vec<f32>>,
+}
+
+/// How far a file is from the adapted network.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Difference {
+    /// The largest difference of a probability.
+    pub(super) largest: f32,
+    /// Pictures with the same likeliest class.
+    pub(super) agreeing: usize,
+}
+
+impl Answers {
+    /// What the adapted network says of the photos of `data`, or of noise.
+    ///
+    /// # Errors
+    /// Kind `Data` where none of the photos can be read; others as of [`Classifier::probabilities`].
+    pub(super) fn of(
+        classifier: &mut Classifier,
+        bundle: &Bundle,
+        data: Option<&Dataset>,
+        tell: &mut impl FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let pictures = match data {
+            Some(data) => data.photos().iter().map(|photo| photo.picture.clone()).collect(),
+            None => noise(&bundle.preprocess)?,
+        };
+        let (mut answers, mut unreadable) = (Answers { pictures: Vec::new(), probabilities: Vec::new() }, 0);
+        tell(Progress::Begin { phase: "adapted network", total: pictures.len() as u64 })?;
+        for picture in pictures {
+            match classifier.probabilities(picture.clone()) {
+                Ok(probabilities) => {
+                    answers.pictures.push(picture);
+                    answers.probabilities.push(probabilities);
+                }
+                Err(error) if error.kind() == ErrorKind::Image => {
+                    unreadable += 1;
+                    if unreadable <= MOST_TOLD {
+                        tell(Progress::Warning(&format!("set aside {error}")))?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            tell(Progress::Advance)?;
+        }
+        tell(Progress::End)?;
+        if answers.pictures.is_empty() {
+            let place = data.map_or_else(|| "noise".to_owned(), Dataset::place);
+            return Err(Error::new(ErrorKind::Data, place, "none of the photos can be read"));
+        }
+        Ok(answers)
+    }
+
+    /// The same pictures through the file at `path`.
+    ///
+    /// # Errors
+    /// Kind `Check` where the file answers otherwise than with a probability for each class; `Model` where it cannot be read.
+    pub(super) fn compare(
+        &self,
+        written: &Backbone,
+        preprocess: &Preprocess,
+        tell: &mut impl FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<Difference> {
+        let mut network = Network::own_classifier(written)?;
+        let mut difference = Difference::default();
+        tell(Progress::Begin { phase: "written file", total: self.pictures.len() as u64 })?;
+        for (picture, expected) in self.pictures.iter().zip(&self.probabilities) {
+            let image = load(picture, preprocess, None)?;
+            let images = image.repeat(network.batch());
+            let boundary = network.prefix(&images)?;
+            let mut logits = network.forward(&boundary)?;
+            logits.truncate(network.features());
+            if logits.len() != expected.len() || logits.iter().any(|logit| !logit.is_finite()) {
+                let message = format!("answers with {} values that are not a logit for each class", logits.len());
+                return Err(Error::new(ErrorKind::Check, "the file that was written", message));
+            }
+            softmax(&mut logits);
+            let apart = logits.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            difference.largest = apart.fold(difference.largest, f32::max);
+            difference.agreeing += usize::from(likeliest(&logits) == likeliest(expected));
+            tell(Progress::Advance)?;
+        }
+        tell(Progress::End)?;
+        Ok(difference)
+    }
+}
+
+/// The network in a file that was written.
+///
+/// # Errors
+/// Kind `Model` where it cannot be read; `Io`.
+pub(super) fn read_back(path: &Path, bundle: &Bundle) -> Result<Backbone> {
+    let bytes = read_file(path, MOST_MODEL_BYTES, ErrorKind::Model)?;
+    let Preprocess { height, width, .. } = bundle.preprocess;
+    Backbone::read(bytes, "the file that was written", None, Some([height, width]))
+}
+
+/// The first of the largest.
+fn likeliest(probabilities: &[f32]) -> Option<usize> {
+    let larger = |best: usize, at: usize| if probabilities[at] > probabilities[best] { at } else { best };
+    (0..probabilities.len()).reduce(larger)
+}
+
+/// Squares of random colours, larger ones in each picture than in the one before: what a network sees as different things.
+fn noise(preprocess: &Preprocess) -> Result<Vec<Picture>> {
+    let (height, width) = (preprocess.height, preprocess.width);
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let picture = |nth: usize| {
+        let side = 1 << nth;
+        let across = width.div_ceil(side);
+        let colours: Vec<[u8; 3]> = (0..across * height.div_ceil(side)).map(|_| random.random()).collect();
+        let pixel = |at: usize| colours[at / width / side * across + at % width / side];
+        let bytes: Vec<u8> = (0..height * width).flat_map(pixel).collect();
+        let pixels = Pixels::new(&bytes, Layout::Rgb8, [width as u32, height as u32], 3 * width)?;
+        Ok(Picture::pixels(&format!("noise {nth}"), pixels))
+    };
+    (0..NOISE).map(picture).collect()
+}

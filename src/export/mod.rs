@@ -1,0 +1,17 @@
+//! What was learned, in the files of others.
+//!
+//! In: a bundle and a store. Out: one ONNX file that any runtime serves, in which the vendor's file is found again byte by byte, with
+//! what was learned merged into the weights of the sites, and the new classifier. Before it has its name, the file is read again by this
+//! program's own loader, and what it says of photos is compared with what the adapted network says.
+//!
+//! ```text
+//! metadata  what the file says of itself
+//! check     the file against the adapted network
+//! onnx      the export
+//! ```
+
+mod check;
+mod metadata;
+mod onnx;
+
+pub use onnx::{ExportReport, ExportedFile, ExportedSite, OnnxRequest, export_onnx};

@@ -1,0 +1,176 @@
+//! The export to one ONNX file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::check::{Answers, Difference, read_back};
+use super::metadata::metadata;
+use crate::adapter::Adapter;
+use crate::backbone::{Backbone, Merged, Merging, Precision, Site};
+use crate::bundle::{Bundle, check_output, write_checked};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Store, peak_rss_bytes};
+
+/// The largest difference of a probability between a network and itself in another file, where both compute with the same floats.
+const SAME: f32 = 1e-3;
+
+/// What is to be exported, and how.
+#[derive(Debug, Clone)]
+pub struct OnnxRequest {
+    /// The file to write.
+    pub output: PathBuf,
+    /// The precision of its weights.
+    pub precision: Precision,
+    /// Photos that the file is checked with, whatever their classes; `None`: noise.
+    pub photos: Option<Dataset>,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExportedFile {
+    /// Where.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What has become of the weight of a site.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExportedSite {
+    /// The ONNX node's name.
+    pub name: String,
+    /// ||W - W'|| / ||W|| (Frobenius) of what was written against what was learned.
+    pub error_fro: f64,
+    /// Values that lay outside of what the file can hold there, and were cut off.
+    pub saturated: usize,
+}
+
+/// What `export` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExportReport {
+    /// `onnx`.
+    pub format: &'static str,
+    /// What was written.
+    pub files: Vec<ExportedFile>,
+    /// The sites, in graph order.
+    pub sites: Vec<ExportedSite>,
+    /// The largest difference of a probability between the file and the adapted network.
+    pub max_probability_difference: f32,
+    /// Pictures with the same likeliest class in both.
+    pub same_class: usize,
+    /// Pictures that both were compared on.
+    pub photos: usize,
+    /// Whether these were noise, as no photos were given.
+    pub noise: bool,
+    /// Time taken.
+    pub seconds: f64,
+    /// The most memory that the process has taken; null where the system does not tell.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// Writes the network of `bundle` with what `store` has learned, as one ONNX file.
+///
+/// Each site's weight becomes W + D + scale (B A - B0 A0), in the type, the layout and the granularity of the vendor's file. Its classifier
+/// becomes logits = (W x + b) / temperature of the store's classes, so that their softmax is what `predict` says. Whatever else the file
+/// holds keeps its bytes, but for what only the old classifier needed, which is left out.
+///
+/// # Errors
+/// `Exists` for an output that is there; `Mismatch` for a store of another bundle; `Model` where a weight has no place in the file; `Check`
+/// where the file does not say what the adapted network says. Nothing has been written then. `Unsynced`, `Io`.
+pub fn export_onnx<A: Into<Flow>>(
+    bundle: &Bundle,
+    store: &Store,
+    request: &OnnxRequest,
+    observer: &mut impl FnMut(Progress<'_>) -> A,
+) -> Result<ExportReport> {
+    let begin = Instant::now();
+    check_output(&request.output)?;
+    let tell = &mut |progress: Progress<'_>| match observer(progress).into() {
+        Flow::GoOn => Ok(()),
+        Flow::Stop => Err(Error::new(ErrorKind::Stopped, request.output.display(), "was stopped; nothing is written")),
+    };
+    // One network at a time: the first is let go before the next is made.
+    let answers = Answers::of(&mut Classifier::new(bundle, Some(store))?, bundle, request.photos.as_ref(), tell)?;
+    let learned = Learned::open(bundle, store)?;
+    tell(Progress::Begin { phase: "merging", total: 0 })?;
+    let Merged { bytes, saturated } = learned.merged(bundle, store)?;
+    tell(Progress::End)?;
+    let (errors, Difference { largest, agreeing }) = write_checked(&request.output, bytes, |path| {
+        let written = read_back(path, bundle)?;
+        let errors = learned.errors(&written)?;
+        let difference = answers.compare(&written, &bundle.preprocess, tell)?;
+        learned.judge(&errors, &difference)?;
+        Ok((errors, difference))
+    })?;
+    let site = |((site, error_fro), at): ((&Site, f64), usize)| ExportedSite {
+        name: site.name.clone(),
+        error_fro,
+        saturated: saturated.get(at).copied().unwrap_or(0),
+    };
+    let bytes = fs::metadata(&request.output).map_err(|e| Error::io(&request.output, e))?.len();
+    Ok(ExportReport {
+        format: "onnx",
+        files: vec![ExportedFile { path: request.output.display().to_string(), bytes }],
+        sites: learned.sites.iter().zip(errors).zip(0..).map(site).collect(),
+        max_probability_difference: largest,
+        same_class: agreeing,
+        photos: answers.pictures.len(),
+        noise: request.photos.is_none(),
+        seconds: begin.elapsed().as_secs_f64(),
+        peak_rss_bytes: peak_rss_bytes(),
+    })
+}
+
+/// A frozen network, and what was learned beside it.
+struct Learned {
+    backbone: Backbone,
+    sites: Vec<Site>,
+    generation: Generation,
+}
+
+impl Learned {
+    fn open(bundle: &Bundle, store: &Store) -> Result<Self> {
+        let generation = store.load(bundle)?;
+        let backbone = bundle.backbone()?;
+        let sites = bundle.sites_in(&backbone)?;
+        Ok(Learned { backbone, sites, generation })
+    }
+
+    fn merged(&self, bundle: &Bundle, store: &Store) -> Result<Merged> {
+        let Generation { record, adapter } = &self.generation;
+        let calibration = record.calibration.as_ref();
+        let temperature = calibration.map_or(1.0, |calibration| calibration.temperature);
+        let (weight, bias) = adapter.head.weights();
+        let [weight, bias] = [weight, bias].map(|values| values.iter().map(|v| v / temperature).collect::<Vec<f32>>());
+        let metadata = metadata(bundle, &record.classes, store.current(), calibration);
+        let merging = Merging { sites: &self.sites, adapter, head: (&weight, &bias), metadata };
+        self.backbone.merged(&bundle.backbone_bytes()?, merging)
+    }
+
+    /// Of each site, how far its weight in `written` is from what was learned.
+    fn errors(&self, written: &Backbone) -> Result<Vec<f64>> {
+        let Adapter { sites: learned, .. } = &self.generation.adapter;
+        let error = |(site, at): (&Site, usize)| match learned.get(at) {
+            Some(buffers) => self.backbone.merging_error(site, buffers, written),
+            None => Ok(0.0),
+        };
+        self.sites.iter().zip(0..).map(error).collect()
+    }
+
+    /// # Errors
+    /// Kind `Check` where the weights are those that were learned, and yet the file says something else.
+    fn judge(&self, errors: &[f64], difference: &Difference) -> Result<()> {
+        let is_exact = errors.iter().all(|error| *error < 1e-6);
+        if is_exact && difference.largest > SAME {
+            let message = format!(
+                "says something else than the adapted network (probabilities differ by up to {}), so it is not kept; please report this",
+                difference.largest
+            );
+            return Err(Error::new(ErrorKind::Check, "the file that was written", message));
+        }
+        Ok(())
+    }
+}
