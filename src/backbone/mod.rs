@@ -43,7 +43,7 @@ pub(crate) use kernels::{expand, map_op, views};
 pub use onnx::ImageInput;
 pub(crate) use onnx::{WeightSources, nearest};
 pub use quantized::{Precision, encode};
-pub(crate) use splice::{Merging, Merged};
+pub(crate) use splice::{Merged, Merging};
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

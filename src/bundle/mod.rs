@@ -27,12 +27,12 @@ pub use container::{Container, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
 pub use kind::Kind;
-pub(crate) use output::{new_folder, sync_folder_of, write_checked};
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
-pub(crate) use pack::read_file;
+pub(crate) use output::{new_folder, sync_folder_of, write_checked};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
+pub(crate) use pack::{read_file, read_labels};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
 

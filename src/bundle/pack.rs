@@ -335,7 +335,8 @@ pub(crate) fn read_file(path: &Path, most: u64, kind: ErrorKind) -> Result<Vec<u
     Ok(bytes)
 }
 
-fn read_labels(path: &Path) -> Result<Vec<String>> {
+/// The names in a file, one a line.
+pub(crate) fn read_labels(path: &Path) -> Result<Vec<String>> {
     let refuse = |message: String| Err(Error::new(ErrorKind::Usage, path.display(), message));
     let Ok(text) = String::from_utf8(read_file(path, MOST_LABEL_BYTES, ErrorKind::Usage)?) else {
         return refuse("is not UTF-8 text; save it as such".to_owned());

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use super::compare::CompareArgs;
 use super::export::ExportArgs;
 use super::flags::{LessonFlags, TrustFlags};
+use super::import::ImportArgs;
 use super::simulate::SimulateArgs;
 use super::values::{
     CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
@@ -79,7 +80,12 @@ pub(super) enum Command {
     ///
     /// A photo that cannot be read gets an error of its own. The exit code is then 1, once the others are done.
     Predict(PredictArgs),
-    /// Write the network with what a store has learned as one ONNX file, for any runtime.
+    /// Make a store of an adapter that PyTorch's PEFT has trained on the same network.
+    ///
+    /// LoRA and rsLoRA of linear layers and convolutions are taken, with a classifier in `modules_to_save`. Pairs beyond the bundle's
+    /// rank go into the delta.
+    Import(ImportArgs),
+    /// Write the network with what a store has learned: as one ONNX file for any runtime, or as an adapter for PyTorch's PEFT.
     ///
     /// The file is the vendor's, byte by byte, but for the weights of the sites, into which the pairs are merged, and the classifier,
     /// which gives logits of the store's classes. Its metadata has the names of the classes and how photos are prepared.

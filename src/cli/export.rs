@@ -1,14 +1,16 @@
 //! `srlora export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::flags::TrustFlags;
+use super::flags::{NamingFlags, TrustFlags};
 use super::output::{Meter, Output, count, plain, size, tell};
-use super::values::PrecisionArg;
+use super::values::{PrecisionArg, parse_peft_rank};
+use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::export::{ExportReport, OnnxRequest, export_onnx};
+use crate::peft::{PeftRank, PeftReport, PeftRequest, PeftSite, export_peft};
 use crate::session::Dataset;
 
 /// Share of a weight that rounding has taken, from which it is worth a warning.
@@ -24,8 +26,16 @@ pub(super) struct ExportArgs {
     #[arg(long)]
     store: PathBuf,
     /// The ONNX file to write; it must not exist yet.
-    #[arg(long, value_name = "FILE")]
-    onnx: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "peft")]
+    onnx: Option<PathBuf>,
+    /// Or the folder to make for PyTorch's PEFT; it must not exist yet.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "photos"])]
+    peft: Option<PathBuf>,
+    /// With --peft: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
+    #[arg(long, value_name = "RANK", default_value = "exact", conflicts_with = "onnx", value_parser = parse_peft_rank)]
+    rank: PeftRank,
+    #[command(flatten)]
+    naming: NamingFlags,
     /// Precision of its weights. `keep` writes each in the type that it has in the bundle.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     precision: PrecisionArg,
@@ -36,8 +46,12 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
+    if let Some(folder) = &args.peft {
+        return to_peft(&bundle, folder, args, output);
+    }
+    let Some(file) = &args.onnx else { return Ok(()) };
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
-    let request = OnnxRequest { output: args.onnx.clone(), precision: args.precision.into(), photos };
+    let request = OnnxRequest { output: file.clone(), precision: args.precision.into(), photos };
     let store = super::existing_store(&args.store)?;
     let mut meter = Meter::new();
     let report = export_onnx(&bundle, &store, &request, &mut |progress| meter.show(progress))?;
@@ -59,7 +73,8 @@ fn describe(report: &ExportReport) -> String {
     }
     for site in &report.sites {
         text += &format!("  {:<40} weight within {:.4} %", plain(&site.name), 100.0 * site.error_fro);
-        text += &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
+        text +=
+            &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
         text += "\n";
     }
     let what = if report.noise { "picture of noise" } else { "photo" };
@@ -72,4 +87,28 @@ fn describe(report: &ExportReport) -> String {
         report.max_probability_difference, report.same_class
     );
     text
+}
+
+fn to_peft(bundle: &Bundle, folder: &Path, args: &ExportArgs, output: &Output) -> Result<()> {
+    let store = super::existing_store(&args.store)?;
+    let request = PeftRequest { output: folder.to_path_buf(), rank: args.rank, naming: args.naming.naming() };
+    let report = export_peft(bundle, &store, &request)?;
+    if !report.matched {
+        tell(
+            "warning: the adapter fits a network whose batch norms are folded as they are in the bundle; for one as PyTorch has it, give \
+             its weights with --torch",
+        );
+    }
+    output.result(&report, describe_peft)
+}
+
+fn describe_peft(report: &PeftReport) -> String {
+    let files = report.files.iter().map(|file| format!("{}: {}\n", plain(&file.path), size(file.bytes)));
+    let site = |site: &PeftSite| {
+        let unfolded = if site.unfolded { ", a batch norm undone" } else { "" };
+        let (name, rank) = (plain(&site.module), count(site.rank, "pair"));
+        format!("  {name:<40} {rank}, weight within {:.4} %{unfolded}\n", 100.0 * site.error_fro)
+    };
+    let head = format!("  {:<40} {}\n", plain(&report.head), count(report.classes.len(), "class"));
+    files.chain(report.sites.iter().map(site)).chain([head]).collect()
 }

@@ -1,4 +1,4 @@
-//! The flags of a lesson that `train`, `compare` and `simulate` share.
+//! Flags that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use clap::Args;
 use super::values::{parse_share, parse_whole};
 use crate::bundle::{Bundle, Trust};
 use crate::error::Result;
+use crate::peft::Naming;
 use crate::session::{Length, Lesson, Validation};
 
 #[derive(Debug, Args)]
@@ -75,5 +76,24 @@ impl LessonFlags {
         };
         let batch = self.batch.map_or(defaults.batch, |batch| batch as usize);
         Lesson { validation, length, batch, threads: self.threads as usize, ..defaults }
+    }
+}
+
+/// How the modules of PyTorch's network are found.
+#[derive(Debug, Args)]
+pub(super) struct NamingFlags {
+    /// The network's weights in PyTorch, a safetensors file. Modules are found by their weights, and batch norms that the ONNX file has
+    /// folded are undone.
+    #[arg(long, value_name = "WEIGHTS")]
+    torch: Option<PathBuf>,
+    /// A TOML file with a line `"site" = "path.of.the.module"` for each site whose name tells nothing, and `head = "..."` for the
+    /// classifier [default: the names that PyTorch's exporters leave].
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
+}
+
+impl NamingFlags {
+    pub(super) fn naming(&self) -> Naming {
+        Naming { torch: self.torch.clone(), map: self.map.clone() }
     }
 }

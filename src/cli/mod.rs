@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod flags;
 mod grammar;
+mod import;
 mod inspect;
 mod output;
 mod pack;
@@ -69,6 +70,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Eval(args) => eval::run(args, output),
         Command::Predict(args) => predict::run(args, output),
         Command::Export(args) => export::run(args, output),
+        Command::Import(args) => import::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Compare(args) => compare::run(args, output),

@@ -10,7 +10,13 @@ use crate::backbone::Precision;
 use crate::bundle::{Fit, PRESETS, Preset};
 use crate::core::{Method, Sides, Start};
 use crate::limits::MOST_MISTAKES;
+use crate::peft::PeftRank;
 use crate::session::{CachePlace, DirectionSource};
+
+/// `exact`, a number of pairs, or a share.
+pub(super) fn parse_peft_rank(text: &str) -> Result<PeftRank, String> {
+    text.parse()
+}
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CacheArg {

@@ -84,7 +84,7 @@ pub fn export_peft(bundle: &Bundle, store: &Store, request: &PeftRequest) -> Res
     let Generation { record, adapter } = store.load(bundle)?;
     if adapter.sites.is_empty() {
         let message = "has no pairs, so PEFT has nothing to load; export it with --onnx";
-        return Err(Error::new(ErrorKind::Mismatch, store.place(), message));
+        return Err(Error::new(ErrorKind::Mismatch, store.path().display(), message));
     }
     let backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
@@ -155,13 +155,12 @@ fn pair_tensors(backbone: &Backbone, site: &Site, module: &Module, factors: Fact
     let (out_dim, in_dim) = (b.len() / rank.max(1), a.len() / rank.max(1));
     let name = |side| format!("{PREFIX}{}.lora_{side}.weight", module.path);
     let [a_shape, b_shape] = match backbone.kernel(site) {
-        Some([rows, columns]) => [vec![rank, in_dim / (rows * columns).max(1), rows, columns], vec![out_dim, rank, 1, 1]],
+        Some([rows, columns]) => {
+            [vec![rank, in_dim / (rows * columns).max(1), rows, columns], vec![out_dim, rank, 1, 1]]
+        }
         None => [vec![rank, in_dim], vec![out_dim, rank]],
     };
-    [
-        Tensor { name: name('A'), shape: a_shape, values: a },
-        Tensor { name: name('B'), shape: b_shape, values: b },
-    ]
+    [Tensor { name: name('A'), shape: a_shape, values: a }, Tensor { name: name('B'), shape: b_shape, values: b }]
 }
 
 fn head_tensors(adapter: &Adapter, head: &str, temperature: f32) -> [Tensor; 2] {

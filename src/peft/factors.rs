@@ -117,7 +117,9 @@ impl Svd {
     /// Kind `Check` where they do not converge.
     pub(super) fn of(matrix: &Mat<f32>, site: &str) -> Result<Self> {
         let svd = Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| f64::from(matrix[(i, j)])).thin_svd();
-        let svd = svd.map_err(|e| Error::new(ErrorKind::Check, site, format!("has singular values that do not converge ({e:?})")))?;
+        let svd = svd.map_err(|e| {
+            Error::new(ErrorKind::Check, site, format!("has singular values that do not converge ({e:?})"))
+        })?;
         let sigma = svd.S().column_vector().iter().copied().collect();
         Ok(Svd { u: svd.U().to_owned(), sigma, v: svd.V().to_owned() })
     }

@@ -103,7 +103,12 @@ fn escaped(path: &str) -> String {
 ///
 /// # Errors
 /// `Exists`, `Io`, `Unsynced`.
-pub(super) fn write(path: &Path, config: &serde_json::Value, tensors: &[Tensor], provenance: &Provenance) -> Result<()> {
+pub(super) fn write(
+    path: &Path,
+    config: &serde_json::Value,
+    tensors: &[Tensor],
+    provenance: &Provenance,
+) -> Result<()> {
     new_folder(path, |folder| {
         let config = serde_json::to_string_pretty(config).map_err(|e| Error::new(ErrorKind::Internal, CONFIG, e))?;
         put(&folder.join(CONFIG), &[config.as_bytes(), b"\n"])?;
@@ -138,7 +143,8 @@ fn header<'t>(tensors: &'t [Tensor], provenance: &Provenance) -> Result<(String,
     for tensor in &order {
         let begin = end;
         end += size_of::<f32>() * tensor.values.len();
-        entries.insert(tensor.name.clone(), json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]}));
+        entries
+            .insert(tensor.name.clone(), json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]}));
     }
     let mut text = serde_json::to_string(&entries).map_err(internal)?;
     // What follows begins at a multiple of 8.
@@ -154,7 +160,8 @@ pub(super) fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join(CONFIG);
     let bytes = read_file(&path, MOST_LABEL_BYTES, ErrorKind::Mismatch)?;
     let fault = |message: String| Error::new(ErrorKind::Mismatch, path.display(), message);
-    let config: Config = serde_json::from_slice(&bytes).map_err(|e| fault(format!("is no configuration of PEFT: {e}")))?;
+    let config: Config =
+        serde_json::from_slice(&bytes).map_err(|e| fault(format!("is no configuration of PEFT: {e}")))?;
     let asked = [
         (config.peft_type != "LORA", format!("is of the kind `{}`", config.peft_type)),
         (config.use_dora, "has `use_dora`".to_owned()),
@@ -162,7 +169,9 @@ pub(super) fn read_config(folder: &Path) -> Result<Config> {
         (config.fan_in_fan_out, "has `fan_in_fan_out`".to_owned()),
     ];
     match asked.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, what)) => Err(fault(format!("{what}, and only LoRA without these is taken: merge the adapter, or train one without"))),
+        Some((_, what)) => {
+            Err(fault(format!("{what}, and only LoRA without these is taken: merge the adapter, or train one without")))
+        }
         None => Ok(config),
     }
 }
@@ -176,7 +185,9 @@ pub(super) fn read_tensors(path: &Path) -> Result<(Vec<Tensor>, Option<Provenanc
     let bytes = read_file(path, MOST_ADAPTER_BYTES, ErrorKind::Mismatch)?;
     let claimed = bytes.first_chunk::<8>().map_or(u64::MAX, |len| u64::from_le_bytes(*len));
     if claimed > MOST_HEADER_BYTES {
-        return Err(fault(format!("is no safetensors file, or has a header of {claimed} bytes, above {MOST_HEADER_BYTES}")));
+        return Err(fault(format!(
+            "is no safetensors file, or has a header of {claimed} bytes, above {MOST_HEADER_BYTES}"
+        )));
     }
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
     let entries = metadata.metadata().as_ref();
@@ -198,7 +209,10 @@ pub(super) fn read_tensors(path: &Path) -> Result<(Vec<Tensor>, Option<Provenanc
         let Some(values) = values else { continue };
         let shape = view.shape().to_vec();
         if name.len() > MOST_NAME_BYTES || elements(&shape, values.len()) != Some(values.len()) {
-            return Err(fault(format!("has a tensor `{}` of shape {shape:?}", name.chars().take(80).collect::<String>())));
+            return Err(fault(format!(
+                "has a tensor `{}` of shape {shape:?}",
+                name.chars().take(80).collect::<String>()
+            )));
         }
         if values.iter().any(|v| !v.is_finite()) {
             return Err(fault(format!("has values in `{name}` that are not finite")));

@@ -9,11 +9,11 @@ use super::factors::{Factors, Svd};
 use super::folder::{Config, PREFIX, Tensor, WEIGHTS, read_config, read_tensors};
 use super::modules::{Module, Modules, Naming};
 use crate::adapter::{Adapter, SiteBuffers};
-use crate::bundle::{Bundle, check_output};
-use crate::core::Sides;
+use crate::bundle::{Bundle, check_output, read_labels};
+use crate::core::{Method, Sides};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::store::RecordedLesson;
-use crate::session::{Imported, Lesson, Method, StoreWriter, fresh_adapter};
+use crate::session::{Imported, Lesson, StoreWriter, fresh_adapter};
 
 /// What is to be imported, and how.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct ImportRequest {
     pub peft: PathBuf,
     /// The store to make.
     pub output: PathBuf,
-    /// The classes of the head's rows, in their order, where the folder does not name them.
-    pub labels: Option<Vec<String>>,
+    /// A file with the classes of the head's rows, one a line, in their order, where the folder does not name them.
+    pub labels: Option<PathBuf>,
     /// How modules are found.
     pub naming: Naming,
 }
@@ -75,9 +75,14 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
     let modules = Modules::find(bundle, &backbone, &sites, &request.naming)?;
     let fault = |message: String| Error::new(ErrorKind::Mismatch, weights.display(), message);
     let mut adapters = Adapters::sort(&config, tensors, &modules).map_err(fault)?;
-    let named = request.labels.clone().or_else(|| provenance.map(|provenance| provenance.classes));
+    let named = request
+        .labels
+        .as_deref()
+        .map(read_labels)
+        .transpose()?
+        .or_else(|| provenance.map(|provenance| provenance.classes));
     let classes = adapters.classes(bundle, named)?;
-    let lesson = Lesson { method: Method::Lora, pairs: Some(Sides::Both), ..Lesson::new(&request.peft) };
+    let lesson = Lesson { method: Method::Lora, pairs: Some(Sides::Both), ..Lesson::new(request.peft.as_path()) };
     let mut adapter = fresh_adapter(bundle, &lesson, classes.len())?;
     adapters.head_into(&mut adapter, bundle.feature_dim).map_err(fault)?;
     let mut described = Vec::with_capacity(sites.len());
@@ -139,7 +144,8 @@ impl<'c> Adapters<'c> {
 
     fn put(&mut self, tensor: Tensor, known: &Modules) -> core::result::Result<(), String> {
         let name = tensor.name.clone();
-        let path = name.strip_prefix(PREFIX).ok_or_else(|| format!("has a tensor `{name}`, which is none of PEFT's"))?;
+        let path =
+            name.strip_prefix(PREFIX).ok_or_else(|| format!("has a tensor `{name}`, which is none of PEFT's"))?;
         let side = |side| [format!(".lora_{side}.weight"), format!(".lora_{side}.default.weight")];
         let module = |side| side_of(path, &side);
         let (path, is_b) = match (module(side('A')), module(side('B'))) {
@@ -162,7 +168,8 @@ impl<'c> Adapters<'c> {
     }
 
     fn put_head(&mut self, path: &str, tensor: Tensor, known: &Modules) -> core::result::Result<(), String> {
-        let rest = path.strip_prefix(known.head.as_str()).map(|rest| rest.trim_start_matches(".modules_to_save.default"));
+        let rest =
+            path.strip_prefix(known.head.as_str()).map(|rest| rest.trim_start_matches(".modules_to_save.default"));
         match rest {
             Some(".weight") => self.head[0] = Some(tensor),
             Some(".bias") => self.head[1] = Some(tensor),
@@ -213,7 +220,11 @@ impl<'c> Adapters<'c> {
     }
 
     /// The product of a module, with all of its factors.
-    fn pairs_of(&mut self, module: &Module, [out_dim, in_dim]: [usize; 2]) -> core::result::Result<Option<Factors>, String> {
+    fn pairs_of(
+        &mut self,
+        module: &Module,
+        [out_dim, in_dim]: [usize; 2],
+    ) -> core::result::Result<Option<Factors>, String> {
         let Some(at) = self.modules.iter().position(|(path, ..)| *path == module.path) else { return Ok(None) };
         let (path, a, b) = self.modules.swap_remove(at);
         let (Some(a), Some(b)) = (a, b) else { return Err(format!("has one of lora_A and lora_B of `{path}` alone")) };

@@ -51,7 +51,8 @@ impl Modules {
             let named = map.get(&site.name).cloned().or_else(|| by_name(&site.name, sources.weight_of(&site.name)));
             let module = match &torch {
                 Some(torch) => {
-                    let Found { path, scales } = torch.find(&site.name, backbone.weight(site)?.view(), named.as_deref())?;
+                    let Found { path, scales } =
+                        torch.find(&site.name, backbone.weight(site)?.view(), named.as_deref())?;
                     Module { path, scales }
                 }
                 None => Module { path: named.ok_or_else(|| unknown(&site.name))?, scales: Vec::new() },
@@ -102,13 +103,18 @@ fn unknown(name: &str) -> Error {
 fn refuse_foreign(map: &BTreeMap<String, String>, sites: &[Site]) -> Result<()> {
     let foreign = map.keys().find(|key| *key != HEAD && sites.iter().all(|site| site.name != **key));
     foreign.map_or(Ok(()), |key| {
-        Err(Error::new(ErrorKind::Usage, "--map", format!("names `{key}`, which is no site of the bundle; `inspect` lists them")))
+        Err(Error::new(
+            ErrorKind::Usage,
+            "--map",
+            format!("names `{key}`, which is no site of the bundle; `inspect` lists them"),
+        ))
     })
 }
 
 fn read_map(path: &Path) -> Result<BTreeMap<String, String>> {
     let bytes = crate::bundle::read_file(path, MOST_LABEL_BYTES, ErrorKind::Usage)?;
-    let text = String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::Usage, path.display(), "is not text").because(e))?;
+    let text =
+        String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::Usage, path.display(), "is not text").because(e))?;
     let wrong = |e| Error::new(ErrorKind::Usage, path.display(), "is not a TOML table of names").because(e);
     toml::from_str::<BTreeMap<String, String>>(&text).map_err(wrong)
 }
@@ -143,7 +149,10 @@ mod tests {
         assert_eq!(by_name("/layer1/layer1.0/conv1/Conv", None).as_deref(), Some("layer1.0.conv1"));
         assert_eq!(by_name("/conv1/Conv", None).as_deref(), Some("conv1"));
         assert_eq!(by_name("node_Conv_142", Some("features.1.conv.weight")).as_deref(), Some("features.1.conv"));
-        assert_eq!(by_name("/classifier/classifier.1/Gemm", Some("classifier.1.weight")).as_deref(), Some("classifier.1"));
+        assert_eq!(
+            by_name("/classifier/classifier.1/Gemm", Some("classifier.1.weight")).as_deref(),
+            Some("classifier.1")
+        );
         for (node, weight) in [("n6", Some("n6_w")), ("node_MatMul_3", Some("val_87")), ("n", None), ("/Conv", None)] {
             assert_eq!(by_name(node, weight), None, "{node}");
         }

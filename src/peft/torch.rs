@@ -59,7 +59,10 @@ impl TorchWeights {
         let Some((_, tensor, scales)) = meant.pop() else {
             let message = match nearest <= SAME {
                 true => "has the weight of several modules of --torch; name its module in --map".to_owned(),
-                false => format!("has a weight that no module of --torch has (the nearest differs by {:.0} %)", 100.0 * nearest.min(9.0)),
+                false => format!(
+                    "has a weight that no module of --torch has (the nearest differs by {:.0} %)",
+                    100.0 * nearest.min(9.0)
+                ),
             };
             return Err(fault(message));
         };
@@ -114,9 +117,8 @@ mod tests {
     #[test]
     fn a_folded_weight_leads_to_its_module_and_a_lost_row_does_not() {
         let torch = weights(&["a", "b", "c"]);
-        let folded = |gammas: [f32; 3]| {
-            Array2::from_shape_fn((3, 4), |(i, j)| gammas[i] * torch.tensors[1].values[4 * i + j])
-        };
+        let folded =
+            |gammas: [f32; 3]| Array2::from_shape_fn((3, 4), |(i, j)| gammas[i] * torch.tensors[1].values[4 * i + j]);
         let found = torch.find("site", folded([2.0, -0.5, 1e-3]).view(), None).unwrap();
         assert_eq!(found.path, "b");
         found.scales.iter().zip([2.0, -0.5, 1e-3]).for_each(|(a, b)| assert!((a / b - 1.0).abs() < 1e-6));

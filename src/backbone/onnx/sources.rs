@@ -60,7 +60,9 @@ fn source<'g>(graph: &'g GraphProto, makes: impl Fn(&str) -> Option<&'g NodeProt
         }
         match maker {
             None => return graph.initializer.iter().any(|tensor| tensor.name == name).then_some(name),
-            Some(node) if ["Identity", "Cast", "Transpose", "Reshape", "DequantizeLinear"].contains(&&*node.op_type) => {
+            Some(node)
+                if ["Identity", "Cast", "Transpose", "Reshape", "DequantizeLinear"].contains(&&*node.op_type) =>
+            {
                 name.clone_from(node.input.first()?);
             }
             Some(_) => return None,

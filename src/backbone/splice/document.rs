@@ -337,12 +337,16 @@ impl NewNode {
         let node = node.text(2, &self.output).text(3, &self.name).text(4, self.op);
         self.attributes.iter().fold(node, |node, (name, setting)| {
             let attribute = Message::default().text(1, name);
-            node.message(5, &match setting {
-                Setting::Int(value) => attribute.number(3, *value as u64).number(20, 2),
-                Setting::Ints(values) => {
-                    values.iter().fold(attribute, |attribute, value| attribute.number(8, *value as u64)).number(20, 7)
-                }
-            })
+            node.message(
+                5,
+                &match setting {
+                    Setting::Int(value) => attribute.number(3, *value as u64).number(20, 2),
+                    Setting::Ints(values) => values
+                        .iter()
+                        .fold(attribute, |attribute, value| attribute.number(8, *value as u64))
+                        .number(20, 7),
+                },
+            )
         })
     }
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::medium::{self, Disk, Lock, Medium};
 use super::replay::Remembered;
 use super::series::{MOST_NUMBERS, Series, not_written};
-use super::{Imported, Record, RecordedLesson, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, replay, tensors};
+use super::{
+    Imported, Record, RecordedLesson, Store, already_there, is_unborn, parse, put_record, refuse_not_finite, replay,
+    tensors,
+};
 use crate::adapter::Adapter;
 use crate::bundle::{Bundle, Container, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, ErrorKind, Result};
