@@ -19,6 +19,9 @@ mod import;
 mod modules;
 mod torch;
 
+#[cfg(test)]
+mod tests;
+
 pub use export::{PeftReport, PeftRequest, PeftSite, export_peft};
 pub use factors::PeftRank;
 pub use import::{ImportReport, ImportRequest, ImportedSite, import_peft};
