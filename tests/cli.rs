@@ -1060,7 +1060,7 @@ fn an_easy_task_has_no_events_and_those_asked_for_are_told_with_their_outcome_an
     let train = |store: &str, more: &[&str]| {
         json(&[&["train", &bundle, "--data", &data, "-o", store, "--steps", "60", "--json"], more].concat())
     };
-    let report = train(&easy, &[]);
+    let report = train(&easy, &["--interval", "once"]);
     assert_eq!((&report["left_out_accuracy"], &report["recompositions"]), (&1.0.into(), &0.into()), "{report}");
 
     let report = train(&asked, &["--interval", "20"]);
@@ -1102,7 +1102,7 @@ fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
         (report, lines.filter_map(|line| line["lr"].as_f64()).collect::<Vec<_>>())
     };
     let (srlora, lora) = (place.path("srlora"), place.path("lora"));
-    let ((report, rates), (_, plain)) = (lesson(&srlora, &[]), lesson(&lora, &["--method", "lora"]));
+    let ((report, rates), (_, plain)) = (lesson(&srlora, &["--interval", "once"]), lesson(&lora, &["--method", "lora"]));
     let events = json(&["inspect", &srlora, "--events", "--json"])["events"].as_array().unwrap().clone();
     let pairs: HashSet<_> = events.iter().map(|event| (event["site"].to_string(), event["pair"].to_string())).collect();
     let sites = json(&["inspect", bundle, "--json"])["sites"].as_array().unwrap().clone();

@@ -281,7 +281,7 @@ fn what_cannot_be_meant_is_refused() {
         &["oldest would be srlora", "no pair is recomposed"],
     );
     let never = ["--methods", "renewed", "--interval", "20", "--steps", "24"];
-    refused(&args(&never), 2, &["--methods: renewed would be srlora", "shorter --interval"]);
+    refused(&args(&never), 2, &["--methods: renewed would be srlora", "--interval once or STEPS"]);
     refused(&args(&["--val-split", "0.2"]), 2, &["--val"]);
     refused(&args(&["--steps", "3", "--epochs", "3"]), 2, &["--epochs"]);
     let without = ["compare", &place.bundle, "--data", &place.data].map(String::from);

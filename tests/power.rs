@@ -14,7 +14,7 @@ use srlora::bundle::Bundle;
 use srlora::core::{FuseOrder, Method, Sides, Start};
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
-    CachePlace, Dataset, DirectionSource, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress,
+    Interval, CachePlace, Dataset, DirectionSource, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress,
     Store, StoreWriter, TrainReport, Trainer, Validation,
 };
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ impl Place {
     /// Classes that differ by nothing but chance, so that the lesson is cross-validated: no events are asked for.
     fn cross_validated() -> Self {
         let mut place = Self::of([("one", 90, 0), ("other", 90, 5)], false);
-        place.lesson.interval = None;
+        place.lesson.interval = Interval::Once;
         place
     }
 
@@ -64,7 +64,7 @@ impl Place {
         let lesson = Lesson {
             length: Length::Steps(7),
             batch: 4,
-            interval: Some(2),
+            interval: 2.into(),
             cache: CachePlace::Off,
             validation: if validation { Validation::Photos(val.into()) } else { Validation::None },
             ..Lesson::new(data)
@@ -322,7 +322,7 @@ fn stopped_after(place: &Place, last: u64) -> Simulated {
 fn a_checkpoint_has_the_bytes_that_were_planned_and_a_generation_has_fewer() {
     for sides in [Sides::One, Sides::Both] {
         let mut place = Place::new(false);
-        (place.lesson.pairs, place.lesson.interval) = (Some(sides), None);
+        (place.lesson.pairs, place.lesson.interval) = (Some(sides), Interval::Once);
         let planned = Trainer::new(&place.bundle, place.lesson.clone(), place.keep(&medium(), false)).unwrap();
         let planned = planned.forecast().checkpoint_bytes as usize;
         let files = stopped_after(&place, 3).files();
@@ -437,7 +437,7 @@ fn a_lesson_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_its_photos_
     });
     let ends = |steps, lr, head_lr| {
         let lesson =
-            Lesson { data: data.clone().into(), length: Length::Steps(steps), interval: None, ..place.lesson.clone() };
+            Lesson { data: data.clone().into(), length: Length::Steps(steps), interval: Interval::Once, ..place.lesson.clone() };
         let lesson = Lesson { lr: Some(lr), head_lr, ..lesson };
         train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap()
     };

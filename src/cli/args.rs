@@ -12,10 +12,11 @@ use super::import::ImportArgs;
 use super::simulate::SimulateArgs;
 use super::values::{
     CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
-    parse_bytes_or_none, parse_channels, parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size,
+    parse_bytes_or_none, parse_channels, parse_interval, parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size,
     parse_whole, presets,
 };
 use crate::bundle::Preset;
+use crate::session::Interval;
 
 /// Teach a frozen vision classifier new classes on the device, from a handful of photos.
 ///
@@ -243,11 +244,11 @@ pub(super) struct TrainArgs {
     /// Where the directions of aligned pairs come from [default: photos where pairs are one-sided, else shipped].
     #[arg(long, value_enum)]
     pub(super) directions: Option<DirectionsArg>,
-    /// Steps between recompositions of half of the pairs, or 0 for none. Asked for in this way, they happen however high the loss
-    /// is. One after which the loss rises is taken back, and there are no more [default: all pairs once, after three fifths of the
-    /// lesson].
-    #[arg(long, value_name = "STEPS")]
-    pub(super) interval: Option<u32>,
+    /// Steps between recompositions of half of the pairs, whatever the loss; `once` for all pairs after three fifths of the lesson,
+    /// where the loss says that it can pay; 0 for none. One after which the loss rises is taken back, and there are no more
+    /// [default: 0].
+    #[arg(long, value_name = "STEPS", value_parser = parse_interval)]
+    pub(super) interval: Option<Interval>,
     /// Steps that a pair must have lived before it can be fused [default: one more than the interval; without an interval, none].
     #[arg(long, value_name = "STEPS")]
     pub(super) min_age: Option<u32>,

@@ -6,13 +6,13 @@ use clap::{ArgGroup, Args};
 
 use super::flags::{LessonFlags, TrustFlags};
 use super::output::{Meter, Output, count, percent, size, tell};
-use super::values::parse_rate;
+use super::values::{parse_interval, parse_rate};
 use crate::core::MethodSettings;
 use crate::error::Result;
 use crate::lab::compare::{
     CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
 };
-use crate::session::Lesson;
+use crate::session::{Interval, Lesson};
 
 const COLUMNS: [&str; 10] = [
     "method",
@@ -58,9 +58,9 @@ pub(super) struct CompareArgs {
     /// Learning rate of the head beside pairs [default: 0.001].
     #[arg(long, value_parser = parse_rate)]
     pub(super) head_lr: Option<f32>,
-    /// Steps between recompositions of half of the pairs, as of `train` [default: all pairs once, after three fifths of a run].
-    #[arg(long, value_name = "STEPS")]
-    pub(super) interval: Option<u32>,
+    /// Steps between recompositions of half of the pairs, `once`, or 0, as of `train` [default: 0].
+    #[arg(long, value_name = "STEPS", value_parser = parse_interval)]
+    pub(super) interval: Option<Interval>,
     /// Times that each rate is tried, each with another quarter of the training photos held out; with few photos a single
     /// try says little.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -119,7 +119,7 @@ fn ignored(args: &CompareArgs) -> Vec<&'static str> {
 fn request(args: &CompareArgs) -> Comparison {
     let lesson = args.lesson.lesson();
     let head_lr = args.head_lr.unwrap_or(lesson.head_lr);
-    let lesson = Lesson { head_lr, interval: args.interval, ..lesson };
+    let lesson = Lesson { head_lr, interval: args.interval.unwrap_or_default(), ..lesson };
     Comparison {
         lesson,
         contenders: args.methods.clone(),

@@ -17,7 +17,7 @@ use crate::session::{
 /// The bundle, its photos for training and those for measuring; see models/handwriting/card.md.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models/handwriting");
 const EPOCHS: u32 = 30;
-/// Steps between recompositions, asked for to be seen: left alone, they do not happen where so few photos are soon learned.
+/// Steps between recompositions, asked for to be seen: left alone, there are none.
 const INTERVAL: u32 = 48;
 
 /// What `demo` answers.
@@ -44,7 +44,7 @@ pub(super) fn run(output: &Output) -> Result<()> {
             method,
             validation: Validation::None,
             length: Length::Epochs(EPOCHS),
-            interval: Some(INTERVAL),
+            interval: INTERVAL.into(),
             ..Lesson::new(place.path().join("train"))
         };
         let store = place.path().join(name);

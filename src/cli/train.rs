@@ -68,7 +68,7 @@ fn lesson(args: &TrainArgs) -> Lesson {
         head_decay: args.head_decay,
         seed: args.seed,
         augment: args.augment == Some(Switch::On),
-        interval: args.interval,
+        interval: args.interval.unwrap_or_default(),
         min_age: args.min_age,
         cache: args.cache.into(),
         cache_limit: args.cache_limit,

@@ -11,11 +11,17 @@ use crate::bundle::{Fit, PRESETS, Preset};
 use crate::core::{Method, Sides, Start};
 use crate::limits::MOST_MISTAKES;
 use crate::peft::PeftRank;
-use crate::session::{CachePlace, DirectionSource};
+use crate::session::{CachePlace, DirectionSource, Interval};
 
 /// `exact`, a number of pairs, or a share.
 pub(super) fn parse_peft_rank(text: &str) -> Result<PeftRank, String> {
     text.parse()
+}
+
+/// Steps, or `once`.
+pub(super) fn parse_interval(text: &str) -> Result<Interval, String> {
+    let wrong = || format!("`{text}` is neither a number of steps, nor `once`");
+    if text == "once" { Ok(Interval::Once) } else { text.parse::<u32>().map(Into::into).map_err(|_| wrong()) }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

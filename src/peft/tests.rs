@@ -23,7 +23,7 @@ impl Place {
         let bundle = Bundle::open(&demo("handwriting.bundle")).unwrap();
         let lesson = Lesson {
             length: Length::Steps(12),
-            interval: Some(4),
+            interval: 4.into(),
             lr: Some(1e-2),
             replay: 0,
             ..Lesson::new(demo("train").as_path())
@@ -130,7 +130,7 @@ fn what_has_no_module_or_no_place_is_refused_and_nothing_is_written() {
         error
     };
     let map = |text: &str| {
-        let path = place.at("other.toml");
+        let path = place.at(&format!("{}.toml", text.len()));
         fs::write(&path, text).unwrap();
         Naming { map: Some(path), torch: None }
     };

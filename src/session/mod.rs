@@ -36,7 +36,7 @@ pub use policy::{AllClasses, Calibration, CrossValidation, Event, Known, Outcome
 pub(crate) use process::begin as begin_process;
 pub use process::peak_rss_bytes;
 pub use progress::{Flow, Progress, Stop};
-pub use settings::{Album, CachePlace, DirectionSource, Length, Lesson, Rates, Validation};
+pub use settings::{Album, CachePlace, DirectionSource, Interval, Length, Lesson, Rates, Validation};
 pub(crate) use start::fresh_adapter;
 pub use store::{
     Generation, History, Imported, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect,

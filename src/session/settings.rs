@@ -1,5 +1,6 @@
 //! What a lesson is asked to do.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,36 @@ use crate::adapter::SiteSettings;
 use crate::core::{FuseOrder, Method, Sides, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_BATCH, MOST_THREADS};
+
+/// When pairs are recomposed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Interval {
+    /// Never.
+    #[default]
+    Never,
+    /// All pairs once, after three fifths of the run, where the loss says that it can pay.
+    Once,
+    /// Half of the pairs every so many steps, whatever the loss.
+    Steps(NonZeroU32),
+}
+
+impl Interval {
+    /// In files: steps, 0 for never; `None`: once.
+    pub(crate) fn recorded(self) -> Option<u32> {
+        match self {
+            Interval::Never => Some(0),
+            Interval::Once => None,
+            Interval::Steps(steps) => Some(steps.get()),
+        }
+    }
+}
+
+/// So many steps; 0: never.
+impl From<u32> for Interval {
+    fn from(steps: u32) -> Self {
+        NonZeroU32::new(steps).map_or(Interval::Never, Interval::Steps)
+    }
+}
 
 /// How long a lesson takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,8 +187,8 @@ pub struct Lesson {
     pub seed: u64,
     /// Random crops or shifts, and mirror images.
     pub augment: bool,
-    /// Steps between recompositions, 0 for none; `None`: all pairs once, after three fifths of the run, where it can pay.
-    pub interval: Option<u32>,
+    /// When pairs are recomposed.
+    pub interval: Interval,
     /// Steps that a pair must have lived before it can be fused; `None`: one more than the interval, or none without one.
     pub min_age: Option<u32>,
     /// Which pairs are fused.
@@ -204,7 +235,7 @@ impl Lesson {
             head_decay: None,
             seed: 0,
             augment: false,
-            interval: None,
+            interval: Interval::Never,
             min_age: None,
             choice: FuseOrder::LeastImportant,
             renews_only: false,

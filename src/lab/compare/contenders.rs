@@ -2,7 +2,7 @@
 
 use super::ledger::Run;
 use crate::core::{FuseOrder, Method, Sides, Start};
-use crate::session::settings::{DirectionSource, Lesson};
+use crate::session::settings::{DirectionSource, Interval, Lesson};
 
 /// A method as it enters a comparison.
 #[derive(Debug)]
@@ -40,21 +40,21 @@ pub static CONTENDERS: [Contender; 11] = [
     },
     Contender {
         name: "srlora",
-        about: "head and one-sided pairs, which are recomposed along unused directions",
+        about: "head and one-sided pairs, on directions of what each site reads",
         method: Method::Srlora,
         adjust: |lesson| lesson,
     },
     Contender {
         name: "both",
-        about: "srlora with pairs of which both sides learn, and directions that ship",
+        about: "srlora with pairs of which both sides learn, directions that ship, and one recomposition",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { pairs: Some(Sides::Both), ..lesson },
+        adjust: |lesson| Lesson { pairs: Some(Sides::Both), ..once(lesson) },
     },
     Contender {
-        name: "kept",
-        about: "control: srlora that recomposes nothing",
+        name: "recomposed",
+        about: "srlora that recomposes all pairs once, along unused directions",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { interval: Some(0), ..lesson },
+        adjust: once,
     },
     Contender {
         name: "random",
@@ -70,9 +70,9 @@ pub static CONTENDERS: [Contender; 11] = [
     },
     Contender {
         name: "renewed",
-        about: "control: srlora that fuses nothing; only the rates and moments of pairs start anew",
+        about: "control: recomposed, but nothing is fused; only the rates and moments of pairs start anew",
         method: Method::Srlora,
-        adjust: |lesson| Lesson { renews_only: true, ..lesson },
+        adjust: |lesson| Lesson { renews_only: true, ..once(lesson) },
     },
     Contender {
         name: "oldest",
@@ -81,6 +81,12 @@ pub static CONTENDERS: [Contender; 11] = [
         adjust: |lesson| Lesson { choice: FuseOrder::Oldest, ..lesson },
     },
 ];
+
+/// All pairs are recomposed once, unless it is said when they are.
+fn once(lesson: Lesson) -> Lesson {
+    let interval = if lesson.interval == Interval::Never { Interval::Once } else { lesson.interval };
+    Lesson { interval, ..lesson }
+}
 
 /// The one that others are compared with.
 pub(super) const REFERENCE: &str = "lora";

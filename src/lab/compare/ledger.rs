@@ -34,7 +34,7 @@ pub struct ComparisonSettings {
     pub batch: usize,
     /// The head's rate beside pairs.
     pub head_lr: f32,
-    /// Steps between recompositions, where asked for.
+    /// Steps between recompositions, 0 for none; null: once.
     pub interval: Option<u32>,
     /// Times that a run is measured on its way.
     pub points: u32,

@@ -154,7 +154,7 @@ impl Comparison {
             let is_oldest = lesson.choice == FuseOrder::Oldest;
             let why = match () {
                 () if (is_oldest || lesson.renews_only) && !recomposes => {
-                    "no pair is recomposed: ask for a shorter option `interval` or more steps, or pack with a larger option `reserve`"
+                    "no pair is recomposed: ask for option `interval` once or STEPS, for more steps, or pack with a larger option `reserve`"
                 }
                 () if is_oldest && !chooses => {
                     "all pairs are fused at once: ask for option `interval` STEPS, with which half of them are"
@@ -182,7 +182,7 @@ impl Comparison {
             steps,
             batch: self.lesson.batch,
             head_lr: self.lesson.head_lr,
-            interval: self.lesson.interval,
+            interval: self.lesson.interval.recorded(),
             points: self.points,
         }
     }

@@ -278,7 +278,7 @@ pub(crate) mod tests {
         let base = Lesson {
             validation: Validation::Photos(val.clone().into()),
             length: Length::Steps(25),
-            interval: Some(3),
+            interval: 3.into(),
             batch: 5,
             ..Lesson::new(data.clone())
         };
@@ -292,7 +292,7 @@ pub(crate) mod tests {
             ("random", 2),
             ("srlora", 5),
             ("lora", 1),
-            ("kept", 1),
+            ("recomposed", 1),
             ("srlora", 1),
             ("head", 4),
         ];

@@ -10,7 +10,7 @@ use crate::session::photos::Dataset;
 use crate::session::policy::{ClosedForm, CrossValidation, Due, LeftOut, Outlook, Plan, plan};
 use crate::session::progress::{Audience, Progress};
 use crate::session::run::Runner;
-use crate::session::settings::{Length, Lesson};
+use crate::session::settings::{Interval, Length, Lesson};
 use crate::session::start::fresh_adapter;
 use crate::session::store::Record;
 
@@ -33,7 +33,7 @@ pub(crate) fn cross_validated_bytes(bundle: &Bundle, lesson: &Lesson, data: &Dat
 /// In how many parts the photos are left out. Of a head that is not solved it takes steps to know what it would do.
 pub(crate) fn folds(bundle: &Bundle, lesson: &Lesson, data: &Dataset) -> usize {
     let is_solved = ClosedForm::solves(data.photos.len(), bundle.feature_dim);
-    let is_default = lesson.method.settings().recomposes && lesson.interval.is_none();
+    let is_default = lesson.method.settings().recomposes && !matches!(lesson.interval, Interval::Steps(_));
     let is_small = data.photos.len().saturating_mul(bundle.feature_dim) <= MOST_VALUES;
     let most = counts(data).into_iter().max().unwrap_or(0);
     if is_default && is_small && is_solved && (2..=FEW).contains(&most) { most } else { 0 }

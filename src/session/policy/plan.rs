@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::core::{Recompose, Schedule};
-use crate::session::settings::{Length, Lesson, Rates};
+use crate::session::settings::{Interval, Length, Lesson, Rates};
 
 /// Steps over which the learning rates rise, as in the peer that results are compared with.
 const WARMUP_STEPS: u64 = 10;
@@ -70,7 +70,7 @@ fn is_long_enough(steps: u64, at: u64) -> bool {
     at.min(steps.saturating_sub(at)) >= LEAST_STEPS
 }
 
-/// Plans a lesson on `photos` photos. By default all pairs for which the reserve has directions are recomposed once. Where an interval
+/// Plans a lesson on `photos` photos. Recomposed once, all pairs for which the reserve has directions are. Where an interval
 /// is asked for, an event fuses half of them, and a pair has lived long enough an interval and a step after it was started.
 pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
     let per_epoch = photos.div_ceil(lesson.batch.max(1)).max(1) as u64;
@@ -81,9 +81,13 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
     let recomposes = lesson.method.settings().recomposes;
     let Rates { lr, decay, head_decay } = lesson.rates(photos);
     let share = |share: f64| (steps as f64 * share) as u64;
-    let due = match lesson.interval.map(u64::from) {
-        Some(interval @ 1..) if recomposes => Due::Every { interval, last: share(LAST_RECOMPOSITION) },
-        None if recomposes && is_long_enough(steps, share(RECOMPOSED_AT)) => Due::Once(share(RECOMPOSED_AT)),
+    let due = match lesson.interval {
+        Interval::Steps(interval) if recomposes => {
+            Due::Every { interval: interval.get().into(), last: share(LAST_RECOMPOSITION) }
+        }
+        Interval::Once if recomposes && is_long_enough(steps, share(RECOMPOSED_AT)) => {
+            Due::Once(share(RECOMPOSED_AT))
+        }
         _ => Due::Never,
     };
     let (pairs, min_age, judged_by) = match due {
@@ -171,9 +175,10 @@ mod tests {
         let due = |steps, interval| {
             plan(&bundle, &Lesson { length: Length::Steps(steps), interval, ..Lesson::new("photos") }, 80).due
         };
-        assert_eq!([1, 2, 12, 22].map(|steps| due(steps, None)), [Due::Never; 4]);
+        assert_eq!(due(300, Interval::Never), Due::Never);
+        assert_eq!([1, 2, 12, 22].map(|steps| due(steps, Interval::Once)), [Due::Never; 4]);
         // 13 steps before it, 10 after it: as many as a rate takes to rise.
-        assert_eq!([due(23, None), due(75, None)], [Due::Once(13), Due::Once(45)]);
-        assert_eq!(due(2, Some(1)), Due::Every { interval: 1, last: 1 }, "what is asked for is done");
+        assert_eq!([due(23, Interval::Once), due(75, Interval::Once)], [Due::Once(13), Due::Once(45)]);
+        assert_eq!(due(2, 1.into()), Due::Every { interval: 1, last: 1 }, "what is asked for is done");
     }
 }

@@ -43,7 +43,7 @@ pub struct RecordedLesson {
     pub head_decay: f32,
     /// Random crops or shifts, and mirror images.
     pub augment: bool,
-    /// Steps between recompositions, where asked for.
+    /// Steps between recompositions, 0 for none; null: once.
     pub interval: Option<u32>,
     /// Steps that a pair must have lived, where asked for.
     pub min_age: Option<u32>,
@@ -154,7 +154,7 @@ impl RecordedLesson {
             decay,
             head_decay,
             augment,
-            interval,
+            interval: interval.recorded(),
             min_age,
             fuses_oldest: choice == FuseOrder::Oldest,
             renews_only,
@@ -227,7 +227,7 @@ impl RecordedLesson {
                 ("option `decay`", settings.decay.to_string()),
                 ("option `head_decay`", settings.head_decay.to_string()),
                 ("option `augment`", if settings.augment { "on" } else { "off" }.to_owned()),
-                ("option `interval`", asked(settings.interval)),
+                ("option `interval`", settings.interval.map_or("once".to_owned(), |steps| steps.to_string())),
                 ("option `min_age`", asked(settings.min_age)),
                 ("pairs fused", if settings.fuses_oldest { "the oldest" } else { "the least important" }.to_owned()),
                 ("renewed", if settings.renews_only { "rates and moments only" } else { "pairs" }.to_owned()),
