@@ -27,10 +27,10 @@ pub use container::{Container, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
 pub use kind::Kind;
-pub(crate) use output::{sync_folder_of, write_checked};
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
+pub(crate) use output::{sync_folder_of, write_checked};
 pub(crate) use pack::read_file;
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};

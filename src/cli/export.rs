@@ -26,9 +26,14 @@ pub(super) struct ExportArgs {
     /// The ONNX file to write; it must not exist yet.
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
-    /// Precision of its weights. `keep` writes each in the type that it has in the bundle.
+    /// Precision of its weights: `keep` writes each in the type that it has in the bundle. A network in fp32 can be written in any;
+    /// one that is quantized in fp32, in which it computes with floats instead of integers.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     precision: PrecisionArg,
+    /// Put the preprocessing into the file: it takes the bytes of an image of the network's size (`image`, uint8, 1 x H x W x 3), and
+    /// gives `probabilities`.
+    #[arg(long)]
+    with_preprocessing: bool,
     /// Photos that the file is checked with, in DIR or in folders in it; their classes do not matter [default: pictures of noise].
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
@@ -37,7 +42,9 @@ pub(super) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
-    let request = OnnxRequest { output: args.onnx.clone(), precision: args.precision.into(), photos };
+    let with_preprocessing = args.with_preprocessing;
+    let request =
+        OnnxRequest { output: args.onnx.clone(), precision: args.precision.into(), with_preprocessing, photos };
     let store = super::existing_store(&args.store)?;
     let mut meter = Meter::new();
     let report = export_onnx(&bundle, &store, &request, &mut |progress| meter.show(progress))?;
@@ -59,7 +66,8 @@ fn describe(report: &ExportReport) -> String {
     }
     for site in &report.sites {
         text += &format!("  {:<40} weight within {:.4} %", plain(&site.name), 100.0 * site.error_fro);
-        text += &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
+        text +=
+            &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
         text += "\n";
     }
     let what = if report.noise { "picture of noise" } else { "photo" };

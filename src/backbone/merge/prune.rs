@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::document::{ANNOTATION, Document, INITIALIZER, INPUT, NODE, VALUE_INFO};
 use crate::backbone::onnx::reads;
+use crate::backbone::splice::{ANNOTATION, Document, INITIALIZER, INPUT, NODE, VALUE_INFO};
 
 /// The nodes that make `tensors` and what they depend on, and every tensor among these.
 pub(super) fn ancestors(document: &Document, tensors: &[&str]) -> (HashSet<usize>, HashSet<String>) {
@@ -49,8 +49,8 @@ pub(super) fn prune(document: &mut Document) {
     dropped.extend(initializers.filter(|(_, t)| idle.contains(&t.name)).map(|(ix, _)| (INITIALIZER, ix)));
     // Old files list their weights among the inputs.
     for (number, is_gone) in [(INPUT, &idle), (VALUE_INFO, &tensors), (ANNOTATION, &tensors)] {
-        let names = document.part_names(number, 1).into_iter().enumerate();
+        let names = document.part_names(number).into_iter().enumerate();
         dropped.extend(names.filter(|(_, name)| is_gone.contains(name)).map(|(ix, _)| (number, ix)));
     }
-    document.dropped.extend(dropped);
+    dropped.into_iter().for_each(|(number, index)| document.drop_part(number, index));
 }

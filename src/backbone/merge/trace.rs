@@ -2,8 +2,8 @@
 
 use ndarray::{ArrayView2, ArrayViewD, IxDyn};
 
-use super::document::{Document, Slot};
 use crate::backbone::onnx::attribute;
+use crate::backbone::splice::{Document, Slot};
 
 /// How an operand comes from an initializer.
 #[derive(Debug, Clone)]
@@ -59,7 +59,8 @@ pub(super) fn chain(document: &Document, slot: Slot) -> Option<Chain> {
         (false, false) => turned(rank, &turns).map(Layout::Turned),
     };
     // The axis of scales is said where the codes are decoded, so nothing may move them before.
-    let is_direct = decoder.is_none_or(|ix| document.graph.node[ix].input.first() == Some(source_name(document, source)));
+    let is_direct =
+        decoder.is_none_or(|ix| document.graph.node[ix].input.first() == Some(source_name(document, source)));
     Some(Chain { source, decoder, cast, is_own, layout: layout.filter(|_| is_direct) })
 }
 
@@ -164,7 +165,8 @@ mod tests {
     #[test]
     fn a_matrix_lies_as_its_node_reads_it() {
         let matrix = Array2::from_shape_fn((2, 3), |(row, column)| 10 * row + column);
-        for form in [Form::of([2, 3], None, true), Form::of([2, 3], None, false), Form::of([2, 3], Some([1, 3]), false)] {
+        for form in [Form::of([2, 3], None, true), Form::of([2, 3], None, false), Form::of([2, 3], Some([1, 3]), false)]
+        {
             let operand = form.operand(matrix.view());
             assert_eq!(form.dims.iter().product::<usize>(), 6);
             assert_eq!(form.matrix(&operand), matrix.iter().copied().collect::<Vec<_>>());

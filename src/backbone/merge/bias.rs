@@ -3,9 +3,9 @@
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::document::{Document, Slot};
 use super::trace::chain;
 use super::weight::{f32_values, shape};
+use crate::backbone::splice::{Document, Slot};
 
 /// Rewrites the codes of a bias whose weight has new scales, `ratios` times the old ones, row by row; and its own scale, where the file
 /// says one. The bias itself stays what it was, up to rounding. One in floats needs nothing.

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""What `srlora export --onnx` writes, in the hands of others: onnx's full checker, onnxruntime, and a look at every byte.
+
+For each model: pack, one lesson with recompositions, one of imprinting alone, export, and then
+
+- the checker takes the file; onnxruntime gives the probabilities that `predict` gives;
+- every part of the graph that is in both files is the same byte by byte, but for the weights of the sites;
+- a store that was only imprinted leaves every weight as it was;
+- labels and preprocessing are in the metadata; the same export gives the same bytes;
+- the file packs again, and learns again.
+
+    python3 -m venv VENV && VENV/bin/pip install -r tests/peers/requirements.txt
+    VENV/bin/python tests/peers/onnx_export.py --program target/release/srlora --assets ASSETS --work DIR [MODEL...]
+
+Photos are brought to the network's size here and packed with --fit stretch, so that both sides read the same pixels.
+"""
+import argparse
+import ast
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from PIL import Image
+
+# name: (file, photos, flags of pack, side, kind)
+INCEPTION = ["--range", "1", "--mean", "0.5", "--std", "0.5"]
+CIFAR = ["--range", "1", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
+RAW = ["--range", "255"]
+MODELS = {
+    "mobilenetv2_fp32": ("mobilenetv2_1.0_224_fp32.onnx", "flowers", INCEPTION, 224, "float"),
+    "mobilenetv2_fp16": ("mobilenetv2_1.0_224_fp16.onnx", "flowers", INCEPTION, 224, "rounded"),
+    "mobilenetv2_int8": ("mobilenetv2_1.0_224_int8_qdq_ort.onnx", "flowers", INCEPTION, 224, "rounded"),
+    "mobilenetv2_uint8": ("mobilenetv2_1.0_224_uint8_qdq_google_qat.onnx", "flowers", INCEPTION, 224, "rounded"),
+    "mobilevit_fp32": ("mobilevit_xxs_flowers5_256_fp32.onnx", "pacs", RAW, 256, "float"),
+    "resnet20_fp32": ("resnet20_cifar10_fp32.onnx", "cifar", CIFAR, 32, "float"),
+    "resnet8_fp32": ("mlperftiny_resnet8_cifar10_fp32.onnx", "cifar", RAW, 32, "float"),
+    "resnet8_int8": ("mlperftiny_resnet8_cifar10_int8_qdq.onnx", "cifar", RAW, 32, "rounded"),
+}
+# name: (folder to learn from, photos a class, folder to measure on, photos a class, photos passed over)
+PHOTOS = {
+    "flowers": ("flowers500", 20, "flowers500", 80, 20),
+    "cifar": ("cifar10_jpeg3000/train", 20, "cifar10_jpeg3000/test", 40, 0),
+    "pacs": ("pacs/art_painting", 10, "pacs/photo", 50, 0),
+}
+FLOAT_BOUND, SAME_CLASS, POINTS = 1e-4, 0.99, 0.005
+
+
+def photos(assets, work, name, side):
+    root = work / f"{name}{side}"
+    source, learned, measured, count, skipped = PHOTOS[name]
+    for part, folder, start, end in (("train", source, 0, learned), ("test", measured, skipped, skipped + count)):
+        for label in sorted(p for p in (assets / "data" / folder).iterdir() if p.is_dir()):
+            to = root / part / label.name
+            to.mkdir(parents=True, exist_ok=True)
+            for path in sorted(label.iterdir())[start:end]:
+                if not (png := to / f"{path.stem}.png").exists():
+                    Image.open(path).convert("RGB").resize((side, side), Image.BILINEAR).save(png)
+    return root
+
+
+def run(program, *arguments, **more):
+    done = subprocess.run([program, *map(str, arguments), "--json"], capture_output=True, text=True, **more)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, arguments))}\n{done.stderr}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def pixels(path, flags):
+    value = dict(zip(flags[::2], flags[1::2]))
+    rgb = np.asarray(Image.open(path), np.float32) * np.float32(float(value["--range"])) / np.float32(255)
+    triple = lambda key, default: np.array([float(v) for v in value.get(key, default).split(",")], np.float32)
+    return ((rgb - triple("--mean", "0")) / triple("--std", "1")).transpose(2, 0, 1)[None]
+
+
+def softmax(logits):
+    e = np.exp(logits.astype(np.float64) - logits.max())
+    return e / e.sum()
+
+
+def answers(file, images, optimized=False):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    (given,), (made,) = session.get_inputs(), session.get_outputs()
+    kind = np.float16 if "float16" in given.type else np.float32
+    return np.array([softmax(session.run([made.name], {given.name: image.astype(kind)})[0][0]) for image in images])
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte, at = data[at], at + 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, at
+
+
+def parts(data):
+    """(field, content with key, content) of a message."""
+    at, found = 0, []
+    while at < len(data):
+        start = at
+        key, at = varint(data, at)
+        size = {0: 0, 1: 8, 5: 4}.get(key & 7)
+        if key & 7 == 0:
+            _, at = varint(data, at)
+        elif key & 7 == 2:
+            size, at = varint(data, at)
+        found.append((key >> 3, data[start:at + size], data[at:at + size]))
+        at += size
+    return found
+
+
+def graph(data):
+    return next(content for field, _, content in parts(data) if field == 7)
+
+
+def compare_bytes(vendor, merged, changed):
+    """Which parts of the vendor's graph are not in the merged file byte by byte, in order."""
+    ours, theirs = parts(graph(merged)), parts(graph(vendor))
+    left = {}
+    for field, whole, _ in ours:
+        left.setdefault(field, []).append(whole)
+    lost = {}
+    for field, whole, content in theirs:
+        rest = left.get(field, [])
+        if whole in rest:
+            if field == 1:
+                del rest[:rest.index(whole) + 1]
+        else:
+            lost.setdefault(field, []).append(content)
+    outside = lambda data: [whole for field, whole, _ in parts(data) if field not in (7, 14)]
+    assert outside(vendor) == outside(merged), "the model's own fields have changed"
+    model = onnx.load_from_string(bytes(vendor))
+    after = onnx.load_from_string(bytes(merged))
+    kept = {n.name for n in after.graph.node} | {t.name for t in after.graph.initializer}
+    nodes = [onnx.NodeProto.FromString(bytes(c)) for c in lost.get(1, [])]
+    tensors = [onnx.TensorProto.FromString(bytes(c)) for c in lost.get(5, [])]
+    left_out = [n.name for n in nodes if n.name not in kept] + [t.name for t in tensors if t.name not in kept]
+    rewritten = [n.name for n in nodes if n.name in kept] + [t.name for t in tensors if t.name in kept]
+    return left_out, rewritten
+
+
+def feeds(model, sites):
+    """The initializers behind all operands but the first of the nodes `sites`."""
+    producers = {o: n for n in model.graph.node for o in n.output}
+    held, found = {t.name for t in model.graph.initializer}, set()
+    open_ = [i for n in model.graph.node if n.name in sites or (not n.name and n.output[0] in sites) for i in n.input[1:]]
+    while open_:
+        name = open_.pop()
+        if name in held:
+            found.add(name)
+        elif name in producers:
+            open_.extend(producers[name].input)
+    return found
+
+
+def check(program, assets, work, name):
+    file, folder, flags, side, kind = MODELS[name]
+    root, place = photos(assets, work, folder, side), work / name
+    place.mkdir(exist_ok=True)
+    vendor, bundle = assets / "models" / file, place / "a.bundle"
+    if not bundle.exists():
+        run(program, "pack", vendor, "-o", bundle, "--fit", "stretch", *flags)
+    for store, more in (("learned", ["--epochs", "8", "--interval", "8"]), ("imprinted", ["--method", "imprint"])):
+        if not (place / store).exists():
+            run(program, "train", bundle, "--data", root / "train", "-o", place / store, *more)
+    for store in ("learned", "imprinted"):
+        (place / f"{store}.onnx").unlink(missing_ok=True)
+    begin = time.time()
+    report = run(program, "export", bundle, "--store", place / "learned", "--onnx", place / "learned.onnx")[0]
+    seconds = time.time() - begin
+    run(program, "export", bundle, "--store", place / "imprinted", "--onnx", place / "imprinted.onnx")
+    result = {"model": name, "self_check": report["max_probability_difference"], "seconds": round(seconds, 1),
+              "peak_mib": round(report["peak_rss_bytes"] / 2**20, 1), "worst_site": max(s["error_fro"] for s in report["sites"]),
+              "saturated": sum(s["saturated"] for s in report["sites"])}
+
+    onnx.checker.check_model(str(place / "learned.onnx"), full_check=True)
+    before, after = vendor.read_bytes(), (place / "learned.onnx").read_bytes()
+    model, merged = onnx.load_from_string(before), onnx.load_from_string(after)
+    assert (model.ir_version, model.opset_import) == (merged.ir_version, merged.opset_import)
+    classes = sorted(p.name for p in (root / "train").iterdir())
+    metadata = {p.key: p.value for p in merged.metadata_props}
+    assert ast.literal_eval(metadata["names"]) == dict(enumerate(classes)), metadata["names"]
+    assert metadata["task"] == "classify" and ast.literal_eval(metadata["imgsz"]) == [side, side]
+    assert set(metadata) >= {f"srlora.{key}" for key in ("mean", "std", "range", "fit", "bundle_sha256", "generation")}
+    dims = merged.graph.output[0].type.tensor_type.shape.dim
+    assert len(merged.graph.output) == 1 and dims[1].dim_value == len(classes)
+
+    sites = {s["name"] for s in report["sites"]}
+    left_out, rewritten = compare_bytes(before, after, sites)
+    foreign = set(rewritten) - feeds(model, sites)
+    assert not foreign, f"changed, and no part of a site: {foreign}"
+    plain_out, plain = compare_bytes(before, (place / "imprinted.onnx").read_bytes(), sites)
+    assert not plain, f"an imprinted store has changed {plain}"
+    assert plain_out == left_out, (plain_out, left_out)
+    result |= {"rewritten": len(rewritten), "left_out": len(left_out)}
+
+    paths = sorted((root / "test").glob("*/*.png"))
+    images = [pixels(path, flags) for path in paths]
+    told = [{g["label"]: g["probability"] for g in a["top"]} for a in run(program, "predict", bundle, "--store", place / "learned", "--top", len(classes), *paths)]
+    expected = np.array([[one[label] for label in classes] for one in told])
+    truth = np.array([classes.index(path.parent.name) for path in paths])
+    for label, optimized in (("", False), ("_optimized", True)):
+        found = answers(place / "learned.onnx", images, optimized)
+        same = (found.argmax(1) == expected.argmax(1)).mean()
+        points = (found.argmax(1) == truth).mean() - (expected.argmax(1) == truth).mean()
+        result |= {f"difference{label}": float(np.abs(found - expected).max()), f"same_class{label}": float(same), f"points{label}": round(100 * points, 2)}
+    result |= {"photos": len(paths), "accuracy": float((expected.argmax(1) == truth).mean())}
+
+    again = place / "again.onnx"
+    again.unlink(missing_ok=True)
+    run(program, "export", bundle, "--store", place / "learned", "--onnx", again)
+    assert again.read_bytes() == after, "the same export gives other bytes"
+    for old in ("again.bundle", "again.store"):
+        subprocess.run(["rm", "-rf", place / old], check=True)
+    packed = run(program, "pack", again, "-o", place / "again.bundle", "--fit", "stretch", *flags)[0]
+    learned = run(program, "train", place / "again.bundle", "--data", root / "train", "-o", place / "again.store", "--epochs", "1")[0]
+    result |= {"packs_again": packed["features"], "learns_again": learned["generation"]}
+    if kind == "float":
+        ok = result["difference"] <= FLOAT_BOUND and result["difference_optimized"] <= FLOAT_BOUND
+    else:
+        ok = result["same_class"] >= SAME_CLASS and abs(result["points"]) <= 100 * POINTS
+    return result | {"ok": bool(ok), "sha256": hashlib.sha256(after).hexdigest()[:12]}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--assets", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("models", nargs="*")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    print(f"onnx {onnx.__version__}, onnxruntime {ort.__version__}")
+    results = [check(given.program, given.assets, given.work, name) for name in given.models or MODELS if not print(name, flush=True)]
+    for result in results:
+        print(json.dumps(result))
+    failed = [result["model"] for result in results if not result["ok"]]
+    sys.exit(f"beyond the bounds: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
