@@ -19,8 +19,8 @@ use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 /// Columns per delta block.
 const DELTA_BLOCK: usize = 32;
 
-/// Numbers that a site reads at a position, up to which their second moment is summed up whole: 4 MiB.
-const MOST_WHOLE: usize = 1024;
+/// Numbers that a site reads at a position, up to which their second moment is summed up whole: 1 MiB.
+const MOST_WHOLE: usize = 512;
 /// Directions that a sketch of more is kept of.
 const SKETCHED: usize = 128;
 

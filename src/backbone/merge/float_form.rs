@@ -58,6 +58,7 @@ pub(super) fn to_float(document: &mut Document) -> Result<(), String> {
     for number in [VALUE_INFO, ANNOTATION] {
         quantized.iter().for_each(|name| document.drop_named(number, name));
     }
+    document.drop_idle();
     Ok(())
 }
 

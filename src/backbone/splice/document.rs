@@ -9,7 +9,7 @@ use std::ops::Range;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::fields::{Field, Message, fields};
-use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset};
+use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset, reads};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Field numbers of onnx.proto3.
@@ -213,6 +213,25 @@ impl<'b> Document<'b> {
     /// Leaves a part of the graph out.
     pub(crate) fn drop_part(&mut self, number: u64, index: usize) {
         self.dropped.insert((number, index));
+    }
+
+    /// Leaves out the initializers that only nodes which are left out, or no longer read them, have read.
+    pub(crate) fn drop_idle(&mut self) {
+        let (mut touched, mut used) = (self.given_up.clone(), HashSet::new());
+        for (ix, node) in self.graph.node.iter().enumerate() {
+            let readers = if self.dropped.contains(&(NODE, ix)) { &mut touched } else { &mut used };
+            readers.extend(reads(node).into_iter().map(str::to_owned));
+        }
+        used.extend(self.new_nodes.iter().flat_map(|(_, node)| node.inputs.iter().cloned()));
+        let idle = |name: &String| touched.contains(name) && !used.contains(name);
+        let initializers = self.graph.initializer.iter().enumerate();
+        let idle: Vec<(usize, String)> =
+            initializers.filter(|(_, t)| idle(&t.name)).map(|(ix, t)| (ix, t.name.clone())).collect();
+        for (ix, name) in idle {
+            self.drop_part(INITIALIZER, ix);
+            // Old files list their weights among the inputs.
+            self.drop_named(INPUT, &name);
+        }
     }
 
     /// Leaves out the parts of that number that have that name.
