@@ -48,6 +48,8 @@ PHOTOS = {
     "cifar": ("cifar10_jpeg3000/train", 20, "cifar10_jpeg3000/test", 40, 0),
     "pacs": ("pacs/art_painting", 10, "pacs/photo", 50, 0),
 }
+# Of the networks in tests/fixtures.
+SIDES = (8, 16, 32, 33, 48, 64)
 FLOAT_BOUND, SAME_CLASS, POINTS = 1e-4, 0.99, 0.005
 
 
@@ -234,15 +236,81 @@ def check(program, assets, work, name):
     return result | {"ok": bool(ok), "sha256": hashlib.sha256(after).hexdigest()[:12]}
 
 
+def noise_photos(work):
+    """Two classes of small pictures that no network knows."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 4)):
+        for label, base in (("dark", 60), ("light", 160)):
+            for n in range(count):
+                for side in SIDES:
+                    coarse = random.integers(0, 96, (4, 4, 3)).repeat(16, 0).repeat(16, 1)[:side, :side]
+                    folder = work / f"noise{side}" / part / label
+                    folder.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray((base + coarse).astype(np.uint8)).save(folder / f"{n}.png")
+
+
+def works(act):
+    try:
+        act()
+        return True
+    except Exception:
+        return False
+
+
+def check_fixture(program, work, path):
+    """A small network in one of the forms in which a file can hold its weights: every precision that it can be written in."""
+    place, flags = work / "fixtures" / path.stem, ["--range", "1"]
+    subprocess.run(["rm", "-rf", place], check=True)
+    place.mkdir(parents=True)
+    model = onnx.load(path)
+    # What the vendor's file cannot, the exported one need not.
+    valid = works(lambda: onnx.checker.check_model(str(path), full_check=True))
+    if not works(lambda: ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])):
+        return {"fixture": path.stem, "refused": "onnxruntime does not run the vendor's own file"}
+    side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value or 32
+    root = work / f"noise{side}"
+    packed = subprocess.run([program, "pack", path, "-o", place / "a.bundle", "--fit", "stretch", "--sites", "all", "--rank", "1", "--reserve", "4", "--range", "1"], capture_output=True, text=True)
+    if packed.returncode != 0:
+        return {"fixture": path.stem, "refused": packed.stderr.strip().splitlines()[-1][:120]}
+    run(program, "train", place / "a.bundle", "--data", root / "train", "-o", place / "store", "--steps", "30", "--interval", "8", "--lr", "0.01")
+    paths = sorted((root / "test").glob("*/*.png"))
+    images, classes = [pixels(p, flags) for p in paths], ["dark", "light"]
+    told = [{g["label"]: g["probability"] for g in a["top"]} for a in run(program, "predict", place / "a.bundle", "--store", place / "store", "--top", 2, *paths)]
+    expected = np.array([[one[label] for label in classes] for one in told])
+    result = {"fixture": path.stem}
+    for precision in ("keep", "fp32", "fp16", "int8"):
+        file = place / f"{precision}.onnx"
+        done = subprocess.run([program, "export", place / "a.bundle", "--store", place / "store", "--onnx", file, "--precision", precision, "--json"], capture_output=True, text=True)
+        if done.returncode != 0:
+            result[precision] = f"refused ({done.returncode}): {done.stderr.strip().splitlines()[-1][:160]}"
+            continue
+        report = json.loads(done.stdout)
+        if valid:
+            onnx.checker.check_model(str(file), full_check=True)
+        made = onnx.load(file)
+        batch = made.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+        found = answers(file, [np.repeat(image, batch, 0) for image in images])
+        found_fast = answers(file, [np.repeat(image, batch, 0) for image in images], True)
+        apart = max(np.abs(found - expected).max(), np.abs(found_fast - expected).max())
+        result[precision] = [f"{apart:.1e}", f"{report['max_probability_difference']:.1e}", f"{max(s['error_fro'] for s in report['sites']):.1e}", sum(s["saturated"] for s in report["sites"])]
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
     parser.add_argument("--assets", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--fixtures", type=Path, nargs="*", default=[])
     parser.add_argument("models", nargs="*")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     print(f"onnx {onnx.__version__}, onnxruntime {ort.__version__}")
+    noise_photos(given.work)
+    for path in given.fixtures:
+        print(json.dumps(check_fixture(given.program, given.work, path)), flush=True)
+    if given.fixtures and not given.models:
+        return
     results = [check(given.program, given.assets, given.work, name) for name in given.models or MODELS if not print(name, flush=True)]
     for result in results:
         print(json.dumps(result))
