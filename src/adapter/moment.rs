@@ -27,7 +27,7 @@ pub(crate) struct Reach<'m> {
 }
 
 impl Moment {
-    pub(super) fn whole(c: Vec<f32>, in_dim: usize) -> Self {
+    pub(crate) fn whole(c: Vec<f32>, in_dim: usize) -> Self {
         let trace: f64 = (0..in_dim).map(|i| f64::from(c[i * in_dim + i])).sum();
         Moment { in_dim, form: Form::Whole(c), damping: (DAMPING * trace / in_dim.max(1) as f64) as f32 }
     }

@@ -56,3 +56,15 @@ fn i32_values(tensor: &TensorProto) -> Vec<i32> {
     }
     tensor.raw_data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bias_stands_for_the_same_on_another_scale() {
+        assert_eq!(scaled(&[1000, -300, 7], &[1.0, 1.5, 2.0]), [1000, -200, 4]);
+        assert_eq!(scaled(&[1000, -300], &[0.5]), [2000, -600]);
+        assert_eq!(scaled(&[i32::MAX], &[0.5]), [i32::MAX]);
+    }
+}

@@ -90,3 +90,36 @@ pub(super) fn encode(
 fn grid_of(row: ArrayView1<f32>, grid: Grid, is_fixed: bool) -> Grid {
     if is_fixed || grid.holds(row) { grid } else { grid.widened(row) }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn a_row_keeps_its_grid_where_it_fits_and_gets_a_wider_one_where_it_does_not() {
+        let grids = [Grid { scale: 0.01, zero: 0 }; 2];
+        let weight = array![[1.27, -1.28, 0.004], [1.28, 0.0, -0.5]];
+        let coded = encode(weight.view(), &grids, [false, false], None);
+        assert_eq!(coded.codes.row(0).to_vec(), [127, -128, 0]);
+        assert_eq!((coded.grids[0], coded.saturated), (grids[0], 0));
+        assert_eq!((coded.grids[1].zero, coded.codes[(1, 0)]), (0, 127));
+        assert!((coded.grids[1].value(127) - 1.28).abs() < 1e-6);
+        let fixed = encode(weight.view(), &grids, [false, true], None);
+        assert_eq!((fixed.grids, fixed.saturated), (grids.to_vec(), 1));
+    }
+
+    #[test]
+    fn one_grid_of_all_rows_moves_its_zero_point_only_if_it_has_one() {
+        let weight = array![[2.0, -0.2], [0.1, 0.0]];
+        let grids = [Grid { scale: 0.01, zero: 28 }; 2];
+        let coded = encode(weight.view(), &grids, [true, false], None);
+        assert_eq!(coded.grids[0], coded.grids[1]);
+        for (value, code) in weight.iter().zip(&coded.codes) {
+            assert!((coded.grids[0].value(*code) - value).abs() <= 0.51 * coded.grids[0].scale);
+        }
+        let symmetric = encode(weight.view(), &[Grid { scale: 0.01, zero: 0 }; 2], [true, false], None);
+        assert_eq!(symmetric.grids[0].zero, 0);
+    }
+}

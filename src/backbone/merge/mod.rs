@@ -11,6 +11,7 @@
 //! prune   what only the old classifier needed
 //! head    the new classifier
 //! float_form  a quantized file that computes in float
+//! widen   a file in fp16 that computes in fp32
 //! preprocess  bytes of an image in, probabilities out
 //! ```
 
@@ -23,6 +24,7 @@ mod prune;
 mod rounding;
 mod trace;
 mod weight;
+mod widen;
 
 use ndarray::ArrayView2;
 use tract_onnx::tract_core::internal::TractResult;
@@ -76,8 +78,18 @@ impl Backbone {
     /// precision that the file cannot be written in.
     pub(crate) fn merged(&self, bytes: &[u8], merging: Merging) -> Result<Merged> {
         let (subject, precision) = (&self.file.subject, self.change_of(merging.precision)?);
-        let (mut merged, saturated) = self.with_weights(bytes, &merging, precision == Some(Precision::Fp32))?;
-        if let Some(precision) = precision.filter(|precision| *precision != Precision::Fp32) {
+        let to_fp32 = precision == Some(Precision::Fp32);
+        let refuse = |what: String| Error::new(ErrorKind::Usage, "option `precision` fp32", what);
+        let widened = (to_fp32 && self.precision() == "fp16").then(|| {
+            let mut document = Document::read(bytes, subject)?;
+            widen::to_float(&mut document).map_err(refuse)?;
+            Ok(document.written(|_| false))
+        });
+        let widened = widened.transpose()?;
+        let bytes = widened.as_deref().unwrap_or(bytes);
+        let (mut merged, saturated) = self.with_weights(bytes, &merging, to_fp32)?;
+        drop(widened);
+        if let Some(precision) = precision.filter(|_| !to_fp32) {
             merged = encode(&merged, subject, precision)?;
         }
         let mut document = Document::read(&merged, subject)?;
@@ -89,9 +101,8 @@ impl Backbone {
         prune::prune(&mut document);
         document.set_metadata(merging.metadata);
         let mut bytes = document.written(|key| OWN_KEYS.contains(&key) || key.starts_with(OWN_PREFIX));
-        if precision == Some(Precision::Fp32) {
+        if to_fp32 {
             let mut document = Document::read(&bytes, subject)?;
-            let refuse = |what: String| Error::new(ErrorKind::Usage, "option `precision` fp32", what);
             float_form::to_float(&mut document).map_err(refuse)?;
             bytes = document.written(|_| false);
         }
@@ -105,7 +116,7 @@ impl Backbone {
             | (Precision::Fp32, "fp32")
             | (Precision::Fp16, "fp16")
             | (Precision::Int8, "int8") => None,
-            (Precision::Fp32, "int8") | (_, "fp32") => Some(asked),
+            (Precision::Fp32, _) | (_, "fp32") => Some(asked),
             (_, own) => {
                 let message = format!("the network is in {own}, which is not written in that precision; take keep");
                 return Err(Error::new(ErrorKind::Usage, "option `precision`", message));

@@ -34,3 +34,30 @@ pub(super) fn settle(codes: &mut [i8], row: &[f32], grid: &Grid, moment: &Moment
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Moment;
+
+    #[test]
+    fn what_is_less_than_half_a_step_survives_where_the_site_reads_much() {
+        // A row on its grid, and a change of a third of a step along what is read: to the nearest code all of it is lost.
+        let (in_dim, scale) = (48, 0.1f32);
+        let along: Vec<f32> = (0..in_dim).map(|at| 1.0 + 0.5 * (at as f32).sin()).collect();
+        let c = (0..in_dim * in_dim).map(|at| along[at / in_dim] * along[at % in_dim]).collect();
+        let moment = Moment::whole(c, in_dim);
+        let grid = Grid { scale, zero: 0 };
+        let row: Vec<f32> = (0..in_dim).map(|at| scale * ((at % 7) as f32 - 3.0 + 0.33)).collect();
+        let mut codes: Vec<i8> = (0..in_dim).map(|at| (at % 7) as i8 - 3).collect();
+        let product = |codes: &[i8]| codes.iter().zip(&along).map(|(code, x)| grid.value(*code) * x).sum::<f32>();
+        let exact: f32 = row.iter().zip(&along).map(|(w, x)| w * x).sum();
+        let before = (product(&codes) - exact).abs();
+        settle(&mut codes, &row, &grid, &moment);
+        let after = (product(&codes) - exact).abs();
+        println!("off by {before} to the nearest, by {after} settled");
+        assert!(after < 0.05 * before);
+        let moved = codes.iter().enumerate().map(|(at, code)| (code - ((at % 7) as i8 - 3)).abs()).max();
+        assert!(moved <= Some(1), "no code moves by more than a step");
+    }
+}

@@ -54,7 +54,7 @@ pub(super) fn write(document: &mut Document, learned: &Learned) -> Result<usize,
     }
     let chain = chain(document, operands.weight);
     match &learned.frozen.codes {
-        Codes::Int8 { scales, zeros, .. } if !(learned.in_float && !operands.takes_codes) => {
+        Codes::Int8 { scales, zeros, .. } if !learned.in_float || operands.takes_codes => {
             let zero = |row: usize| zeros.get(row).copied().unwrap_or(0);
             let grids = scales.iter().enumerate().map(|(row, scale)| Grid { scale: *scale, zero: zero(row) });
             let place = Place { node, operands, chain, form };

@@ -196,10 +196,14 @@ impl<'b> Document<'b> {
     /// A new initializer; its name is `wish`, or like it.
     pub(crate) fn add_tensor(&mut self, wish: &str, data_type: i32, dims: &[usize], raw: &[u8]) -> String {
         let name = self.names.fresh(wish);
-        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.number(1, dim as u64));
-        let tensor = tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, &name).bytes(RAW_DATA, raw);
-        self.new_tensors.push(tensor);
+        self.add_tensor_named(&name, data_type, dims, raw);
         name
+    }
+
+    /// A new initializer in the place of what had that name.
+    pub(crate) fn add_tensor_named(&mut self, name: &str, data_type: i32, dims: &[usize], raw: &[u8]) {
+        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.number(1, dim as u64));
+        self.new_tensors.push(tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, name).bytes(RAW_DATA, raw));
     }
 
     /// Puts a new node before node `before`, or behind all of them.
