@@ -1102,7 +1102,8 @@ fn all_pairs_are_recomposed_once_and_a_fresh_one_has_a_schedule_of_its_own() {
         (report, lines.filter_map(|line| line["lr"].as_f64()).collect::<Vec<_>>())
     };
     let (srlora, lora) = (place.path("srlora"), place.path("lora"));
-    let ((report, rates), (_, plain)) = (lesson(&srlora, &["--interval", "once"]), lesson(&lora, &["--method", "lora"]));
+    let ((report, rates), (_, plain)) =
+        (lesson(&srlora, &["--interval", "once"]), lesson(&lora, &["--method", "lora"]));
     let events = json(&["inspect", &srlora, "--events", "--json"])["events"].as_array().unwrap().clone();
     let pairs: HashSet<_> = events.iter().map(|event| (event["site"].to_string(), event["pair"].to_string())).collect();
     let sites = json(&["inspect", bundle, "--json"])["sites"].as_array().unwrap().clone();

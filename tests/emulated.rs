@@ -153,7 +153,8 @@ fn a_lesson_is_the_same(precision: &str, pairs: &str, place: &Path) {
         let store = place.join(machine.name);
         let out = store.to_str().unwrap();
         let data = data.to_str().unwrap();
-        let train = ["train", bundle, "--data", data, "-o", out, "--epochs", EPOCHS, "--pairs", pairs, "--interval", "once"];
+        let train =
+            ["train", bundle, "--data", data, "-o", out, "--epochs", EPOCHS, "--pairs", pairs, "--interval", "once"];
         let report = &machine.json(&train)[0];
         println!(
             "{precision}, {}: loss {}, {} pairs recomposed",

@@ -14,8 +14,8 @@ use srlora::bundle::Bundle;
 use srlora::core::{FuseOrder, Method, Sides, Start};
 use srlora::session::store::{Medley, Simulated};
 use srlora::session::{
-    Interval, CachePlace, Dataset, DirectionSource, Flow, Happened, Keep, Layout, Length, Lesson, Picture, Pixels, Progress,
-    Store, StoreWriter, TrainReport, Trainer, Validation,
+    CachePlace, Dataset, DirectionSource, Flow, Happened, Interval, Keep, Layout, Length, Lesson, Picture, Pixels,
+    Progress, Store, StoreWriter, TrainReport, Trainer, Validation,
 };
 use tempfile::TempDir;
 
@@ -436,8 +436,12 @@ fn a_lesson_that_ruins_the_network_is_kept_aside_by_what_it_makes_of_its_photos_
         photos(&data, class, base, 5);
     });
     let ends = |steps, lr, head_lr| {
-        let lesson =
-            Lesson { data: data.clone().into(), length: Length::Steps(steps), interval: Interval::Once, ..place.lesson.clone() };
+        let lesson = Lesson {
+            data: data.clone().into(),
+            length: Length::Steps(steps),
+            interval: Interval::Once,
+            ..place.lesson.clone()
+        };
         let lesson = Lesson { lr: Some(lr), head_lr, ..lesson };
         train_into(&place.bundle, &lesson, place.keep(&medium(), false), &mut |_| ()).unwrap()
     };

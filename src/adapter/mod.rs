@@ -6,6 +6,7 @@ mod gradients;
 mod head;
 pub(crate) mod kernel;
 mod means;
+mod moment;
 mod ridge;
 pub(crate) mod scratch;
 mod site;
@@ -18,6 +19,7 @@ pub use gradients::Gradients;
 pub use head::HeadBuffers;
 pub(crate) use head::HeadLoss;
 pub use means::ClassMeans;
+pub(crate) use moment::Moment;
 pub(crate) use ridge::Ridge;
 pub use site::{HostLedger, SiteBuffers, SiteSettings};
 pub(crate) use sketch::Sketch;
@@ -153,6 +155,16 @@ impl Adapter {
         // All of them end, whatever they say.
         let found: Vec<_> = self.sites.iter_mut().map(SiteBuffers::end_sketch).collect();
         found.into_iter().collect()
+    }
+
+    /// From now on, the second moment of what the sites read is summed up.
+    pub(crate) fn begin_moments(&mut self) {
+        self.sites.iter_mut().for_each(SiteBuffers::begin_moment);
+    }
+
+    /// That of each site; `None` where too little was read to tell.
+    pub(crate) fn end_moments(&mut self) -> Vec<Option<Moment>> {
+        self.sites.iter_mut().map(SiteBuffers::end_moment).collect()
     }
 
     /// Pairs at their start, along directions that did not ship, where there are any.

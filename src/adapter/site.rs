@@ -8,6 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use pulp::Simd;
 
 use super::kernel::{Factors, Terms, product};
+use super::moment::Moment;
 use super::scratch::Scratch;
 use super::sketch::Sketch;
 use super::{DirectionsBuf, SiteSeed, Update};
@@ -17,6 +18,11 @@ use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 
 /// Columns per delta block.
 const DELTA_BLOCK: usize = 32;
+
+/// Numbers that a site reads at a position, up to which their second moment is summed up whole: 1 MiB.
+const MOST_WHOLE: usize = 512;
+/// Directions that a sketch of more is kept of.
+const SKETCHED: usize = 128;
 
 /// Settings that all sites of an adapter share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,6 +130,18 @@ impl SiteBuffers {
         let SiteShape { reserve, in_dim, rank, .. } = self.shape;
         let count = if have_learned { rank.min(in_dim.min(MOST_DIRECTIONS) - rank) } else { reserve };
         self.sketch = Some(Arc::new(Sketch::new(count, in_dim)));
+    }
+
+    /// From now on, the second moment of what it reads is summed up: all of it, or where that is large, a sketch.
+    pub(super) fn begin_moment(&mut self) {
+        let in_dim = self.shape.in_dim;
+        let count = if in_dim <= MOST_WHOLE { in_dim } else { SKETCHED };
+        self.sketch = Some(Arc::new(Sketch::new(count, in_dim)));
+    }
+
+    /// The moment; `None` where nothing was read.
+    pub(super) fn end_moment(&mut self) -> Option<Moment> {
+        Arc::into_inner(self.sketch.take()?)?.moment()
     }
 
     /// Takes `x`, `[in_dim, positions]`, into the sketch, where there is one.

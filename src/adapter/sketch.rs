@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::DirectionsBuf;
 use super::cholesky::{cholesky, dot};
 use super::kernel::product;
+use super::moment::Moment;
 use super::scratch::Scratch;
 
 /// Directions that are looked for besides those that are asked for; the last ones of a sketch are the least certain.
@@ -78,6 +79,25 @@ impl Sketch {
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let sums = MatMut::from_row_major_slice_mut(&mut sums, self.in_dim, self.width);
         product(sums, Accum::Add, 1.0, x, seen.transpose());
+    }
+
+    /// C itself, or its factors along the directions that are looked for; `None` where nothing was added.
+    pub(crate) fn moment(self) -> Option<Moment> {
+        let mut test = vec![0.0; self.width * self.in_dim];
+        self.fill(&mut test);
+        let Sketch { in_dim, width, sums, .. } = self;
+        let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let size = sums.iter().map(|&y| f64::from(y) * f64::from(y)).sum::<f64>().sqrt();
+        if !(size.is_finite() && size > 0.0) {
+            return None;
+        }
+        if width == in_dim {
+            return Some(Moment::whole(sums, in_dim));
+        }
+        let columns = SHIFTS.iter().find_map(|shift| factor(&sums, &test, [in_dim, width], shift * size))?;
+        let least = columns.iter().map(|column| dot(column, column)).fold(f64::INFINITY, f64::min) / in_dim as f64;
+        let factors = (0..in_dim * width).map(|at| columns[at % width][at / width] as f32).collect();
+        Some(Moment::factors(factors, width, in_dim, least as f32))
     }
 
     /// At most as many eigenvectors v of C as are looked for, in falling order of their eigenvalues, with the roots of these as sigma; fewer where less was

@@ -6,18 +6,20 @@
 //!
 //! ```text
 //! onnx       bytes              -> a decoded and checked model
+//! splice     bytes, changes     -> the bytes of the changed file                   onnx
 //! weights    tensors            -> constants in the precision in which they ship   onnx
 //! quantized  quantized nodes    -> the graph in float form                         onnx, weights
 //! maps       graph, constants   -> frozen maps, out of the graph                   onnx, weights
 //! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, maps
 //! kernels    tensors, maps      -> what a node computes                            weights, maps
-//! graph      bytes              -> the network, and the plans that run             all of them but splice
-//! splice     bytes, weights     -> the file with what was learned                  onnx, weights
+//! graph      bytes              -> the network, and the plans that run             all of them
+//! merge      bytes, weights     -> the file with what was learned                  onnx, splice, weights, quantized, graph
 //! ```
 
 pub(crate) mod graph;
 mod kernels;
 mod maps;
+mod merge;
 mod onnx;
 mod quantized;
 mod shapes;
@@ -40,10 +42,10 @@ pub(crate) use graph::plan;
 pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection, Site, Yardstick};
 pub use kernels::SharedAdapter;
 pub(crate) use kernels::{expand, map_op, views};
+pub(crate) use merge::{Merged, Merging, Normalize};
 pub use onnx::ImageInput;
 pub(crate) use onnx::{WeightSources, nearest};
 pub use quantized::{Precision, encode};
-pub(crate) use splice::{Merged, Merging};
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

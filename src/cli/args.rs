@@ -12,8 +12,8 @@ use super::import::ImportArgs;
 use super::simulate::SimulateArgs;
 use super::values::{
     CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
-    parse_bytes_or_none, parse_channels, parse_interval, parse_mistakes, parse_range, parse_rate, parse_seconds, parse_size,
-    parse_whole, presets,
+    parse_bytes_or_none, parse_channels, parse_interval, parse_mistakes, parse_range, parse_rate, parse_seconds,
+    parse_size, parse_whole, presets,
 };
 use crate::bundle::Preset;
 use crate::session::Interval;

@@ -29,16 +29,21 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "peft")]
     onnx: Option<PathBuf>,
     /// Or the folder to make for PyTorch's PEFT; it must not exist yet.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "photos"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "photos", "with_preprocessing"])]
     peft: Option<PathBuf>,
     /// With --peft: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
     #[arg(long, value_name = "RANK", default_value = "exact", conflicts_with = "onnx", value_parser = parse_peft_rank)]
     rank: PeftRank,
     #[command(flatten)]
     naming: NamingFlags,
-    /// Precision of its weights. `keep` writes each in the type that it has in the bundle.
+    /// Precision of its weights: `keep` writes each in the type that it has in the bundle. A network in fp32 can be written in any;
+    /// one that is quantized in fp32, in which it computes with floats instead of integers.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     precision: PrecisionArg,
+    /// Put the preprocessing into the file: it takes the bytes of an image of the network's size (`image`, uint8, 1 x H x W x 3), and
+    /// gives `probabilities`.
+    #[arg(long)]
+    with_preprocessing: bool,
     /// Photos that the file is checked with, in DIR or in folders in it; their classes do not matter [default: pictures of noise].
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
@@ -51,7 +56,8 @@ pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     }
     let Some(file) = &args.onnx else { return Ok(()) };
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
-    let request = OnnxRequest { output: file.clone(), precision: args.precision.into(), photos };
+    let with_preprocessing = args.with_preprocessing;
+    let request = OnnxRequest { output: file.clone(), precision: args.precision.into(), with_preprocessing, photos };
     let store = super::existing_store(&args.store)?;
     let mut meter = Meter::new();
     let report = export_onnx(&bundle, &store, &request, &mut |progress| meter.show(progress))?;

@@ -1,16 +1,14 @@
 //! What was written, against the adapted network: photos through both.
 
-use std::path::Path;
-
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::autodiff::Network;
 use crate::backbone::Backbone;
-use crate::bundle::{Bundle, Preprocess, read_file};
+use crate::bundle::{Bundle, Preprocess};
 use crate::core::softmax;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::MOST_MODEL_BYTES;
+use crate::session::progress::Audience;
 use crate::session::{Classifier, Dataset, Layout, Picture, Pixels, Progress, load};
 
 /// Pictures of noise, where there are no photos.
@@ -42,14 +40,14 @@ impl Answers {
         classifier: &mut Classifier,
         bundle: &Bundle,
         data: Option<&Dataset>,
-        tell: &mut impl FnMut(Progress<'_>) -> Result<()>,
+        audience: &mut Audience,
     ) -> Result<Self> {
         let pictures = match data {
             Some(data) => data.photos().iter().map(|photo| photo.picture.clone()).collect(),
             None => noise(&bundle.preprocess)?,
         };
         let (mut answers, mut unreadable) = (Answers { pictures: Vec::new(), probabilities: Vec::new() }, 0);
-        tell(Progress::Begin { phase: "adapted network", total: pictures.len() as u64 })?;
+        audience.tell(Progress::Begin { phase: "adapted network", total: pictures.len() as u64 });
         for picture in pictures {
             match classifier.probabilities(picture.clone()) {
                 Ok(probabilities) => {
@@ -59,14 +57,15 @@ impl Answers {
                 Err(error) if error.kind() == ErrorKind::Image => {
                     unreadable += 1;
                     if unreadable <= MOST_TOLD {
-                        tell(Progress::Warning(&format!("set aside {error}")))?;
+                        audience.tell(Progress::Warning(&format!("set aside {error}")));
                     }
                 }
                 Err(error) => return Err(error),
             }
-            tell(Progress::Advance)?;
+            audience.tell(Progress::Advance);
+            audience.go_on()?;
         }
-        tell(Progress::End)?;
+        audience.tell(Progress::End);
         if answers.pictures.is_empty() {
             let place = data.map_or_else(|| "noise".to_owned(), Dataset::place);
             return Err(Error::new(ErrorKind::Data, place, "none of the photos can be read"));
@@ -82,11 +81,11 @@ impl Answers {
         &self,
         written: &Backbone,
         preprocess: &Preprocess,
-        tell: &mut impl FnMut(Progress<'_>) -> Result<()>,
+        audience: &mut Audience,
     ) -> Result<Difference> {
         let mut network = Network::own_classifier(written)?;
         let mut difference = Difference::default();
-        tell(Progress::Begin { phase: "written file", total: self.pictures.len() as u64 })?;
+        audience.tell(Progress::Begin { phase: "written file", total: self.pictures.len() as u64 });
         for (picture, expected) in self.pictures.iter().zip(&self.probabilities) {
             let image = load(picture, preprocess, None)?;
             let images = image.repeat(network.batch());
@@ -101,19 +100,19 @@ impl Answers {
             let apart = logits.iter().zip(expected).map(|(a, b)| (a - b).abs());
             difference.largest = apart.fold(difference.largest, f32::max);
             difference.agreeing += usize::from(likeliest(&logits) == likeliest(expected));
-            tell(Progress::Advance)?;
+            audience.tell(Progress::Advance);
+            audience.go_on()?;
         }
-        tell(Progress::End)?;
+        audience.tell(Progress::End);
         Ok(difference)
     }
 }
 
-/// The network in a file that was written.
+/// The network in what was written.
 ///
 /// # Errors
-/// Kind `Model` where it cannot be read; `Io`.
-pub(super) fn read_back(path: &Path, bundle: &Bundle) -> Result<Backbone> {
-    let bytes = read_file(path, MOST_MODEL_BYTES, ErrorKind::Model)?;
+/// Kind `Model` where it cannot be read.
+pub(super) fn read_back(bytes: Vec<u8>, bundle: &Bundle) -> Result<Backbone> {
     let Preprocess { height, width, .. } = bundle.preprocess;
     Backbone::read(bytes, "the file that was written", None, Some([height, width]))
 }

@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! metadata  what the file says of itself
+//! moments   what the sites read, which decides how weights are rounded
 //! check     the file against the adapted network
 //! onnx      the export
 //! ```
 
 mod check;
 mod metadata;
+mod moments;
 mod onnx;
 
 pub use onnx::{ExportReport, ExportedFile, ExportedSite, OnnxRequest, export_onnx};

@@ -8,11 +8,14 @@ use serde::Serialize;
 
 use super::check::{Answers, Difference, read_back};
 use super::metadata::metadata;
-use crate::adapter::Adapter;
-use crate::backbone::{Backbone, Merged, Merging, Precision, Site};
-use crate::bundle::{Bundle, check_output, write_checked};
+use super::moments::moments;
+use crate::adapter::{Adapter, Moment};
+use crate::backbone::{Backbone, Merged, Merging, Normalize, Precision, Site};
+use crate::bundle::{Bundle, Preprocess, check_output, read_file, write_checked};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Store, peak_rss_bytes};
+use crate::limits::MOST_MODEL_BYTES;
+use crate::session::progress::Audience;
+use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Stop, Store, peak_rss_bytes};
 
 /// The largest difference of a probability between a network and itself in another file, where both compute with the same floats.
 const SAME: f32 = 1e-3;
@@ -24,6 +27,8 @@ pub struct OnnxRequest {
     pub output: PathBuf,
     /// The precision of its weights.
     pub precision: Precision,
+    /// Whether the file takes bytes of an image and gives probabilities: `image`, uint8, [1, height, width, 3], to `probabilities`.
+    pub with_preprocessing: bool,
     /// Photos that the file is checked with, whatever their classes; `None`: noise.
     pub photos: Option<Dataset>,
 }
@@ -88,23 +93,34 @@ pub fn export_onnx<A: Into<Flow>>(
 ) -> Result<ExportReport> {
     let begin = Instant::now();
     check_output(&request.output)?;
-    let tell = &mut |progress: Progress<'_>| match observer(progress).into() {
-        Flow::GoOn => Ok(()),
-        Flow::Stop => Err(Error::new(ErrorKind::Stopped, request.output.display(), "was stopped; nothing is written")),
-    };
+    let (mut observer, stop) = (|progress: Progress<'_>| observer(progress).into(), Stop::default());
+    let audience = &mut Audience::of(&mut observer, &stop);
     // One network at a time: the first is let go before the next is made.
-    let answers = Answers::of(&mut Classifier::new(bundle, Some(store))?, bundle, request.photos.as_ref(), tell)?;
+    let answers = Answers::of(&mut Classifier::new(bundle, Some(store))?, bundle, request.photos.as_ref(), audience)?;
+    let rounds = matches!(request.precision, Precision::Keep | Precision::Int8);
+    let moments = if rounds { moments(bundle, store, request.photos.as_ref(), audience)? } else { Vec::new() };
     let learned = Learned::open(bundle, store)?;
-    tell(Progress::Begin { phase: "merging", total: 0 })?;
-    let Merged { bytes, saturated } = learned.merged(bundle, store)?;
-    tell(Progress::End)?;
-    let (errors, Difference { largest, agreeing }) = write_checked(&request.output, bytes, |path| {
-        let written = read_back(path, bundle)?;
+    audience.tell(Progress::Begin { phase: "merging", total: 0 });
+    let Merged { bytes, saturated } = learned.merged(bundle, store, request.precision, &moments)?;
+    let wrapped = request.with_preprocessing.then(|| learned.wrapped(bundle, &bytes)).transpose()?;
+    audience.tell(Progress::End);
+    let mut check = |merged: Vec<u8>| {
+        let written = read_back(merged, bundle)?;
         let errors = learned.errors(&written)?;
-        let difference = answers.compare(&written, &bundle.preprocess, tell)?;
+        let difference = answers.compare(&written, &bundle.preprocess, audience)?;
         learned.judge(&errors, &difference)?;
         Ok((errors, difference))
-    })?;
+    };
+    // What lies before and behind the network is not read by this program's loader; the network within is.
+    let (errors, Difference { largest, agreeing }) = match wrapped {
+        Some(wrapped) => {
+            let checked = check(bytes)?;
+            write_checked(&request.output, wrapped, |_| Ok(checked))?
+        }
+        None => {
+            write_checked(&request.output, bytes, |path| check(read_file(path, MOST_MODEL_BYTES, ErrorKind::Model)?))?
+        }
+    };
     let site = |((site, error_fro), at): ((&Site, f64), usize)| ExportedSite {
         name: site.name.clone(),
         error_fro,
@@ -139,15 +155,32 @@ impl Learned {
         Ok(Learned { backbone, sites, generation })
     }
 
-    fn merged(&self, bundle: &Bundle, store: &Store) -> Result<Merged> {
+    fn merged(
+        &self,
+        bundle: &Bundle,
+        store: &Store,
+        precision: Precision,
+        moments: &[Option<Moment>],
+    ) -> Result<Merged> {
         let Generation { record, adapter } = &self.generation;
         let calibration = record.calibration.as_ref();
         let temperature = calibration.map_or(1.0, |calibration| calibration.temperature);
         let (weight, bias) = adapter.head.weights();
         let [weight, bias] = [weight, bias].map(|values| values.iter().map(|v| v / temperature).collect::<Vec<f32>>());
         let metadata = metadata(bundle, &record.classes, store.current(), calibration);
-        let merging = Merging { sites: &self.sites, adapter, head: (&weight, &bias), metadata };
+        let merging = Merging { sites: &self.sites, adapter, moments, head: (&weight, &bias), precision, metadata };
         self.backbone.merged(&bundle.backbone_bytes()?, merging)
+    }
+
+    /// A merged file that reads bytes and gives probabilities.
+    fn wrapped(&self, bundle: &Bundle, merged: &[u8]) -> Result<Vec<u8>> {
+        let Preprocess { height, width, range, mean, std, .. } = bundle.preprocess;
+        let normalize = Normalize {
+            size: [height, width],
+            factor: std.map(|std| range / 255.0 / std),
+            shift: core::array::from_fn(|channel| mean[channel] / std[channel]),
+        };
+        self.backbone.with_preprocessing(merged, &normalize, self.generation.record.classes.len())
     }
 
     /// Of each site, how far its weight in `written` is from what was learned.

@@ -2,16 +2,16 @@
 //!
 //! int8 is symmetric with one scale per output channel, scale = amax / 127, and needs no calibration photos, since
 //! activations stay in float. In the file a weight becomes codes -> DequantizeLinear, or f16 -> Cast, in front of the
-//! node that it was an operand of: any ONNX runtime loads the result.
+//! node that it was an operand of: any ONNX runtime loads the result. All else is copied byte by byte.
 
 use std::collections::HashMap;
 
 use half::f16;
-use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use crate::backbone::onnx::{Names, attribute, decode_proto, int_attribute, name_nodes, opset};
+use crate::backbone::onnx::attribute;
+use crate::backbone::splice::{Document, INITIALIZER, INPUT, NODE, NewNode, Setting};
 use crate::backbone::weights::{Constant, Values};
 use crate::core::{int8_code, int8_scale};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,15 +38,15 @@ pub enum Precision {
 /// Kind `Usage` for a file that is not fp32, or whose opset cannot hold the codes; `Model` for one that cannot be read, or
 /// a weight that f16 cannot hold.
 pub fn encode(bytes: &[u8], subject: &str, precision: Precision) -> Result<Vec<u8>> {
-    let mut proto = decode_proto(bytes, subject)?;
-    let opset = opset(&proto);
+    let mut document = Document::read(bytes, subject)?;
+    let opset = document.opset;
     if precision == Precision::Int8 && opset < PER_CHANNEL_OPSET {
         let message = format!(
             "int8 codes per channel need opset {PER_CHANNEL_OPSET} and {subject} has {opset}; export it again, or take fp16"
         );
         return Err(Error::new(ErrorKind::Usage, "option `precision` int8", message));
     }
-    let Some(graph) = proto.graph.as_mut() else { return Ok(bytes.to_vec()) };
+    let graph = &document.graph;
     let made = graph.node.iter().filter_map(|node| Some((node.output.first()?, constant_in(node)?)));
     let mut tensors = graph.initializer.iter().map(|t| (&t.name, t)).chain(made);
     if let Some((name, _)) = tensors.find(|(_, tensor)| is_coded(tensor)) {
@@ -56,14 +56,12 @@ pub fn encode(bytes: &[u8], subject: &str, precision: Precision) -> Result<Vec<u
     if matches!(precision, Precision::Keep | Precision::Fp32) {
         return Ok(bytes.to_vec());
     }
-    name_nodes(graph);
-    let mut names = Names::of(graph);
-    for weight in weights(graph) {
-        let Some(tensor) = remove(graph, &weight.tensor) else { continue };
-        code(graph, &weight, tensor, precision, &mut names)
+    for weight in weights(&document.graph) {
+        let Some(tensor) = remove(&mut document, &weight.tensor) else { continue };
+        code(&mut document, &weight, tensor, precision)
             .map_err(|what| Error::new(ErrorKind::Model, &weight.node, what))?;
     }
-    Ok(ModelProto::encode_to_vec(&proto))
+    Ok(document.written(|_| false))
 }
 
 fn is_coded(tensor: &TensorProto) -> bool {
@@ -124,65 +122,52 @@ fn source<'g>(producers: &HashMap<&str, &'g NodeProto>, name: &'g str, axis: usi
     Some((name, axis))
 }
 
-/// Takes a float constant out of the graph, whether an initializer or a node.
-fn remove(graph: &mut GraphProto, name: &str) -> Option<TensorProto> {
-    graph.input.retain(|input| input.name != name);
-    if let Some(place) = graph.initializer.iter().position(|t| t.name == name) {
-        return Some(graph.initializer.remove(place));
+/// Takes a float constant out of the file, whether an initializer or a node.
+fn remove(document: &mut Document, name: &str) -> Option<TensorProto> {
+    if let Some(place) = document.initializer(name) {
+        document.drop_part(INITIALIZER, place);
+        // Old files list their weights among the inputs.
+        document.drop_named(INPUT, name);
+        return document.graph.initializer.get(place).cloned();
     }
-    let makes = |node: &NodeProto| node.output.first().is_some_and(|output| output == name);
-    let place = graph.node.iter().position(|node| makes(node) && constant_in(node).is_some())?;
-    graph.node.remove(place).attribute.into_iter().find_map(|a| a.t)
+    let place = document.producer(name)?;
+    document.drop_part(NODE, place);
+    constant_in(&document.graph.node[place]).cloned()
 }
 
-/// Puts one weight's codes into the graph, and the node that decodes them under the weight's own name.
+/// Puts one weight's codes into the file, and the node that decodes them under the weight's own name.
 fn code(
-    graph: &mut GraphProto,
+    document: &mut Document,
     weight: &WeightTensor,
     tensor: TensorProto,
     precision: Precision,
-    names: &mut Names,
 ) -> std::result::Result<(), String> {
     let (name, dims) = (weight.tensor.clone(), tensor.dims.clone());
+    let shape: Vec<usize> = dims.iter().map(|&dim| dim as usize).collect();
     let Constant { values: Values::F32(values), .. } = Constant::float(tensor) else { return Ok(()) };
-    let mut add = |suffix: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>| {
-        let (name, dims) = (names.fresh(&format!("{name}.{suffix}")), dims.to_vec());
-        graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims,
-            data_type: kind as i32,
-            raw_data,
-            ..TensorProto::default()
-        });
-        name
+    let mut add = |suffix: &str, dims: &[usize], kind: DataType, raw: &[u8]| {
+        document.add_tensor(&format!("{name}.{suffix}"), kind as i32, dims, raw)
     };
-    let (op, input, setting) = if precision == Precision::Fp16 {
+    let (op, inputs, setting) = if precision == Precision::Fp16 {
         let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
         if halves.iter().any(|h| !h.is_finite()) {
             return Err("its weight exceeds what f16 can hold; use option `precision` int8 or fp32".into());
         }
-        let raw = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
-        ("Cast", vec![add("half", &dims, DataType::Float16, raw)], int_attribute("to", DataType::Float as i64))
+        let raw: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
+        ("Cast", vec![add("half", &shape, DataType::Float16, &raw)], ("to", Setting::Int(DataType::Float as i64)))
     } else {
         let (codes, scales) = channel_codes(&values, &dims, weight.axis);
-        let raw = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
-        let zeros = vec![0; scales.len()];
-        let channels: &[i64] = if weight.axis.is_some() { &[scales.len() as i64] } else { &[] };
-        let codes = add("codes", &dims, DataType::Int8, codes.iter().map(|c| *c as u8).collect());
-        let scale = add("scale", channels, DataType::Float, raw);
-        let zero = add("zero", channels, DataType::Int8, zeros);
-        ("DequantizeLinear", vec![codes, scale, zero], int_attribute("axis", weight.axis.unwrap_or(0) as i64))
+        let raw: Vec<u8> = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let channels: &[usize] = if weight.axis.is_some() { &[scales.len()] } else { &[] };
+        let codes: Vec<u8> = codes.iter().map(|c| *c as u8).collect();
+        let codes = add("codes", &shape, DataType::Int8, &codes);
+        let scale = add("scale", channels, DataType::Float, &raw);
+        let zero = add("zero", channels, DataType::Int8, &vec![0; scales.len()]);
+        let axis = ("axis", Setting::Int(weight.axis.unwrap_or(0) as i64));
+        ("DequantizeLinear", vec![codes, scale, zero], axis)
     };
-    let (op_type, attribute) = (op.to_string(), vec![setting]);
-    let decoder = NodeProto {
-        name: names.fresh(&format!("{name}.decode")),
-        op_type,
-        input,
-        output: vec![name],
-        attribute,
-        ..NodeProto::default()
-    };
-    graph.node.insert(0, decoder);
+    let decoder = document.names.fresh(&format!("{name}.decode"));
+    document.add_node(0, NewNode { op, name: decoder, inputs, output: name, attributes: vec![setting] });
     Ok(())
 }
 

@@ -9,16 +9,16 @@ use std::ops::Range;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::fields::{Field, Message, fields};
-use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset};
+use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset, reads};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Field numbers of onnx.proto3.
-pub(super) const NODE: u64 = 1;
-pub(super) const INITIALIZER: u64 = 5;
-pub(super) const INPUT: u64 = 11;
-pub(super) const OUTPUT: u64 = 12;
-pub(super) const VALUE_INFO: u64 = 13;
-pub(super) const ANNOTATION: u64 = 14;
+pub(crate) const NODE: u64 = 1;
+pub(crate) const INITIALIZER: u64 = 5;
+pub(crate) const INPUT: u64 = 11;
+pub(crate) const OUTPUT: u64 = 12;
+pub(crate) const VALUE_INFO: u64 = 13;
+pub(crate) const ANNOTATION: u64 = 14;
 const GRAPH: u64 = 7;
 const METADATA: u64 = 14;
 /// Of a tensor: the fields that hold its values. `raw_data` can hold them of any type.
@@ -27,35 +27,35 @@ const RAW_DATA: u64 = 9;
 
 /// An operand of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) node: usize,
-    pub(super) input: usize,
+pub(crate) struct Slot {
+    pub(crate) node: usize,
+    pub(crate) input: usize,
 }
 
 /// A node that is not in the file.
 #[derive(Debug, Clone)]
-pub(super) struct NewNode {
-    pub(super) op: &'static str,
-    pub(super) name: String,
-    pub(super) inputs: Vec<String>,
-    pub(super) output: String,
-    pub(super) attributes: Vec<(&'static str, Setting)>,
+pub(crate) struct NewNode {
+    pub(crate) op: &'static str,
+    pub(crate) name: String,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) output: String,
+    pub(crate) attributes: Vec<(&'static str, Setting)>,
 }
 
 /// The value of an attribute.
 #[derive(Debug, Clone)]
-pub(super) enum Setting {
+pub(crate) enum Setting {
     Int(i64),
     Ints(Vec<i64>),
 }
 
 /// A file and its changes.
-pub(super) struct Document<'b> {
+pub(crate) struct Document<'b> {
     bytes: &'b [u8],
     /// What the file says, every node named as the loader names it; rewired operands are rewired here too.
-    pub(super) graph: GraphProto,
-    pub(super) opset: i64,
-    pub(super) names: Names,
+    pub(crate) graph: GraphProto,
+    pub(crate) opset: i64,
+    pub(crate) names: Names,
     /// Where the graph lies in the file.
     place: Field,
     parts: Vec<Field>,
@@ -66,14 +66,16 @@ pub(super) struct Document<'b> {
     values: BTreeMap<usize, Vec<u8>>,
     rewired: BTreeMap<usize, BTreeMap<usize, String>>,
     /// Tensors that a rewired node has read before.
-    pub(super) given_up: HashSet<String>,
+    pub(crate) given_up: HashSet<String>,
     /// By the node before which they come.
-    pub(super) new_nodes: Vec<(usize, NewNode)>,
+    pub(crate) new_nodes: Vec<(usize, NewNode)>,
     new_tensors: Vec<Message>,
     output: Option<Message>,
+    /// Described tensors that are described otherwise: field number, and index.
+    replaced: BTreeMap<(u64, usize), Message>,
     metadata: Vec<(String, String)>,
     /// Parts that are left out: field number, and index among those of that number.
-    pub(super) dropped: BTreeSet<(u64, usize)>,
+    dropped: BTreeSet<(u64, usize)>,
 }
 
 impl<'b> Document<'b> {
@@ -81,7 +83,7 @@ impl<'b> Document<'b> {
     ///
     /// # Errors
     /// Kind `Model`: not ONNX, or a graph in several pieces, which no exporter writes.
-    pub(super) fn read(bytes: &'b [u8], subject: &str) -> Result<Self> {
+    pub(crate) fn read(bytes: &'b [u8], subject: &str) -> Result<Self> {
         let fault = |what: &str| Error::new(ErrorKind::Model, subject, what);
         let proto = decode_proto(bytes, subject)?;
         let opset = opset(&proto);
@@ -114,39 +116,40 @@ impl<'b> Document<'b> {
             new_nodes: Vec::new(),
             new_tensors: Vec::new(),
             output: None,
+            replaced: BTreeMap::new(),
             metadata: Vec::new(),
             dropped: BTreeSet::new(),
         })
     }
 
     /// The node of that name.
-    pub(super) fn node_named(&self, name: &str) -> Option<usize> {
+    pub(crate) fn node_named(&self, name: &str) -> Option<usize> {
         self.graph.node.iter().position(|node| node.name == name)
     }
 
     /// The node that makes `tensor`.
-    pub(super) fn producer(&self, tensor: &str) -> Option<usize> {
+    pub(crate) fn producer(&self, tensor: &str) -> Option<usize> {
         self.producers.get(tensor).copied()
     }
 
     /// The initializer of that name.
-    pub(super) fn initializer(&self, name: &str) -> Option<usize> {
+    pub(crate) fn initializer(&self, name: &str) -> Option<usize> {
         self.initializers.get(name).copied()
     }
 
     /// How many operands and outputs of the graph `tensor` is.
-    pub(super) fn uses(&self, tensor: &str) -> usize {
+    pub(crate) fn uses(&self, tensor: &str) -> usize {
         self.uses.get(tensor).copied().unwrap_or(0)
     }
 
     /// The name of an operand, where it has one.
-    pub(super) fn operand(&self, slot: Slot) -> Option<&str> {
+    pub(crate) fn operand(&self, slot: Slot) -> Option<&str> {
         let name = self.graph.node.get(slot.node)?.input.get(slot.input)?;
         (!name.is_empty()).then_some(name)
     }
 
     /// The constant that an operand is, seen through Identity.
-    pub(super) fn constant(&self, slot: Slot) -> Option<&TensorProto> {
+    pub(crate) fn constant(&self, slot: Slot) -> Option<&TensorProto> {
         let mut name = self.operand(slot)?;
         loop {
             if let Some(ix) = self.initializer(name) {
@@ -162,12 +165,12 @@ impl<'b> Document<'b> {
     }
 
     /// Gives an initializer other values, in its own type and shape.
-    pub(super) fn set_values(&mut self, initializer: usize, raw: Vec<u8>) {
+    pub(crate) fn set_values(&mut self, initializer: usize, raw: Vec<u8>) {
         self.values.insert(initializer, raw);
     }
 
     /// Lets a node read another tensor.
-    pub(super) fn rewire(&mut self, slot: Slot, tensor: String) {
+    pub(crate) fn rewire(&mut self, slot: Slot, tensor: String) {
         let Some(input) = self.graph.node.get_mut(slot.node).and_then(|node| node.input.get_mut(slot.input)) else {
             return;
         };
@@ -180,7 +183,7 @@ impl<'b> Document<'b> {
     }
 
     /// Writes a constant operand: in its place where nothing else reads it, else as a new tensor that this node reads.
-    pub(super) fn set_constant(&mut self, slot: Slot, data_type: i32, dims: &[usize], raw: Vec<u8>) {
+    pub(crate) fn set_constant(&mut self, slot: Slot, data_type: i32, dims: &[usize], raw: Vec<u8>) {
         let own = self.operand(slot).filter(|name| self.uses(name) == 1).and_then(|name| self.initializer(name));
         if let Some(own) = own.filter(|own| !self.values.contains_key(own)) {
             return self.set_values(own, raw);
@@ -191,34 +194,75 @@ impl<'b> Document<'b> {
     }
 
     /// A new initializer; its name is `wish`, or like it.
-    pub(super) fn add_tensor(&mut self, wish: &str, data_type: i32, dims: &[usize], raw: &[u8]) -> String {
+    pub(crate) fn add_tensor(&mut self, wish: &str, data_type: i32, dims: &[usize], raw: &[u8]) -> String {
         let name = self.names.fresh(wish);
-        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.number(1, dim as u64));
-        let tensor = tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, &name).bytes(RAW_DATA, raw);
-        self.new_tensors.push(tensor);
+        self.add_tensor_named(&name, data_type, dims, raw);
         name
     }
 
+    /// A new initializer in the place of what had that name.
+    pub(crate) fn add_tensor_named(&mut self, name: &str, data_type: i32, dims: &[usize], raw: &[u8]) {
+        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.number(1, dim as u64));
+        self.new_tensors.push(tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, name).bytes(RAW_DATA, raw));
+    }
+
     /// Puts a new node before node `before`, or behind all of them.
-    pub(super) fn add_node(&mut self, before: usize, node: NewNode) {
+    pub(crate) fn add_node(&mut self, before: usize, node: NewNode) {
         for input in &node.inputs {
             *self.uses.entry(input.clone()).or_insert(0) += 1;
         }
         self.new_nodes.push((before, node));
     }
 
+    /// Leaves a part of the graph out.
+    pub(crate) fn drop_part(&mut self, number: u64, index: usize) {
+        self.dropped.insert((number, index));
+    }
+
+    /// Leaves out the initializers that only nodes which are left out, or no longer read them, have read.
+    pub(crate) fn drop_idle(&mut self) {
+        let (mut touched, mut used) = (self.given_up.clone(), HashSet::new());
+        for (ix, node) in self.graph.node.iter().enumerate() {
+            let readers = if self.dropped.contains(&(NODE, ix)) { &mut touched } else { &mut used };
+            readers.extend(reads(node).into_iter().map(str::to_owned));
+        }
+        used.extend(self.new_nodes.iter().flat_map(|(_, node)| node.inputs.iter().cloned()));
+        let idle = |name: &String| touched.contains(name) && !used.contains(name);
+        let initializers = self.graph.initializer.iter().enumerate();
+        let idle: Vec<(usize, String)> =
+            initializers.filter(|(_, t)| idle(&t.name)).map(|(ix, t)| (ix, t.name.clone())).collect();
+        for (ix, name) in idle {
+            self.drop_part(INITIALIZER, ix);
+            // Old files list their weights among the inputs.
+            self.drop_named(INPUT, &name);
+        }
+    }
+
+    /// Leaves out the parts of that number that have that name.
+    pub(crate) fn drop_named(&mut self, number: u64, name: &str) {
+        let named: Vec<usize> =
+            self.part_names(number).into_iter().zip(0..).filter(|(own, _)| own == name).map(|(_, ix)| ix).collect();
+        named.into_iter().for_each(|index| self.drop_part(number, index));
+    }
+
+    /// Describes a tensor otherwise, an input or a value, and maybe under another name.
+    pub(crate) fn replace_part(&mut self, number: u64, name: &str, part: Message) {
+        let named = self.part_names(number).iter().position(|own| own == name);
+        self.replaced.extend(named.map(|index| ((number, index), part)));
+    }
+
     /// What the graph's only output becomes.
-    pub(super) fn set_output(&mut self, output: Message) {
+    pub(crate) fn set_output(&mut self, output: Message) {
         self.output = Some(output);
     }
 
     /// Entries of the model's metadata, which take the place of those that `is_old` knows.
-    pub(super) fn set_metadata(&mut self, entries: Vec<(String, String)>) {
+    pub(crate) fn set_metadata(&mut self, entries: Vec<(String, String)>) {
         self.metadata = entries;
     }
 
     /// The file with its changes.
-    pub(super) fn written(&self, is_old: impl Fn(&str) -> bool) -> Vec<u8> {
+    pub(crate) fn written(&self, is_old: impl Fn(&str) -> bool) -> Vec<u8> {
         let graph = self.written_graph();
         let mut out = Message(Vec::with_capacity(self.bytes.len() + graph.0.len() - self.place.content.len() + 4096));
         for field in fields(self.bytes, 0..self.bytes.len()).unwrap_or_default() {
@@ -267,6 +311,9 @@ impl<'b> Document<'b> {
             (NODE, _) if self.rewired.contains_key(&index) => {
                 out.message(NODE, &self.node(field, &self.rewired[&index]))
             }
+            (number, _) if self.replaced.contains_key(&(number, index)) => {
+                out.message(number, &self.replaced[&(number, index)])
+            }
             (OUTPUT, Some(output)) if index == 0 => out.message(OUTPUT, output),
             (OUTPUT, Some(_)) => out,
             _ => out.copied(&self.bytes[field.whole.clone()]),
@@ -307,26 +354,26 @@ impl<'b> Document<'b> {
         std::str::from_utf8(self.bytes.get(found.content)?).ok()
     }
 
-    /// The names that the parts of the graph of that number have, in order; of those, field `name` holds it.
-    pub(super) fn part_names(&self, number: u64, name: u64) -> Vec<String> {
+    /// The names of the described tensors (inputs, outputs, values, annotations) of that number, in order.
+    pub(crate) fn part_names(&self, number: u64) -> Vec<String> {
         let parts = self.parts.iter().filter(|part| part.number == number && part.is_message);
-        parts.map(|part| self.text_in(part, name).unwrap_or_default().to_owned()).collect()
+        parts.map(|part| self.text_in(part, 1).unwrap_or_default().to_owned()).collect()
     }
 
     /// The bytes of the field `path` within the graph's first part of that number; for instance the shape of its input.
-    pub(super) fn within(&self, start: &Field, path: &[u64]) -> Option<Range<usize>> {
+    pub(crate) fn within(&self, start: &Field, path: &[u64]) -> Option<Range<usize>> {
         path.iter().try_fold(start.content.clone(), |place, number| {
             fields(self.bytes, place)?.into_iter().find(|part| part.number == *number).map(|part| part.content)
         })
     }
 
     /// The part of the graph of that number and name.
-    pub(super) fn part_named(&self, number: u64, name: &str) -> Option<&Field> {
+    pub(crate) fn part_named(&self, number: u64, name: &str) -> Option<&Field> {
         self.parts.iter().find(|part| part.number == number && self.text_in(part, 1) == Some(name))
     }
 
     /// Bytes of the file.
-    pub(super) fn slice(&self, place: Range<usize>) -> &[u8] {
+    pub(crate) fn slice(&self, place: Range<usize>) -> &[u8] {
         &self.bytes[place]
     }
 }

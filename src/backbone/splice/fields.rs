@@ -6,18 +6,18 @@ use crate::backbone::onnx::next_field;
 
 /// One field of a message, where it lies in the file.
 #[derive(Debug, Clone)]
-pub(super) struct Field {
+pub(crate) struct Field {
     /// Its number in onnx.proto3.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Whether its content has a length of its own: a text, bytes or a message.
-    pub(super) is_message: bool,
+    pub(crate) is_message: bool,
     /// Key, length and content.
-    pub(super) whole: Range<usize>,
-    pub(super) content: Range<usize>,
+    pub(crate) whole: Range<usize>,
+    pub(crate) content: Range<usize>,
 }
 
 /// The fields of the message that lies at `within`, in order; `None` where the bytes are no protobuf.
-pub(super) fn fields(bytes: &[u8], within: Range<usize>) -> Option<Vec<Field>> {
+pub(crate) fn fields(bytes: &[u8], within: Range<usize>) -> Option<Vec<Field>> {
     let end = within.end;
     let mut rest = bytes.get(within)?;
     let mut found = Vec::new();
@@ -33,34 +33,34 @@ pub(super) fn fields(bytes: &[u8], within: Range<usize>) -> Option<Vec<Field>> {
 
 /// A message that is being written. Zeros are written too: a reader may ask whether a field is there.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Message(pub(super) Vec<u8>);
+pub(crate) struct Message(pub(crate) Vec<u8>);
 
 impl Message {
     /// A field that holds a number.
-    pub(super) fn number(mut self, field: u64, value: u64) -> Self {
+    pub(crate) fn number(mut self, field: u64, value: u64) -> Self {
         self.varint(field << 3);
         self.varint(value);
         self
     }
 
     /// A field that holds bytes, a text, or a message.
-    pub(super) fn bytes(mut self, field: u64, content: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, field: u64, content: &[u8]) -> Self {
         self.varint(field << 3 | 2);
         self.varint(content.len() as u64);
         self.0.extend_from_slice(content);
         self
     }
 
-    pub(super) fn text(self, field: u64, text: &str) -> Self {
+    pub(crate) fn text(self, field: u64, text: &str) -> Self {
         self.bytes(field, text.as_bytes())
     }
 
-    pub(super) fn message(self, field: u64, message: &Message) -> Self {
+    pub(crate) fn message(self, field: u64, message: &Message) -> Self {
         self.bytes(field, &message.0)
     }
 
     /// What is already a field, or several.
-    pub(super) fn copied(mut self, fields: &[u8]) -> Self {
+    pub(crate) fn copied(mut self, fields: &[u8]) -> Self {
         self.0.extend_from_slice(fields);
         self
     }

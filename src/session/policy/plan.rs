@@ -85,9 +85,7 @@ pub(crate) fn plan(bundle: &Bundle, lesson: &Lesson, photos: usize) -> Plan {
         Interval::Steps(interval) if recomposes => {
             Due::Every { interval: interval.get().into(), last: share(LAST_RECOMPOSITION) }
         }
-        Interval::Once if recomposes && is_long_enough(steps, share(RECOMPOSED_AT)) => {
-            Due::Once(share(RECOMPOSED_AT))
-        }
+        Interval::Once if recomposes && is_long_enough(steps, share(RECOMPOSED_AT)) => Due::Once(share(RECOMPOSED_AT)),
         _ => Due::Never,
     };
     let (pairs, min_age, judged_by) = match due {

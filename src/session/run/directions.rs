@@ -2,6 +2,7 @@
 
 use super::runner::{Runner, view};
 use super::source::{Micro, View};
+use crate::adapter::Moment;
 use crate::autodiff::Network;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Dataset;
@@ -49,5 +50,28 @@ impl Runner {
         audience.tell(Progress::End);
         let found = found.ok_or_else(|| Error::new(ErrorKind::Internal, "directions", "a site was not looked at"))?;
         if have_learned { adapter.go_on_along(&found) } else { adapter.go_along(Some(found)) }
+    }
+
+    /// The second moment of what each site reads of `photos`; `None` where it has read nothing. One that cannot be read is passed over.
+    ///
+    /// # Errors
+    /// Kind `Stopped` where it is stopped; those of the network.
+    pub(crate) fn find_moments(
+        &mut self,
+        photos: impl IntoIterator<Item = View>,
+        audience: &mut Audience,
+    ) -> Result<Vec<Option<Moment>>> {
+        self.adapter_mut().begin_moments();
+        let source = self.source.clone();
+        let work = move |network: &mut Network, photo: View| {
+            let micro = Micro { photos: vec![photo], ..Micro::default() };
+            source.features_and_example(network, micro, false).map(drop)
+        };
+        let read = self.crew.one().each(photos, work, |done| {
+            audience.tell(Progress::Advance);
+            done.and_then(|()| audience.go_on())
+        });
+        let moments = self.adapter_mut().end_moments();
+        read.map(|()| moments)
     }
 }

@@ -54,6 +54,11 @@ pub(crate) struct Resources<'m> {
 }
 
 impl Resources<'static> {
+    /// One thread, nothing kept but examples of earlier lessons.
+    pub(crate) fn remembering(replay: Replay) -> Self {
+        Resources { replay, ..Resources::plain() }
+    }
+
     /// One thread, nothing kept.
     fn plain() -> Self {
         Resources {

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::document::{ANNOTATION, Document, INITIALIZER, INPUT, NODE, VALUE_INFO};
 use crate::backbone::onnx::reads;
+use crate::backbone::splice::{ANNOTATION, Document, NODE, VALUE_INFO};
 
 /// The nodes that make `tensors` and what they depend on, and every tensor among these.
 pub(super) fn ancestors(document: &Document, tensors: &[&str]) -> (HashSet<usize>, HashSet<String>) {
@@ -37,20 +37,11 @@ pub(super) fn prune(document: &mut Document) {
             tensors.extend(made_by(ix));
         }
     }
-    let kept = document.graph.node.iter().enumerate().filter(|(ix, _)| !gone.contains(ix));
-    let used: HashSet<&str> = kept.flat_map(|(_, node)| reads(node)).chain(needed.iter().copied()).collect();
-    let read: HashSet<&str> = document.graph.node.iter().flat_map(reads).collect();
-    let was_read = |name: &str| read.contains(name) || document.given_up.contains(name);
-    let idle = |name: &str| !used.contains(name) && was_read(name);
-    let idle: HashSet<String> =
-        document.graph.initializer.iter().filter(|t| idle(&t.name)).map(|t| t.name.clone()).collect();
     let mut dropped: Vec<(u64, usize)> = gone.iter().map(|&ix| (NODE, ix)).collect();
-    let initializers = document.graph.initializer.iter().enumerate();
-    dropped.extend(initializers.filter(|(_, t)| idle.contains(&t.name)).map(|(ix, _)| (INITIALIZER, ix)));
-    // Old files list their weights among the inputs.
-    for (number, is_gone) in [(INPUT, &idle), (VALUE_INFO, &tensors), (ANNOTATION, &tensors)] {
-        let names = document.part_names(number, 1).into_iter().enumerate();
-        dropped.extend(names.filter(|(_, name)| is_gone.contains(name)).map(|(ix, _)| (number, ix)));
+    for number in [VALUE_INFO, ANNOTATION] {
+        let names = document.part_names(number).into_iter().enumerate();
+        dropped.extend(names.filter(|(_, name)| tensors.contains(name)).map(|(ix, _)| (number, ix)));
     }
-    document.dropped.extend(dropped);
+    dropped.into_iter().for_each(|(number, index)| document.drop_part(number, index));
+    document.drop_idle();
 }

@@ -2,8 +2,8 @@
 
 use ndarray::{ArrayView2, ArrayViewD, IxDyn};
 
-use super::document::{Document, Slot};
 use crate::backbone::onnx::attribute;
+use crate::backbone::splice::{Document, Slot};
 
 /// How an operand comes from an initializer.
 #[derive(Debug, Clone)]

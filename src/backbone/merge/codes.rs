@@ -2,8 +2,11 @@
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
+use super::rounding::settle;
+use crate::adapter::Moment;
+
 /// Smallest and largest code, uint8 less 128.
-const RANGE: [f32; 2] = [-128.0, 127.0];
+pub(super) const RANGE: [f32; 2] = [-128.0, 127.0];
 /// The largest code of a grid around 0.
 const LARGEST: f32 = 127.0;
 
@@ -30,13 +33,14 @@ impl Grid {
         values.into_iter().all(|value| (RANGE[0]..=RANGE[1]).contains(&self.place(*value).round_ties_even()))
     }
 
+    /// What a code stands for.
+    pub(super) fn value(&self, code: i8) -> f32 {
+        f32::from(i16::from(code) - i16::from(self.zero)) * self.scale
+    }
+
     /// Where a value lies on the grid.
     fn place(&self, value: f32) -> f32 {
         value / self.scale + f32::from(self.zero)
-    }
-
-    fn value(&self, code: i8) -> f32 {
-        f32::from(i16::from(code) - i16::from(self.zero)) * self.scale
     }
 
     /// The narrowest grid of the same kind that holds every value: around 0 where this one is, else from the smallest to the largest.
@@ -53,14 +57,20 @@ impl Grid {
 
 /// The codes of `weight`, whose rows had `grids`. Rows of one group have one grid; `is_one` says that all rows are one group.
 ///
-/// A group keeps its grid where all of its values fit, or where the grid `is_fixed`; values outside are then cut off.
-pub(super) fn encode(weight: ArrayView2<f32>, grids: &[Grid], is_one: bool, is_fixed: bool) -> Coded {
+/// A group keeps its grid where all of its values fit, or where the grid `is_fixed`; values outside are then cut off. With the second moment of
+/// what the weight is multiplied with, codes are chosen so that their errors cancel; without, each is the nearest.
+pub(super) fn encode(
+    weight: ArrayView2<f32>,
+    grids: &[Grid],
+    [is_one, is_fixed]: [bool; 2],
+    moment: Option<&Moment>,
+) -> Coded {
     let new: Vec<Grid> = match grids.first() {
         Some(grid) if is_one => {
             let keeps = is_fixed || grid.holds(weight);
             vec![if keeps { *grid } else { grid.widened(weight) }; grids.len()]
         }
-        _ => weight.rows().into_iter().zip(grids).map(|(row, grid)| settled(row, *grid, is_fixed)).collect(),
+        _ => weight.rows().into_iter().zip(grids).map(|(row, grid)| grid_of(row, *grid, is_fixed)).collect(),
     };
     let (mut codes, mut saturated) = (Array2::zeros(weight.dim()), 0);
     for ((row, grid), mut out) in weight.rows().into_iter().zip(&new).zip(codes.axis_iter_mut(Axis(0))) {
@@ -69,10 +79,47 @@ pub(super) fn encode(weight: ArrayView2<f32>, grids: &[Grid], is_one: bool, is_f
             saturated += usize::from(!(RANGE[0]..=RANGE[1]).contains(&place));
             *code = place.clamp(RANGE[0], RANGE[1]) as i8;
         }
+        let whole = moment.filter(|moment| moment.in_dim() == row.len());
+        if let (Some(moment), Some(row), Some(codes)) = (whole, row.as_slice(), out.as_slice_mut()) {
+            settle(codes, row, grid, moment);
+        }
     }
     Coded { codes, grids: new, saturated }
 }
 
-fn settled(row: ArrayView1<f32>, grid: Grid, is_fixed: bool) -> Grid {
+fn grid_of(row: ArrayView1<f32>, grid: Grid, is_fixed: bool) -> Grid {
     if is_fixed || grid.holds(row) { grid } else { grid.widened(row) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn a_row_keeps_its_grid_where_it_fits_and_gets_a_wider_one_where_it_does_not() {
+        let grids = [Grid { scale: 0.01, zero: 0 }; 2];
+        let weight = array![[1.27, -1.28, 0.004], [1.28, 0.0, -0.5]];
+        let coded = encode(weight.view(), &grids, [false, false], None);
+        assert_eq!(coded.codes.row(0).to_vec(), [127, -128, 0]);
+        assert_eq!((coded.grids[0], coded.saturated), (grids[0], 0));
+        assert_eq!((coded.grids[1].zero, coded.codes[(1, 0)]), (0, 127));
+        assert!((coded.grids[1].value(127) - 1.28).abs() < 1e-6);
+        let fixed = encode(weight.view(), &grids, [false, true], None);
+        assert_eq!((fixed.grids, fixed.saturated), (grids.to_vec(), 1));
+    }
+
+    #[test]
+    fn one_grid_of_all_rows_moves_its_zero_point_only_if_it_has_one() {
+        let weight = array![[2.0, -0.2], [0.1, 0.0]];
+        let grids = [Grid { scale: 0.01, zero: 28 }; 2];
+        let coded = encode(weight.view(), &grids, [true, false], None);
+        assert_eq!(coded.grids[0], coded.grids[1]);
+        for (value, code) in weight.iter().zip(&coded.codes) {
+            assert!((coded.grids[0].value(*code) - value).abs() <= 0.51 * coded.grids[0].scale);
+        }
+        let symmetric = encode(weight.view(), &[Grid { scale: 0.01, zero: 0 }; 2], [true, false], None);
+        assert_eq!(symmetric.grids[0].zero, 0);
+    }
 }

@@ -7,9 +7,10 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::bias::follow;
 use super::codes::{Coded, Grid, encode};
-use super::document::{Document, NewNode, Setting, Slot};
 use super::trace::{Chain, Form, chain};
+use crate::adapter::Moment;
 use crate::backbone::onnx::attribute;
+use crate::backbone::splice::{Document, NewNode, Setting, Slot};
 use crate::backbone::weights::{Codes, FrozenWeight};
 
 /// What has become of a site's weight.
@@ -23,6 +24,10 @@ pub(crate) struct Learned<'w> {
     pub(crate) frozen: &'w FrozenWeight,
     /// As it is to be, `out_dim` x `in_dim`.
     pub(crate) weight: ArrayView2<'w, f32>,
+    /// Of what it is multiplied with, where that is known.
+    pub(crate) moment: Option<&'w Moment>,
+    /// Whether it is to be written in floats, whatever the file has.
+    pub(crate) in_float: bool,
 }
 
 /// The operands of a map that hold its weight.
@@ -49,11 +54,11 @@ pub(super) fn write(document: &mut Document, learned: &Learned) -> Result<usize,
     }
     let chain = chain(document, operands.weight);
     match &learned.frozen.codes {
-        Codes::Int8 { scales, zeros, .. } => {
+        Codes::Int8 { scales, zeros, .. } if !learned.in_float || operands.takes_codes => {
             let zero = |row: usize| zeros.get(row).copied().unwrap_or(0);
             let grids = scales.iter().enumerate().map(|(row, scale)| Grid { scale: *scale, zero: zero(row) });
             let place = Place { node, operands, chain, form };
-            place.write_codes(document, learned.weight, &grids.collect::<Vec<_>>())
+            place.write_codes(document, learned, &grids.collect::<Vec<_>>())
         }
         _ => Ok(write_floats(document, operands.weight, chain.as_ref(), &form, learned.weight)),
     }
@@ -157,14 +162,14 @@ struct Place {
 }
 
 impl Place {
-    fn write_codes(self, document: &mut Document, weight: ArrayView2<f32>, grids: &[Grid]) -> Result<usize, String> {
+    fn write_codes(self, document: &mut Document, learned: &Learned, grids: &[Grid]) -> Result<usize, String> {
         let count = |slot: Slot| document.constant(slot).map(|t| t.dims.iter().product::<i64>());
         let [scales, zeros] = self.operands.quantizer.map_or([None, None], |slots| slots.map(count));
         let is_one = scales.map_or_else(|| grids.iter().all(|grid| *grid == grids[0]), |count| count == 1);
         let one_zero = zeros == Some(1) && !is_one && grids.iter().any(|grid| grid.zero != 0);
         // Without a scale that can be named and written, codes are all that can change.
         let is_fixed = one_zero || (scales.is_none() && self.operands.takes_codes);
-        let coded = encode(weight, grids, is_one, is_fixed);
+        let coded = encode(learned.weight, grids, [is_one, is_fixed], learned.moment);
         let saturated = coded.saturated;
         let source = self.chain.as_ref().map(|chain| &document.graph.initializer[chain.source]);
         let held = source.or_else(|| document.constant(self.operands.weight)).map(|tensor| tensor.data_type);

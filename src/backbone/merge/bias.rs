@@ -3,9 +3,9 @@
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::document::{Document, Slot};
 use super::trace::chain;
 use super::weight::{f32_values, shape};
+use crate::backbone::splice::{Document, Slot};
 
 /// Rewrites the codes of a bias whose weight has new scales, `ratios` times the old ones, row by row; and its own scale, where the file
 /// says one. The bias itself stays what it was, up to rounding. One in floats needs nothing.
@@ -55,4 +55,16 @@ fn i32_values(tensor: &TensorProto) -> Vec<i32> {
         return tensor.int32_data.clone();
     }
     tensor.raw_data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bias_stands_for_the_same_on_another_scale() {
+        assert_eq!(scaled(&[1000, -300, 7], &[1.0, 1.5, 2.0]), [1000, -200, 4]);
+        assert_eq!(scaled(&[1000, -300], &[0.5]), [2000, -600]);
+        assert_eq!(scaled(&[i32::MAX], &[0.5]), [i32::MAX]);
+    }
 }

@@ -1,11 +1,14 @@
 //! The new classifier: logits = W x + b in float, on the tensor that the head reads.
 
-use tract_onnx::pb::tensor_proto::DataType;
+use std::collections::HashSet;
 
-use super::document::{Document, INPUT, NewNode, Setting};
-use super::fields::Message;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{NodeProto, TensorProto};
+
 use super::prune::ancestors;
 use crate::backbone::onnx::attribute;
+use crate::backbone::splice::Message;
+use crate::backbone::splice::{Document, INPUT, NewNode, Setting};
 
 /// From this opset on, a ReduceMean takes its axes as an input.
 const AXES_AS_INPUT: i64 = 18;
@@ -94,14 +97,30 @@ fn in_float(document: &mut Document, features: &str) -> Result<String, String> {
         let inputs = [Some(features.to_owned()), Some(scale), zero].into_iter().flatten().collect();
         return Ok(add(document, "DequantizeLinear", inputs, vec![]));
     }
-    let is_half = |data_type: i32| data_type == DataType::Float16 as i32;
-    let casts = document.graph.node.iter().filter(|node| node.op_type == "Cast");
-    let to_half = casts.filter_map(|node| attribute(node, "to")).any(|to| is_half(to.i as i32));
-    if to_half || document.graph.initializer.iter().any(|tensor| is_half(tensor.data_type)) {
+    if computes_in_half(document) {
         let float = vec![("to", Setting::Int(DataType::Float as i64))];
         return Ok(add(document, "Cast", vec![features.to_owned()], float));
     }
     Ok(features.to_owned())
+}
+
+/// Whether any node may compute in f16, rather than only read weights that are cast first.
+fn computes_in_half(document: &Document) -> bool {
+    let nodes = &document.graph.node;
+    let is_half = |data_type: i32| data_type == DataType::Float16 as i32;
+    let to_half = |node: &NodeProto| attribute(node, "to").is_some_and(|to| is_half(to.i as i32));
+    let halves = document.graph.initializer.iter().filter(|tensor| is_half(tensor.data_type));
+    let halves: HashSet<&str> = halves.map(|tensor| tensor.name.as_str()).collect();
+    let computes = |node: &NodeProto| match node.op_type.as_str() {
+        "Cast" => to_half(node),
+        "Constant" => constant_in(node).is_some_and(|tensor| is_half(tensor.data_type)),
+        _ => node.input.iter().any(|input| halves.contains(input.as_str())),
+    };
+    nodes.iter().any(computes)
+}
+
+fn constant_in(node: &NodeProto) -> Option<&TensorProto> {
+    attribute(node, "value")?.t.as_ref()
 }
 
 /// The mean over rows and columns of a map, or over the tokens of a sequence, as one vector for each image.

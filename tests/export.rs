@@ -1,0 +1,375 @@
+//! What `export` writes: read again by this program, and taken apart byte by byte by a reader of its own. Other runtimes see it in
+//! `tests/peers`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use srlora::ErrorKind;
+use srlora::backbone::{Backbone, Precision};
+use srlora::bundle::{Bundle, Fit, PackRequest, Preprocess, pack};
+use srlora::core::Method;
+use srlora::export::{ExportReport, OnnxRequest, export_onnx};
+use srlora::session::{Dataset, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter, train};
+use tempfile::TempDir;
+
+/// Largest difference of a probability where both sides compute with the same floats.
+const SAME: f32 = 1e-4;
+const CLASSES: [&str; 3] = ["across", "it's along", "plain"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}.onnx"))
+}
+
+/// Pictures of three classes that a network of random weights tells apart.
+fn photos(side: usize) -> Dataset {
+    let mut photos = Dataset::default();
+    for (class, name) in CLASSES.iter().enumerate() {
+        for nth in 0..6 {
+            // Much noise, and faint stripes across, along, or none: not to be told apart by class means alone.
+            let mut state = (1 + class * 6 + nth) as u32;
+            let mut noise = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as usize * 3 / 4
+            };
+            let stripe = |at: usize| 60 * [at / side / 2 % 2, at % side / 2 % 2, 0][class];
+            let bytes: Vec<u8> =
+                (0..side * side).flat_map(|at| [0; 3].map(|_| noise() as u8 + stripe(at) as u8)).collect();
+            let pixels = Pixels::new(&bytes, Layout::Rgb8, [side as u32; 2], 3 * side).unwrap();
+            photos.add(name, Picture::pixels(&format!("{name} {nth}"), pixels)).unwrap();
+        }
+    }
+    photos
+}
+
+/// A bundle of a fixture, and room for what is made with it.
+struct Place {
+    folder: TempDir,
+    bundle: Bundle,
+    photos: Dataset,
+}
+
+impl Place {
+    fn of(model: &Path) -> Self {
+        let folder = TempDir::new().unwrap();
+        let output = folder.path().join("a.bundle");
+        let request = PackRequest {
+            model: model.to_path_buf(),
+            output: output.clone(),
+            rank: 1,
+            reserve: 4,
+            sites: "all".into(),
+            features: None,
+            labels: None,
+            size: None,
+            preprocess: Preprocess { fit: Fit::Stretch, ..Preprocess::default() },
+            precision: Precision::Keep,
+            sign: None,
+            release: None,
+        };
+        pack(&request, |_| {}).unwrap();
+        let bundle = Bundle::open(&output).unwrap();
+        let photos = photos(bundle.preprocess.height);
+        Place { folder, bundle, photos }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A store after a lesson with recompositions, or one that was only imprinted.
+    fn store(&self, name: &str, method: Method) -> Store {
+        let lesson = Lesson {
+            method,
+            length: Length::Steps(if method == Method::Imprint { 1 } else { 24 }),
+            interval: (method == Method::Srlora).then_some(6),
+            batch: 6,
+            lr: Some(0.01),
+            ..Lesson::new(self.photos.clone())
+        };
+        let path = self.path(name);
+        let report = train(&self.bundle, &lesson, &path, &mut |_: Progress| ()).unwrap();
+        // A lesson that has not passed its trial has learned all the same.
+        if let [_, aside] = &Store::open(&path).unwrap().numbers().unwrap()[..]
+            && let Some(aside) = aside.first()
+        {
+            StoreWriter::open(&path).unwrap().rollback(Some(*aside)).unwrap();
+        }
+        let store = Store::open(&path).unwrap();
+        let has_learned = store.record().unwrap().steps > 0 && report.recompositions > 0;
+        assert_eq!(has_learned, method == Method::Srlora, "{name}");
+        store
+    }
+
+    fn export(&self, store: &Store, name: &str, precision: Precision) -> srlora::Result<ExportReport> {
+        let request = OnnxRequest {
+            output: self.path(name),
+            precision,
+            with_preprocessing: false,
+            photos: Some(self.photos.clone()),
+        };
+        export_onnx(&self.bundle, store, &request, &mut |_: Progress| ())
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+}
+
+/// The fields of a message: number, the whole field, and its content. Protobuf's own description, and nothing of this crate.
+fn fields(message: &[u8]) -> Vec<(u64, &[u8], &[u8])> {
+    fn varint(bytes: &[u8], at: &mut usize) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = bytes[*at];
+            (value, shift, *at) = (value | u64::from(byte & 127) << shift, shift + 7, *at + 1);
+            if byte < 128 {
+                return value;
+            }
+        }
+    }
+    let (mut at, mut found) = (0, Vec::new());
+    while at < message.len() {
+        let start = at;
+        let key = varint(message, &mut at);
+        let len = match key & 7 {
+            0 => {
+                varint(message, &mut at);
+                0
+            }
+            1 => 8,
+            2 => varint(message, &mut at) as usize,
+            _ => 4,
+        };
+        found.push((key >> 3, &message[start..at + len], &message[at..at + len]));
+        at += len;
+    }
+    found
+}
+
+fn part(message: &[u8], number: u64) -> &[u8] {
+    fields(message).into_iter().find(|field| field.0 == number).map_or(&[], |field| field.2)
+}
+
+/// Metadata of a model.
+fn metadata(model: &[u8]) -> HashMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let entries = fields(model).into_iter().filter(|field| field.0 == 14).map(|field| field.2);
+    entries.map(|entry| (text(part(entry, 1)), text(part(entry, 2)))).collect()
+}
+
+/// Nodes and initializers of `vendor` that are not in `merged` byte by byte, by name; a node is in its place among the others.
+fn changed(vendor: &[u8], merged: &[u8]) -> Vec<String> {
+    let outside = |model: &[u8]| -> Vec<Vec<u8>> {
+        let others = fields(model).into_iter().filter(|field| ![7, 14].contains(&field.0));
+        others.map(|field| field.1.to_vec()).collect()
+    };
+    assert_eq!(outside(vendor), outside(merged), "the model's own fields");
+    let (vendor, merged) = (fields(part(vendor, 7)), fields(part(merged, 7)));
+    let nodes: Vec<&[u8]> = merged.iter().filter(|field| field.0 == 1).map(|field| field.1).collect();
+    let (mut next, mut lost) = (0, Vec::new());
+    for (number, whole, content) in vendor {
+        let named = |field: u64| String::from_utf8_lossy(part(content, field)).into_owned();
+        if number == 1 {
+            // Nodes keep their order.
+            match nodes[next..].iter().position(|node| *node == whole) {
+                Some(at) => next += at + 1,
+                None => lost.push(named(3)),
+            }
+        } else if !merged.iter().any(|field| field.0 == number && field.1 == whole) {
+            // Described values of the old classifier go with it; the output has another shape.
+            match number {
+                5 => lost.push(named(8)),
+                _ => assert!([12, 13].contains(&number), "field {number} of the graph"),
+            }
+        }
+    }
+    lost
+}
+
+#[test]
+fn every_form_of_file_says_what_the_adapted_network_says() {
+    for (name, exact) in [
+        ("networks/resnet.legacy", true),
+        ("networks/mobilenet_v2.dynamo", true),
+        ("networks/vit.dynamo", true),
+        ("networks/mobilevit.legacy", true),
+        ("ends/headless", true),
+        ("ends/cosine", true),
+        ("ends/squeezenet", true),
+        ("forms/shared_through_identity", true),
+        ("forms/constant_nodes", true),
+        ("forms/decode_reshape", false),
+        ("forms/encoded_in_the_file", false),
+        ("forms/half_reshape", false),
+        ("quantized/mobilenet_v2.qdq", false),
+        ("quantized/mobilenet_v2.qdq_uint8_weights", false),
+        ("quantized/mobilenet_v2.qoperator", false),
+        ("quantized/mobilevit.dynamic", false),
+        ("quantized/mobilevit.fp16_io", false),
+        ("quantized/resnet.half", false),
+    ] {
+        let place = Place::of(&fixture(name));
+        let store = place.store("store", Method::Srlora);
+        let report = place.export(&store, "a.onnx", Precision::Keep).unwrap();
+        let worst = report.sites.iter().map(|site| site.error_fro).fold(0.0, f64::max);
+        let saturated: usize = report.sites.iter().map(|site| site.saturated).sum();
+        let (apart, same) = (report.max_probability_difference, report.same_class);
+        println!(
+            "{name}: probabilities within {apart:.1e}, {same} of {} alike, weights within {worst:.1e}",
+            report.photos
+        );
+        assert_eq!((report.photos, saturated), (18, 0), "{name}");
+        assert!(worst < if exact { 1e-6 } else { 0.04 }, "{name}: {worst}");
+        assert!(apart <= if exact { SAME } else { 0.2 }, "{name}: {apart}");
+        let names = metadata(&place.bytes("a.onnx"))["names"].clone();
+        assert_eq!(names, r"{0: 'across', 1: 'it\'s along', 2: 'plain'}");
+        // Such a file learns again.
+        let again = Place::of(&place.path("a.onnx"));
+        again.store("again", Method::Srlora);
+    }
+}
+
+#[test]
+fn nothing_changes_but_sites_and_classifier_and_nothing_of_a_site_that_has_not_learned() {
+    for name in ["networks/mobilenet_v2.dynamo", "quantized/mobilenet_v2.qdq", "quantized/resnet.half"] {
+        let place = Place::of(&fixture(name));
+        let vendor = fs::read(fixture(name)).unwrap();
+        place.export(&place.store("learned", Method::Srlora), "learned.onnx", Precision::Keep).unwrap();
+        place.export(&place.store("imprinted", Method::Imprint), "imprinted.onnx", Precision::Keep).unwrap();
+        let old = changed(&vendor, &place.bytes("imprinted.onnx"));
+        let new = changed(&vendor, &place.bytes("learned.onnx"));
+        println!("{name}: {} parts of the old classifier, {} of sites", old.len(), new.len() - old.len());
+        assert!(!old.is_empty() && old.len() < 16, "{old:?}");
+        assert!(old.iter().all(|part| new.contains(part)) && new.len() > old.len());
+        let size = Some([place.bundle.preprocess.height, place.bundle.preprocess.width]);
+        let backbones = [vendor, place.bytes("imprinted.onnx")].map(|b| Backbone::read(b, name, None, size).unwrap());
+        for site in &place.bundle.sites {
+            let weights = backbones.each_ref().map(|backbone| {
+                let site = backbone.sites_named([site.name.as_str()]).unwrap().remove(0);
+                backbone.weight(&site).unwrap().mapv(f32::to_bits)
+            });
+            assert_eq!(weights[0], weights[1], "{name}: {}", site.name);
+        }
+    }
+}
+
+#[test]
+fn another_precision_is_written_where_the_file_can_have_it() {
+    let float = Place::of(&fixture("networks/mobilenet_v2.legacy"));
+    let store = float.store("store", Method::Srlora);
+    let mut sizes = Vec::new();
+    for (precision, bound) in [(Precision::Fp32, 1e-6), (Precision::Fp16, 5e-4), (Precision::Int8, 0.02)] {
+        let report = float.export(&store, &format!("{precision:?}.onnx"), precision).unwrap();
+        let worst = report.sites.iter().map(|site| site.error_fro).fold(0.0, f64::max);
+        println!("{precision:?}: weights within {worst:.1e}, probabilities {:.1e}", report.max_probability_difference);
+        assert!(worst <= bound, "{precision:?}");
+        assert!(precision != Precision::Fp32 || report.max_probability_difference <= SAME);
+        sizes.push(report.files[0].bytes);
+    }
+    assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
+    for name in [
+        "quantized/resnet.half",
+        "quantized/mobilevit.fp16_io",
+        "forms/half_reshape",
+        "quantized/mobilevit.qdq_softmax",
+    ] {
+        let rounded = Place::of(&fixture(name));
+        let report = rounded.export(&rounded.store("store", Method::Srlora), "float.onnx", Precision::Fp32).unwrap();
+        let apart = report.max_probability_difference;
+        println!("{name} in fp32: within {apart:.1e}");
+        assert!(apart <= SAME && report.sites.iter().all(|site| site.error_fro < 1e-6), "{name}");
+    }
+    let coded = Place::of(&fixture("quantized/mobilenet_v2.qdq"));
+    let store = coded.store("store", Method::Srlora);
+    let error = coded.export(&store, "half.onnx", Precision::Fp16).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    assert!(!coded.path("half.onnx").exists());
+}
+
+#[test]
+fn the_same_store_gives_the_same_bytes_and_what_is_there_is_not_touched() {
+    let place = Place::of(&fixture("quantized/mobilenet_v2.qdq"));
+    let store = place.store("store", Method::Srlora);
+    place.export(&store, "a.onnx", Precision::Keep).unwrap();
+    let request = OnnxRequest {
+        output: place.path("b.onnx"),
+        precision: Precision::Keep,
+        with_preprocessing: false,
+        photos: None,
+    };
+    let report = export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
+    assert!(report.noise && report.photos > 0);
+    let bytes = place.bytes("a.onnx");
+    assert_eq!(bytes, place.bytes("b.onnx"), "whatever it is checked with");
+    let error = place.export(&store, "a.onnx", Precision::Keep).unwrap_err();
+    assert_eq!((error.kind(), place.bytes("a.onnx")), (ErrorKind::Exists, bytes));
+    let other = Place::of(&fixture("networks/resnet.legacy"));
+    let error = other.export(&store, "c.onnx", Precision::Keep).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+    let left: Vec<_> = fs::read_dir(other.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["a.bundle"], "nothing half-written stays");
+}
+
+#[test]
+fn preprocessing_in_the_graph_reads_bytes_and_gives_probabilities() {
+    let place = Place::of(&fixture("networks/mobilenet_v2.legacy"));
+    let store = place.store("store", Method::Srlora);
+    let request = OnnxRequest {
+        output: place.path("a.onnx"),
+        precision: Precision::Keep,
+        with_preprocessing: true,
+        photos: None,
+    };
+    export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
+    let bytes = place.bytes("a.onnx");
+    let graph = part(&bytes, 7);
+    let [input, output] = [11, 12].map(|number| part(graph, number));
+    let side = place.bundle.preprocess.height as u64;
+    let described = |value: &[u8]| {
+        let tensor = part(part(value, 2), 1).to_vec();
+        let kind = fields(&tensor).into_iter().find(|field| field.0 == 1).map(|field| field.1[1]);
+        let dims = fields(part(&tensor, 2)).into_iter().map(|dim| u64::from(dim.2[1])).collect::<Vec<_>>();
+        (String::from_utf8(part(value, 1).to_vec()).unwrap(), kind, dims)
+    };
+    assert_eq!(described(input), ("image".into(), Some(2), vec![1, side, side, 3]));
+    assert_eq!(described(output), ("probabilities".into(), Some(1), vec![1, 3]));
+}
+
+#[test]
+fn the_command_answers_in_json() {
+    let place = Place::of(&fixture("networks/mobilenet_v2.legacy"));
+    place.store("store", Method::Imprint);
+    let run = |name: &str| {
+        let paths = ["a.bundle", "store", name].map(|name| place.path(name));
+        let [bundle, store, output] = paths.each_ref().map(|path| path.to_str().unwrap());
+        let args = ["export", bundle, "--store", store, "--onnx", output, "--json"];
+        Command::new(env!("CARGO_BIN_EXE_srlora")).args(args).output().unwrap()
+    };
+    let output = run("a.onnx");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in ["format", "files", "sites", "max_probability_difference", "photos", "seconds", "peak_rss_bytes"] {
+        assert!(answer.get(key).is_some_and(|value| !value.is_null()), "{key} in {answer}");
+    }
+    assert_eq!(answer["files"][0]["bytes"].as_u64().unwrap(), place.bytes("a.onnx").len() as u64);
+    for key in ["name", "error_fro", "saturated"] {
+        assert!(answer["sites"][0].get(key).is_some(), "{key}");
+    }
+    assert_eq!(run("a.onnx").status.code(), Some(1), "an output that is there is refused");
+}
+
+#[test]
+fn real_models_in_every_precision_say_what_the_adapted_network_says() {
+    let Some(assets) = std::env::var_os("SRLORA_ASSETS").map(PathBuf::from) else {
+        return println!("SRLORA_ASSETS is not set: no real models");
+    };
+    for (model, bound) in [("resnet20_cifar10_fp32", SAME), ("mlperftiny_resnet8_cifar10_int8_qdq", 0.2)] {
+        let place = Place::of(&assets.join("models").join(format!("{model}.onnx")));
+        let store = place.store("store", Method::Srlora);
+        let report = place.export(&store, "a.onnx", Precision::Keep).unwrap();
+        println!("{model}: within {:.1e}", report.max_probability_difference);
+        assert!(report.max_probability_difference <= bound, "{model}");
+    }
+}
