@@ -267,6 +267,14 @@ impl Backbone {
         }
     }
 
+    /// Adds to the weight of a site what is given row by row, as many values as it has.
+    pub(crate) fn add_to_weight(&mut self, site: &Site, change: &[f32]) {
+        if let Some(map) = self.file.maps.iter_mut().find(|map| map.name == site.name) {
+            let weight = map.frozen.weight.plus(change);
+            map.frozen = Arc::new(Frozen { weight, bias: map.frozen.bias.clone() });
+        }
+    }
+
     /// The graph from image to pooled features, with pairs at each of `sites`.
     pub(crate) fn features_graph(&self, sites: &[Site], adapter: Option<&SharedAdapter>) -> Result<TypedModel> {
         let mut model =

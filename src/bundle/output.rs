@@ -69,17 +69,18 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// Those of `fill`, and nothing is left then; `Exists`: something is at `path`; `Io`: its folder is missing or takes nothing new;
 /// `Unsynced`: it is there and whole, but a power cut may take its name.
-pub(crate) fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn new_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     refuse_taken(path)?;
     let staged = temporary(path, 0o777, |builder, folder| builder.tempdir_in(folder))?;
-    fill(staged.path())?;
+    let filled = fill(staged.path())?;
     sync_folder_of(&staged.path().join("any")).map_err(|e| Error::io(path, e))?;
     // An empty folder would be replaced.
     refuse_taken(path)?;
     fs::rename(staged.path(), path).map_err(|e| Error::io(path, e))?;
     let _ = staged.keep();
     let advice = "run `sync`, or remove it and try again";
-    sync_folder_of(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))
+    sync_folder_of(path).map_err(|e| Error::unsynced(path, "is written and whole", advice, e))?;
+    Ok(filled)
 }
 
 /// Writes a file that must not be there yet under a temporary name, and syncs it; lets `check` read it there; and gives it its name, durably.

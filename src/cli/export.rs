@@ -29,7 +29,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "peft")]
     onnx: Option<PathBuf>,
     /// Or the folder to make for PyTorch's PEFT; it must not exist yet.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "photos", "with_preprocessing"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "with_preprocessing"])]
     peft: Option<PathBuf>,
     /// With --peft: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
     #[arg(long, value_name = "RANK", default_value = "exact", conflicts_with = "onnx", value_parser = parse_peft_rank)]
@@ -51,16 +51,22 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
-    if let Some(folder) = &args.peft {
-        return to_peft(&bundle, folder, args, output);
-    }
-    let Some(file) = &args.onnx else { return Ok(()) };
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
+    match (&args.onnx, &args.peft) {
+        (Some(file), _) => to_onnx(&bundle, file, photos, args, output),
+        (_, Some(folder)) => to_peft(&bundle, folder, photos, args, output),
+        // The flags see to it that there is one.
+        (None, None) => Ok(()),
+    }
+}
+
+fn to_onnx(bundle: &Bundle, file: &Path, photos: Option<Dataset>, args: &ExportArgs, output: &Output) -> Result<()> {
     let with_preprocessing = args.with_preprocessing;
-    let request = OnnxRequest { output: file.clone(), precision: args.precision.into(), with_preprocessing, photos };
+    let request =
+        OnnxRequest { output: file.to_path_buf(), precision: args.precision.into(), with_preprocessing, photos };
     let store = super::existing_store(&args.store)?;
     let mut meter = Meter::new();
-    let report = export_onnx(&bundle, &store, &request, &mut |progress| meter.show(progress))?;
+    let report = export_onnx(bundle, &store, &request, &mut |progress| meter.show(progress))?;
     meter.end();
     for site in report.sites.iter().filter(|site| site.error_fro > LOSSY) {
         tell(format_args!(
@@ -83,22 +89,28 @@ fn describe(report: &ExportReport) -> String {
             &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
         text += "\n";
     }
-    let what = if report.noise { "picture of noise" } else { "photo" };
-    let pictures = match (report.photos, report.noise) {
-        (1, _) | (_, false) => count(report.photos, what),
-        (many, true) => format!("{many} pictures of noise"),
-    };
-    text += &format!(
-        "checked on {pictures}: probabilities within {:.1e} of the adapted network's, the same class for {}\n",
-        report.max_probability_difference, report.same_class
-    );
-    text
+    text + &checked((report.photos, report.noise), report.max_probability_difference, report.same_class)
 }
 
-fn to_peft(bundle: &Bundle, folder: &Path, args: &ExportArgs, output: &Output) -> Result<()> {
+/// How far what was written is from the adapted network.
+fn checked((photos, noise): (usize, bool), largest: f32, same_class: usize) -> String {
+    let what = if noise { "picture of noise" } else { "photo" };
+    let pictures = match (photos, noise) {
+        (1, _) | (_, false) => count(photos, what),
+        (many, true) => format!("{many} pictures of noise"),
+    };
+    format!(
+        "checked on {pictures}: probabilities within {largest:.1e} of the adapted network's, the same class for {same_class}\n"
+    )
+}
+
+fn to_peft(bundle: &Bundle, folder: &Path, photos: Option<Dataset>, args: &ExportArgs, output: &Output) -> Result<()> {
     let store = super::existing_store(&args.store)?;
-    let request = PeftRequest { output: folder.to_path_buf(), rank: args.rank, naming: args.naming.naming() };
-    let report = export_peft(bundle, &store, &request)?;
+    let (folder, naming) = (folder.to_path_buf(), args.naming.naming());
+    let request = PeftRequest { output: folder, rank: args.rank, naming, photos };
+    let mut meter = Meter::new();
+    let report = export_peft(bundle, &store, &request, &mut |progress| meter.show(progress))?;
+    meter.end();
     if !report.matched {
         tell(
             "warning: the adapter fits a network whose batch norms are folded as they are in the bundle; for one as PyTorch has it, give \
@@ -116,5 +128,6 @@ fn describe_peft(report: &PeftReport) -> String {
         format!("  {name:<40} {rank}, weight within {:.4} %{unfolded}\n", 100.0 * site.error_fro)
     };
     let head = format!("  {:<40} {}\n", plain(&report.head), count(report.classes.len(), "class"));
-    files.chain(report.sites.iter().map(site)).chain([head]).collect()
+    let checked = checked((report.photos, report.noise), report.max_probability_difference, report.same_class);
+    files.chain(report.sites.iter().map(site)).chain([head, checked]).collect()
 }

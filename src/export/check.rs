@@ -17,18 +17,18 @@ const NOISE: usize = 8;
 const MOST_TOLD: usize = 10;
 
 /// Pictures, and how likely the adapted network holds each class to be.
-pub(super) struct Answers {
-    pub(super) pictures: Vec<Picture>,
+pub(crate) struct Answers {
+    pub(crate) pictures: Vec<Picture>,
     probabilities: Vec<Vec<f32>>,
 }
 
 /// How far a file is from the adapted network.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     /// The largest difference of a probability.
-    pub(super) largest: f32,
+    pub(crate) largest: f32,
     /// Pictures with the same likeliest class.
-    pub(super) agreeing: usize,
+    pub(crate) agreeing: usize,
 }
 
 impl Answers {
@@ -36,7 +36,7 @@ impl Answers {
     ///
     /// # Errors
     /// Kind `Data` where none of the photos can be read; others as of [`Classifier::probabilities`].
-    pub(super) fn of(
+    pub(crate) fn of(
         classifier: &mut Classifier,
         bundle: &Bundle,
         data: Option<&Dataset>,
@@ -73,7 +73,12 @@ impl Answers {
         Ok(answers)
     }
 
-    /// The same pictures through the file at `path`.
+    /// Classes of each answer.
+    pub(crate) fn classes(&self) -> usize {
+        self.probabilities.first().map_or(0, Vec::len)
+    }
+
+    /// The same pictures through the classifier of a file that was written.
     ///
     /// # Errors
     /// Kind `Check` where the file answers otherwise than with a probability for each class; `Model` where it cannot be read.
@@ -83,15 +88,29 @@ impl Answers {
         preprocess: &Preprocess,
         audience: &mut Audience,
     ) -> Result<Difference> {
-        let mut network = Network::own_classifier(written)?;
+        self.compare_with(Network::own_classifier(written)?, preprocess, audience, |logits| logits)
+    }
+
+    /// The same pictures through a network; `logits` makes those of the classes of what comes out of it.
+    ///
+    /// # Errors
+    /// As of [`Answers::compare`].
+    pub(crate) fn compare_with(
+        &self,
+        mut network: Network,
+        preprocess: &Preprocess,
+        audience: &mut Audience,
+        logits: impl Fn(Vec<f32>) -> Vec<f32>,
+    ) -> Result<Difference> {
         let mut difference = Difference::default();
         audience.tell(Progress::Begin { phase: "written file", total: self.pictures.len() as u64 });
         for (picture, expected) in self.pictures.iter().zip(&self.probabilities) {
             let image = load(picture, preprocess, None)?;
             let images = image.repeat(network.batch());
             let boundary = network.prefix(&images)?;
-            let mut logits = network.forward(&boundary)?;
-            logits.truncate(network.features());
+            let mut output = network.forward(&boundary)?;
+            output.truncate(network.features());
+            let mut logits = logits(output);
             if logits.len() != expected.len() || logits.iter().any(|logit| !logit.is_finite()) {
                 let message = format!("answers with {} values that are not a logit for each class", logits.len());
                 return Err(Error::new(ErrorKind::Check, "the file that was written", message));

@@ -93,6 +93,12 @@ impl Factors {
         b * a
     }
 
+    /// B A row by row.
+    pub(super) fn dense(&self, shape: [usize; 2]) -> Vec<f32> {
+        let product = self.product(shape);
+        product.row_iter().flat_map(|row| row.iter().copied().collect::<Vec<f32>>()).collect()
+    }
+
     /// ||C - B A|| / ||W + C|| (Frobenius) for what was learned, C, beside the weight W.
     pub(super) fn error(&self, weight: ArrayView2<f32>, change: &Mat<f32>) -> f64 {
         let product = self.product([change.nrows(), change.ncols()]);

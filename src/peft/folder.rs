@@ -99,16 +99,17 @@ fn escaped(path: &str) -> String {
     path.chars().flat_map(|c| (!c.is_alphanumeric() && c != '_').then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// Writes both files into a new folder, which appears whole or not at all. The same tensors always give the same bytes.
+/// Writes both files into a new folder, lets `check` read them there, and gives it its name: it appears whole or not at all. The same
+/// tensors always give the same bytes.
 ///
 /// # Errors
-/// `Exists`, `Io`, `Unsynced`.
-pub(super) fn write(
+/// Those of `check`; `Exists`, `Io`, `Unsynced`.
+pub(super) fn write<T>(
     path: &Path,
     config: &serde_json::Value,
-    tensors: &[Tensor],
-    provenance: &Provenance,
-) -> Result<()> {
+    (tensors, provenance): (&[Tensor], &Provenance),
+    check: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
     new_folder(path, |folder| {
         let config = serde_json::to_string_pretty(config).map_err(|e| Error::new(ErrorKind::Internal, CONFIG, e))?;
         put(&folder.join(CONFIG), &[config.as_bytes(), b"\n"])?;
@@ -118,7 +119,8 @@ pub(super) fn write(
             order.into_iter().map(|tensor| tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
         let parts: Vec<&[u8]> =
             [&len[..], header.as_bytes()].into_iter().chain(values.iter().map(Vec::as_slice)).collect();
-        put(&folder.join(WEIGHTS), &parts)
+        put(&folder.join(WEIGHTS), &parts)?;
+        check(folder)
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use regex_lite::Regex;
 use serde::Serialize;
 
 use super::factors::{Factors, Svd};
-use super::folder::{Config, PREFIX, Tensor, WEIGHTS, read_config, read_tensors};
+use super::folder::{WEIGHTS, read_config, read_tensors};
 use super::modules::{Module, Modules, Naming};
-use crate::adapter::{Adapter, SiteBuffers};
+use super::pairs::Adapters;
+use crate::adapter::SiteBuffers;
 use crate::bundle::{Bundle, check_output, read_labels};
 use crate::core::{Method, Sides};
 use crate::error::{Error, ErrorKind, Result};
@@ -115,140 +115,4 @@ fn take(buffers: &mut SiteBuffers, module: &Module, pairs: Option<Factors>) -> R
     buffers.set_pairs(&live.a, &live.b);
     let max_error = rest.as_ref().map_or(Ok(0.0), |rest| buffers.fuse(rest))?;
     Ok(ImportedSite { name, module, rank, fused: rest.is_some(), max_error })
-}
-
-/// The tensors of a folder, by what they are for.
-struct Adapters<'c> {
-    config: &'c Config,
-    alphas: Vec<(Regex, f64)>,
-    /// Path, A and B of each module.
-    modules: Vec<(String, Option<Tensor>, Option<Tensor>)>,
-    head: [Option<Tensor>; 2],
-}
-
-impl<'c> Adapters<'c> {
-    /// # Errors
-    /// A sentence, where a tensor is of no module that is known here.
-    fn sort(config: &'c Config, tensors: Vec<Tensor>, known: &Modules) -> core::result::Result<Self, String> {
-        let pattern = |(key, alpha): (&String, &f64)| {
-            let whole = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
-            whole.map(|regex| (regex, *alpha)).map_err(|_| format!("has an `alpha_pattern` that cannot be read: {key}"))
-        };
-        let alphas = config.alpha_pattern.iter().map(pattern).collect::<core::result::Result<_, _>>()?;
-        let mut sorted = Adapters { config, alphas, modules: Vec::new(), head: [None, None] };
-        for tensor in tensors {
-            sorted.put(tensor, known)?;
-        }
-        Ok(sorted)
-    }
-
-    fn put(&mut self, tensor: Tensor, known: &Modules) -> core::result::Result<(), String> {
-        let name = tensor.name.clone();
-        let path =
-            name.strip_prefix(PREFIX).ok_or_else(|| format!("has a tensor `{name}`, which is none of PEFT's"))?;
-        let side = |side| [format!(".lora_{side}.weight"), format!(".lora_{side}.default.weight")];
-        let module = |side| side_of(path, &side);
-        let (path, is_b) = match (module(side('A')), module(side('B'))) {
-            (Some(path), _) => (path, false),
-            (_, Some(path)) => (path, true),
-            _ => return self.put_head(path, tensor, known),
-        };
-        if known.sites.iter().all(|module| module.path != path) {
-            return Err(format!(
-                "has pairs for the module `{path}`, which is no site of the bundle: pack with --sites that match it, or name it in --map"
-            ));
-        }
-        let at = self.modules.iter().position(|(other, ..)| other == path).unwrap_or_else(|| {
-            self.modules.push((path.to_owned(), None, None));
-            self.modules.len() - 1
-        });
-        let place = if is_b { &mut self.modules[at].2 } else { &mut self.modules[at].1 };
-        *place = Some(tensor);
-        Ok(())
-    }
-
-    fn put_head(&mut self, path: &str, tensor: Tensor, known: &Modules) -> core::result::Result<(), String> {
-        let rest =
-            path.strip_prefix(known.head.as_str()).map(|rest| rest.trim_start_matches(".modules_to_save.default"));
-        match rest {
-            Some(".weight") => self.head[0] = Some(tensor),
-            Some(".bias") => self.head[1] = Some(tensor),
-            _ => {
-                return Err(format!(
-                    "has a tensor `{path}` that cannot be taken: only lora_A, lora_B and the classifier `{}` can (no DoRA, no biases)",
-                    known.head
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The names of the head's rows.
-    fn classes(&self, bundle: &Bundle, named: Option<Vec<String>>) -> Result<Vec<String>> {
-        let rows = self.head[0].as_ref().map(|weight| weight.shape.first().copied().unwrap_or(0));
-        let Some(rows) = rows else {
-            let message = "has no classifier: train it with `modules_to_save`";
-            return Err(Error::new(ErrorKind::Mismatch, WEIGHTS, message));
-        };
-        let own = bundle.labels.clone().filter(|labels| labels.len() == rows);
-        let classes = named.or(own).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, "--labels", format!("is needed: the folder does not name its {rows} classes"))
-        })?;
-        if classes.len() != rows {
-            let message = format!("names {} classes, and the folder's classifier has {rows}", classes.len());
-            return Err(Error::new(ErrorKind::Usage, "--labels", message));
-        }
-        Ok(classes)
-    }
-
-    fn head_into(&mut self, adapter: &mut Adapter, features: usize) -> core::result::Result<(), String> {
-        let [weight, bias] = [self.head[0].take(), self.head[1].take()];
-        let weight = weight.ok_or("has no classifier")?;
-        let rows = adapter.head.classes();
-        if weight.values.len() != rows * features {
-            return Err(format!(
-                "has a classifier of shape {:?}, and the bundle's features have {features} values: it is of another network",
-                weight.shape
-            ));
-        }
-        let bias = bias.map_or_else(|| vec![0.0; rows], |bias| bias.values);
-        if bias.len() != rows {
-            return Err(format!("has a classifier of {rows} rows and {} biases", bias.len()));
-        }
-        adapter.head.values_mut().iter_mut().zip(weight.values.iter().chain(&bias)).for_each(|(to, from)| *to = *from);
-        Ok(())
-    }
-
-    /// The product of a module, with all of its factors.
-    fn pairs_of(
-        &mut self,
-        module: &Module,
-        [out_dim, in_dim]: [usize; 2],
-    ) -> core::result::Result<Option<Factors>, String> {
-        let Some(at) = self.modules.iter().position(|(path, ..)| *path == module.path) else { return Ok(None) };
-        let (path, a, b) = self.modules.swap_remove(at);
-        let (Some(a), Some(b)) = (a, b) else { return Err(format!("has one of lora_A and lora_B of `{path}` alone")) };
-        let rank = a.shape.first().copied().unwrap_or(0);
-        let fits = a.values.len() == rank * in_dim && b.values.len() == rank * out_dim && b.shape.get(1) == Some(&rank);
-        if rank == 0 || !fits || b.shape.first() != Some(&out_dim) {
-            return Err(format!(
-                "has `{path}` with lora_A {:?} and lora_B {:?}, which do not fit its weight of {out_dim} x {in_dim}",
-                a.shape, b.shape
-            ));
-        }
-        let named = self.alphas.iter().find(|(pattern, _)| pattern.is_match(&path));
-        let alpha = named.map_or(self.config.lora_alpha, |(_, alpha)| *alpha);
-        let share = if self.config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
-        let scale = (alpha / share) as f32;
-        let mut b = b.values;
-        for (row, at) in b.chunks_exact_mut(rank).zip(0..) {
-            let folded = module.scales.get(at).copied().unwrap_or(1.0);
-            row.iter_mut().for_each(|b| *b *= scale * folded);
-        }
-        Ok(Some(Factors { rank, a: a.values, b }))
-    }
-}
-
-fn side_of<'p>(path: &'p str, ends: &[String; 2]) -> Option<&'p str> {
-    ends.iter().find_map(|end| path.strip_suffix(end.as_str()))
 }

@@ -8,6 +8,7 @@
 //! torch    the same, found in the network's weights, with the batch norms that the file has folded
 //! factors  what was learned at a site, as a product
 //! folder   the two files
+//! pairs    what they hold, module by module
 //! export   a store as such a folder
 //! import   such a folder as a store
 //! ```
@@ -17,6 +18,7 @@ mod factors;
 mod folder;
 mod import;
 mod modules;
+mod pairs;
 mod torch;
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ impl Place {
         export_peft(
             &self.bundle,
             &Store::open(&self.at("store"))?,
-            &PeftRequest { output: self.at(name), rank, naming },
+            &PeftRequest { output: self.at(name), rank, naming, photos: None },
+            &mut |_: Progress| (),
         )
     }
 
@@ -84,6 +85,7 @@ fn what_is_exported_comes_back_and_a_cut_says_what_it_lost() {
     let report = place.export("exact", PeftRank::Exact).unwrap();
     assert_eq!((report.head.as_str(), report.classes.len()), ("top", 10));
     assert!(report.sites.iter().all(|site| site.error_fro < 1e-5), "{:?}", report.sites);
+    assert!(report.max_probability_difference < 1e-4 && report.same_class == report.photos, "{report:?}");
     place.export("again", PeftRank::Exact).unwrap();
     for file in [CONFIG, WEIGHTS] {
         assert_eq!(fs::read(place.at("exact").join(file)).unwrap(), fs::read(place.at("again").join(file)).unwrap());
@@ -107,7 +109,9 @@ fn what_is_exported_comes_back_and_a_cut_says_what_it_lost() {
             output: place.at("twice"),
             rank: PeftRank::Exact,
             naming: Naming { map: Some(place.map("")), torch: None },
+            photos: None,
         },
+        &mut |_: Progress| (),
     );
     assert!(again.unwrap().sites.iter().all(|site| site.rank == place.bundle.rank));
     let first = |folder: &str| {
@@ -124,8 +128,8 @@ fn what_has_no_module_or_no_place_is_refused_and_nothing_is_written() {
     let place = Place::new();
     let store = Store::open(&place.at("store")).unwrap();
     let refused = |naming: Naming| {
-        let request = PeftRequest { output: place.at("none"), rank: PeftRank::Exact, naming };
-        let error = export_peft(&place.bundle, &store, &request).unwrap_err();
+        let request = PeftRequest { output: place.at("none"), rank: PeftRank::Exact, naming, photos: None };
+        let error = export_peft(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap_err();
         assert!(!place.at("none").exists());
         error
     };

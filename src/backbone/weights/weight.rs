@@ -113,6 +113,12 @@ impl FrozenWeight {
         dense
     }
 
+    /// W + C, where `change` has the values of C.
+    pub(crate) fn plus(&self, change: &[f32]) -> FrozenWeight {
+        let values: Vec<f32> = self.dense().iter().zip(change).map(|(w, c)| w + c).collect();
+        FrozenWeight { codes: Codes::F32(values.into()), ..*self }
+    }
+
     /// W + D + scale (B A - B0 A0).
     pub(crate) fn adapted(&self, site: &SiteBuffers) -> FrozenWeight {
         let mut values = Vec::with_capacity(self.len());

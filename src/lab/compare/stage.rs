@@ -333,7 +333,7 @@ pub(crate) mod tests {
                 (run.steps, run.recompositions, run.undone),
                 (report.steps, report.recompositions, report.undone)
             );
-            assert_eq!(run.recompositions > 0, ["srlora", "random", "both"].contains(&name));
+            assert_eq!(run.recompositions > 0, ["srlora", "random", "both", "recomposed"].contains(&name));
             assert_eq!((run.trainable_params, run.val_images), (report.trainable_params, report.val_images));
         }
     }
