@@ -267,7 +267,11 @@ fn what_cannot_be_meant_is_refused() {
     let refused = |args: &[String], code: i32, words: &[&str]| {
         refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
     };
-    refused(&args(&["--methods", "lora,dora"]), 2, &["dora", "imprint, head, lora, pissa, srlora, both, kept, random"]);
+    refused(
+        &args(&["--methods", "lora,dora"]),
+        2,
+        &["dora", "imprint, head, lora, pissa, srlora, both, recomposed, random"],
+    );
     refused(&args(&["--methods", ""]), 2, &["--methods"]);
     let among = format!("{}/a/runs.jsonl", place.val);
     let args_among = [&args(&[])[..], &["-o".into(), among]].concat();
@@ -281,7 +285,7 @@ fn what_cannot_be_meant_is_refused() {
         &["oldest would be srlora", "no pair is recomposed"],
     );
     let never = ["--methods", "renewed", "--interval", "20", "--steps", "24"];
-    refused(&args(&never), 2, &["--methods: renewed would be srlora", "--interval once or STEPS"]);
+    refused(&args(&never), 2, &["--methods: renewed would be srlora", "shorter --interval"]);
     refused(&args(&["--val-split", "0.2"]), 2, &["--val"]);
     refused(&args(&["--steps", "3", "--epochs", "3"]), 2, &["--epochs"]);
     let without = ["compare", &place.bundle, "--data", &place.data].map(String::from);

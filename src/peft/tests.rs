@@ -1,5 +1,6 @@
 //! Out and in again, and what is refused. `tests/peers/peft_round_trip.py` has PyTorch and PEFT say what they make of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use tempfile::TempDir;
 
 use super::folder::{CONFIG, PREFIX, WEIGHTS, read_tensors};
 use super::*;
-use crate::bundle::Bundle;
+use crate::backbone::Precision;
+use crate::bundle::{Bundle, Fit, PackRequest, Preprocess, pack};
 use crate::error::{ErrorKind, Result};
 use crate::session::{Classifier, Length, Lesson, Progress, Store, train};
 
@@ -155,4 +157,48 @@ fn what_has_no_module_or_no_place_is_refused_and_nothing_is_written() {
     let error = place.import("good", "none").unwrap_err();
     assert!(error.kind() == ErrorKind::Mismatch && error.to_string().contains("use_dora"), "{error}");
     assert!(!place.at("none").exists());
+}
+
+#[test]
+fn adapters_that_peft_has_made_say_what_pytorch_says_with_them() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft");
+    let place = TempDir::new().unwrap();
+    let packed = place.path().join("bundle");
+    let preprocess = Preprocess { height: 16, width: 16, fit: Fit::Stretch, range: 1.0, mean: [0.5; 3], std: [0.5; 3] };
+    let request = PackRequest {
+        model: fixtures.join("model.onnx"),
+        output: packed.clone(),
+        rank: 2,
+        reserve: 4,
+        sites: "all".to_owned(),
+        features: None,
+        labels: None,
+        size: None,
+        preprocess,
+        precision: Precision::Keep,
+        sign: None,
+        release: None,
+    };
+    pack(&request).unwrap();
+    let bundle = Bundle::open(&packed).unwrap();
+    let expected = fs::read(fixtures.join("expected.json")).unwrap();
+    let expected: BTreeMap<String, Vec<Vec<f32>>> = serde_json::from_slice(&expected).unwrap();
+    for (name, photos) in expected {
+        let store = place.path().join(&name);
+        let labels = Some(fixtures.join("labels.txt"));
+        let request =
+            ImportRequest { peft: fixtures.join(&name), output: store.clone(), labels, naming: Naming::default() };
+        let report = import_peft(&bundle, &request).unwrap();
+        assert_eq!(
+            (report.classes.as_slice(), report.sites.len()),
+            (&["left", "middle", "right"].map(String::from)[..], 3)
+        );
+        let mut classifier = Classifier::new(&bundle, Some(&Store::open(&store).unwrap())).unwrap();
+        let said = (0..photos.len()).map(|nth| classifier.probabilities(fixtures.join(format!("{nth}.png")).as_path()));
+        let difference = said.zip(&photos).map(|(said, expected)| apart(&said.unwrap(), expected)).fold(0.0, f32::max);
+        println!("{name}: probabilities within {difference:e}");
+        // What has more pairs than the bundle's rank goes through the delta, which rounds.
+        assert!(difference < if name == "many" { 1e-2 } else { 1e-5 }, "{name}: {difference:e}");
+        assert_eq!(report.sites.iter().any(|site| site.fused), name == "many");
+    }
 }

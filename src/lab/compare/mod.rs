@@ -153,8 +153,11 @@ impl Comparison {
             let chooses = recomposes && bundle.sites.iter().any(|site| some(fused(site)));
             let is_oldest = lesson.choice == FuseOrder::Oldest;
             let why = match () {
-                () if (is_oldest || lesson.renews_only) && !recomposes => {
-                    "no pair is recomposed: ask for option `interval` once or STEPS, for more steps, or pack with a larger option `reserve`"
+                () if is_oldest && !recomposes => {
+                    "no pair is recomposed: ask for option `interval` STEPS or more steps, or pack with a larger option `reserve`"
+                }
+                () if lesson.renews_only && !recomposes => {
+                    "no pair is recomposed: ask for a shorter option `interval` or more steps, or pack with a larger option `reserve`"
                 }
                 () if is_oldest && !chooses => {
                     "all pairs are fused at once: ask for option `interval` STEPS, with which half of them are"
