@@ -179,7 +179,7 @@ fn adapters_that_peft_has_made_say_what_pytorch_says_with_them() {
         sign: None,
         release: None,
     };
-    pack(&request).unwrap();
+    pack(&request, |_| ()).unwrap();
     let bundle = Bundle::open(&packed).unwrap();
     let expected = fs::read(fixtures.join("expected.json")).unwrap();
     let expected: BTreeMap<String, Vec<Vec<f32>>> = serde_json::from_slice(&expected).unwrap();
