@@ -30,9 +30,11 @@ pub(super) fn moments(
     if bundle.precision != "int8" || generation.adapter.sites.is_empty() {
         return Ok(Vec::new());
     }
-    let replay = match store.replay(&generation.record, true, u64::MAX)? {
-        Remembered::Examples(replay, _) => replay,
-        Remembered::Nothing | Remembered::Gone(_) => Replay::default(),
+    let replay = match store.replay(&generation.record, true, u64::MAX) {
+        Ok(Remembered::Examples(replay, _)) => replay,
+        Ok(Remembered::Nothing) => Replay::default(),
+        Ok(Remembered::Gone(why)) => unused(why, audience),
+        Err(error) => unused(&error.to_string(), audience),
     };
     let photos: Vec<Photo> = match data.filter(|_| replay.is_empty()) {
         Some(data) => data.photos().to_vec(),
@@ -50,4 +52,10 @@ pub(super) fn moments(
     let moments = runner.find_moments(looked, audience)?;
     audience.tell(Progress::End);
     Ok(moments)
+}
+
+/// No examples, and why; weights can be rounded without.
+fn unused(why: &str, audience: &mut Audience) -> Replay {
+    audience.tell(Progress::Warning(&format!("the store's examples are not used: {why}")));
+    Replay::default()
 }

@@ -39,7 +39,7 @@ impl Grid {
     }
 
     /// Where a value lies on the grid.
-    fn place(&self, value: f32) -> f32 {
+    pub(super) fn place(&self, value: f32) -> f32 {
         value / self.scale + f32::from(self.zero)
     }
 

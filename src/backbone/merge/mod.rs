@@ -112,10 +112,8 @@ impl Backbone {
     /// The precision that the file is to be brought to, where it does not have it.
     fn change_of(&self, asked: Precision) -> Result<Option<Precision>> {
         let changed = match (asked, self.precision()) {
-            (Precision::Keep, _)
-            | (Precision::Fp32, "fp32")
-            | (Precision::Fp16, "fp16")
-            | (Precision::Int8, "int8") => None,
+            (Precision::Keep, _) | (Precision::Fp16, "fp16") | (Precision::Int8, "int8") => None,
+            // Activations may be quantized where weights are not.
             (Precision::Fp32, _) | (_, "fp32") => Some(asked),
             (_, own) => {
                 let message = format!("the network is in {own}, which is not written in that precision; take keep");
