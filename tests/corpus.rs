@@ -64,6 +64,11 @@ fn models() {
 }
 
 #[test]
+fn adapters() {
+    each("peft", 10_000, targets::peft);
+}
+
+#[test]
 fn photos() {
     each("image", 10_000, targets::image);
 }

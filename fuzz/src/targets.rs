@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use srlora::autodiff::Network;
-use srlora::backbone::Backbone;
+use srlora::backbone::{Backbone, Precision, encode};
 use srlora::bundle::{Bundle, Container, Fit, Kind, Preprocess, Trust};
 use srlora::lab::Device;
+use srlora::peft::{ImportRequest, Naming, import_peft};
 use srlora::session::{Augment, Store, load};
 use tempfile::TempDir;
 
@@ -67,6 +68,11 @@ pub fn store(bytes: &[u8]) {
 pub fn onnx(bytes: &[u8]) {
     let read = |size| Backbone::read(bytes, "model.onnx", None, size);
     let Ok(backbone) = read(None).or_else(|_| read(Some([16, 16]))) else { return };
+    for precision in [Precision::Int8, Precision::Fp16] {
+        // What is written on the wire is read again.
+        let Ok(encoded) = encode(bytes, "model.onnx", precision) else { continue };
+        let _ = Backbone::read(encoded, "encoded.onnx", None, Some([16, 16])).map(|backbone| backbone.sites().len());
+    }
     let _ = backbone.feature_dim();
     let _ = backbone.select("all", 1);
     let [height, width] = backbone.size();
@@ -105,6 +111,26 @@ pub fn specs(bytes: &[u8]) {
     for line in text.lines().take(4) {
         let _ = backbone.select(line, 2);
     }
+}
+
+/// A PEFT folder for the small bundle: a line of configuration, and the tensors behind it.
+pub fn peft(bytes: &[u8]) {
+    static BUNDLE: OnceLock<Bundle> = OnceLock::new();
+    let bundle = BUNDLE.get_or_init(|| Bundle::open(&file("small", SMALL_BUNDLE)).expect("the small bundle opens"));
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let config = file("peft/adapter_config.json", &bytes[..end]);
+    file("peft/adapter_model.safetensors", bytes.get(end + 1..).unwrap_or_default());
+    let map = file("map.toml", b"conv1 = \"a\"\nconv2 = \"b\"\nhead = \"top\"\n");
+    let folder = config.parent().unwrap_or(Path::new("."));
+    let output = folder.with_file_name("imported");
+    let naming = Naming { map: Some(map), torch: None };
+    let request = ImportRequest { peft: folder.to_path_buf(), output: output.clone(), labels: None, naming };
+    if import_peft(bundle, &request).is_ok() {
+        let store = Store::open(&output).expect("what was imported opens");
+        assert!(store.load(bundle).is_ok());
+        fs::remove_dir_all(&output).expect("the store is removed");
+    }
+    assert!(!output.exists(), "what was refused has left something");
 }
 
 /// A sequence of changes of a store, with power cuts, against a model of it.
