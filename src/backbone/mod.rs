@@ -46,6 +46,7 @@ pub(crate) use merge::{Merged, Merging, Normalize};
 pub use onnx::ImageInput;
 pub(crate) use onnx::{WeightSources, nearest};
 pub use quantized::{Precision, encode};
+pub(crate) use splice::inline;
 
 /// What the frozen network costs in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

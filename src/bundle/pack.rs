@@ -18,7 +18,7 @@ use super::{
     signature::{RELEASE, Signet},
 };
 use crate::autodiff::Network;
-use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, Site, encode};
+use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, Site, encode, inline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     MOST_CLASSES, MOST_DIRECTIONS, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
@@ -158,6 +158,7 @@ impl<'r> Packing<'r> {
     /// Reads the model, in the precision that it ships in, and what goes with it.
     fn read(request: &'r PackRequest, advance: &mut impl FnMut(&str)) -> Result<Self> {
         let source = read_file(&request.model, MOST_MODEL_BYTES, ErrorKind::Model)?;
+        let source = inline(&source, &request.model)?.unwrap_or(source);
         let labels = request.labels.as_deref().map(read_labels).transpose()?;
         let subject = request.model.display().to_string();
         let read = |bytes: &[u8]| Backbone::read(bytes, &subject, request.features.as_deref(), request.size);

@@ -100,7 +100,7 @@ pub(super) fn check_tensors(graph: &GraphProto) -> std::result::Result<(), Strin
         let external = tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty();
         if external {
             return Err(format!(
-                "tensor {} lies in an external data file; save the model as one file (onnx.save without external data)",
+                "tensor {} lies in an external data file, from which only weights are taken; save the model as one file (onnx.save without external data)",
                 tensor.name
             ));
         }

@@ -21,8 +21,8 @@ pub(crate) const VALUE_INFO: u64 = 13;
 pub(crate) const ANNOTATION: u64 = 14;
 const GRAPH: u64 = 7;
 const METADATA: u64 = 14;
-/// Of a tensor: the fields that hold its values. `raw_data` can hold them of any type.
-const TENSOR_VALUES: [u64; 7] = [4, 5, 6, 7, 9, 10, 11];
+/// Of a tensor: the fields that hold its values, or say in which other file they lie. `raw_data` can hold them of any type.
+const TENSOR_VALUES: [u64; 9] = [4, 5, 6, 7, 9, 10, 11, 13, 14];
 const RAW_DATA: u64 = 9;
 
 /// An operand of a node.

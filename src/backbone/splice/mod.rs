@@ -4,7 +4,9 @@
 //! byte by byte, known to this program or not.
 
 mod document;
+mod external;
 mod fields;
 
 pub(crate) use document::{ANNOTATION, Document, INITIALIZER, INPUT, NODE, NewNode, Setting, Slot, VALUE_INFO};
+pub(crate) use external::inline;
 pub(crate) use fields::Message;
