@@ -12,7 +12,9 @@ use srlora::backbone::{Backbone, Precision};
 use srlora::bundle::{Bundle, Fit, PackRequest, Preprocess, pack};
 use srlora::core::Method;
 use srlora::export::{ExportReport, OnnxRequest, export_onnx};
-use srlora::session::{Dataset, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter, train};
+use srlora::session::{
+    Dataset, Interval, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter, train,
+};
 use tempfile::TempDir;
 
 /// Largest difference of a probability where both sides compute with the same floats.
@@ -84,7 +86,7 @@ impl Place {
         let lesson = Lesson {
             method,
             length: Length::Steps(if method == Method::Imprint { 1 } else { 24 }),
-            interval: (method == Method::Srlora).then_some(6),
+            interval: if method == Method::Srlora { 6.into() } else { Interval::Never },
             batch: 6,
             lr: Some(0.01),
             ..Lesson::new(self.photos.clone())
