@@ -256,6 +256,11 @@ impl Backbone {
         sites::weight(&self.file, site)
     }
 
+    /// W of a node, be it a site or the classifier.
+    pub(crate) fn weight_of(&self, node: &str) -> Option<Array2<f32>> {
+        self.file.maps.iter().find(|map| map.name == node).map(|map| map.frozen.weight.dense())
+    }
+
     /// Takes the pairs and deltas over from the adapter into the weights of its sites, W + D + scale (B A - B0 A0) in f32: for
     /// classifying, where they would be added anew for every photo. The map is the same up to rounding; a site's weight then takes
     /// 4 bytes a value, its pairs and delta none.

@@ -2,21 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::flags::{NamingFlags, TrustFlags};
 use super::output::{Meter, Output, count, plain, size, tell};
 use super::values::{PrecisionArg, parse_peft_rank};
 use crate::bundle::Bundle;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportReport, OnnxRequest, export_onnx};
 use crate::peft::{PeftRank, PeftReport, PeftRequest, PeftSite, export_peft};
 use crate::session::Dataset;
 
 /// Share of a weight that rounding has taken, from which it is worth a warning.
 const LOSSY: f64 = 0.05;
+/// And of the network itself, between PyTorch and the bundle.
+const ROUNDED: f64 = 1e-3;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("format").required(true)))]
 pub(super) struct ExportArgs {
     /// The bundle, which `pack` wrote.
     bundle: PathBuf,
@@ -26,10 +29,10 @@ pub(super) struct ExportArgs {
     #[arg(long)]
     store: PathBuf,
     /// The ONNX file to write; it must not exist yet.
-    #[arg(long, value_name = "FILE", required_unless_present = "peft")]
+    #[arg(long, value_name = "FILE", group = "format")]
     onnx: Option<PathBuf>,
     /// Or the folder to make for PyTorch's PEFT; it must not exist yet.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["onnx", "precision", "with_preprocessing"])]
+    #[arg(long, value_name = "DIR", group = "format", conflicts_with_all = ["precision", "with_preprocessing"])]
     peft: Option<PathBuf>,
     /// With --peft: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
     #[arg(long, value_name = "RANK", default_value = "exact", conflicts_with = "onnx", value_parser = parse_peft_rank)]
@@ -52,6 +55,9 @@ pub(super) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
+    if args.onnx.is_some() && args.naming.is_given() {
+        return Err(Error::new(ErrorKind::Usage, "--torch, --map", "belong to --peft; leave them out"));
+    }
     match (&args.onnx, &args.peft) {
         (Some(file), _) => to_onnx(&bundle, file, photos, args, output),
         (_, Some(folder)) => to_peft(&bundle, folder, photos, args, output),
@@ -116,6 +122,13 @@ fn to_peft(bundle: &Bundle, folder: &Path, photos: Option<Dataset>, args: &Expor
             "warning: the adapter fits a network whose batch norms are folded as they are in the bundle; for one as PyTorch has it, give \
              its weights with --torch",
         );
+    }
+    let rounded = report.sites.iter().filter_map(|site| site.base_error_fro).fold(0.0, f64::max);
+    if rounded > ROUNDED {
+        tell(format_args!(
+            "warning: the bundle's weights are rounded, by up to {:.1} % of a weight, so the network in PyTorch answers a little otherwise",
+            100.0 * rounded
+        ));
     }
     output.result(&report, describe_peft)
 }

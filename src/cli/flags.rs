@@ -93,6 +93,10 @@ pub(super) struct NamingFlags {
 }
 
 impl NamingFlags {
+    pub(super) fn is_given(&self) -> bool {
+        self.torch.is_some() || self.map.is_some()
+    }
+
     pub(super) fn naming(&self) -> Naming {
         Naming { torch: self.torch.clone(), map: self.map.clone() }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::flags::{NamingFlags, TrustFlags};
-use super::output::{Output, count, plain};
+use super::output::{Output, count, plain, tell};
 use crate::error::Result;
 use crate::peft::{ImportReport, ImportRequest, ImportedSite, import_peft};
 
@@ -33,6 +33,12 @@ pub(super) fn run(args: &ImportArgs, output: &Output) -> Result<()> {
     let (peft, store, labels) = (args.peft.clone(), args.output.clone(), args.labels.clone());
     let request = ImportRequest { peft, output: store, labels, naming: args.naming.naming() };
     let report = import_peft(&bundle, &request)?;
+    if !report.matched {
+        tell(
+            "warning: the adapter is taken to be of a network whose batch norms are folded as they are in the bundle; for one as PyTorch \
+             has it, give its weights with --torch",
+        );
+    }
     output.result(&report, describe)
 }
 

@@ -143,7 +143,7 @@ fn likeliest(probabilities: &[f32]) -> Option<usize> {
 }
 
 /// Squares of random colours, larger ones in each picture than in the one before: what a network sees as different things.
-fn noise(preprocess: &Preprocess) -> Result<Vec<Picture>> {
+pub(crate) fn noise(preprocess: &Preprocess) -> Result<Vec<Picture>> {
     let (height, width) = (preprocess.height, preprocess.width);
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let picture = |nth: usize| {

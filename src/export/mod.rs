@@ -16,6 +16,6 @@ mod metadata;
 mod moments;
 mod onnx;
 
-pub(crate) use check::{Answers, Difference};
+pub(crate) use check::{Answers, Difference, noise};
 
 pub use onnx::{ExportReport, ExportedFile, ExportedSite, OnnxRequest, export_onnx};

@@ -186,10 +186,7 @@ impl Learned {
     /// Of each site, how far its weight in `written` is from what was learned.
     fn errors(&self, written: &Backbone) -> Result<Vec<f64>> {
         let Adapter { sites: learned, .. } = &self.generation.adapter;
-        let error = |(site, at): (&Site, usize)| match learned.get(at) {
-            Some(buffers) => self.backbone.merging_error(site, buffers, written),
-            None => Ok(0.0),
-        };
+        let error = |(site, at): (&Site, usize)| self.backbone.merging_error(site, learned.get(at), written);
         self.sites.iter().zip(0..).map(error).collect()
     }
 

@@ -1,5 +1,6 @@
 //! A store as a PEFT folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
@@ -43,7 +44,9 @@ pub struct PeftSite {
     pub rank: usize,
     /// Whether a batch norm that the file has folded was undone.
     pub unfolded: bool,
-    /// ||W - W'|| / ||W|| (Frobenius) of what was written against what was learned.
+    /// ||W - W'|| / ||W|| (Frobenius) of the weight in PyTorch against the bundle's, where both are known: what rounding the bundle has cost.
+    pub base_error_fro: Option<f64>,
+    /// The same of what was written against what was learned.
     pub error_fro: f64,
     /// Values that were cut off: none, in f32.
     pub saturated: usize,
@@ -108,6 +111,8 @@ pub fn export_peft<A: Into<Flow>>(
         bundle_sha256: record.bundle_sha256.clone(),
         generation: store.current(),
         classes: record.classes.clone(),
+        modules: learned.modules.named(&learned.sites),
+        unfolded: learned.modules.are_unfolded(),
     };
     let settings = config(&pairs, &learned.modules.head);
     let (errors, difference) = write(&request.output, &settings, (&tensors, &provenance), |folder| {
@@ -118,6 +123,7 @@ pub fn export_peft<A: Into<Flow>>(
         module: module.path.clone(),
         rank,
         unfolded: !module.scales.is_empty(),
+        base_error_fro: module.distance,
         error_fro,
         saturated: 0,
     };
@@ -164,7 +170,7 @@ impl Learned {
         }
         let backbone = bundle.backbone()?;
         let sites = bundle.sites_in(&backbone)?;
-        let modules = Modules::find(bundle, &backbone, &sites, &request.naming)?;
+        let modules = Modules::find(bundle, &backbone, &sites, (&request.naming, &BTreeMap::new()))?;
         Ok(Learned { backbone, sites, modules, generation })
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bundle::{new_folder, read_file};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +36,12 @@ pub(super) struct Provenance {
     pub(super) generation: u64,
     /// In the order of the head's rows.
     pub(super) classes: Vec<String>,
+    /// The module of each site, and of the classifier.
+    #[serde(default)]
+    pub(super) modules: BTreeMap<String, String>,
+    /// Whether batch norms that the bundle has folded were undone.
+    #[serde(default)]
+    pub(super) unfolded: bool,
 }
 
 /// What of `adapter_config.json` decides what an adapter is; what PEFT adds to it otherwise is not read.
@@ -53,7 +59,18 @@ pub(super) struct Config {
     pub(super) rank_pattern: BTreeMap<String, usize>,
     pub(super) alpha_pattern: BTreeMap<String, f64>,
     pub(super) modules_to_save: Option<Vec<String>>,
+    /// What changes the weights of the network, or what pairs do, where it is set.
+    pub(super) init_lora_weights: Value,
+    pub(super) layer_replication: Value,
+    pub(super) target_parameters: Value,
+    pub(super) trainable_token_indices: Value,
+    pub(super) alora_invocation_tokens: Value,
+    pub(super) arrow_config: Value,
+    pub(super) use_qalora: bool,
 }
+
+/// Starts that leave the network's weights as they are.
+const PLAIN_STARTS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -69,6 +86,13 @@ impl Default for Config {
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             modules_to_save: None,
+            init_lora_weights: Value::Null,
+            layer_replication: Value::Null,
+            target_parameters: Value::Null,
+            trainable_token_indices: Value::Null,
+            alora_invocation_tokens: Value::Null,
+            arrow_config: Value::Null,
+            use_qalora: false,
         }
     }
 }
@@ -164,15 +188,32 @@ pub(super) fn read_config(folder: &Path) -> Result<Config> {
     let fault = |message: String| Error::new(ErrorKind::Mismatch, path.display(), message);
     let config: Config =
         serde_json::from_slice(&bytes).map_err(|e| fault(format!("is no configuration of PEFT: {e}")))?;
+    let start = config.init_lora_weights.as_str().filter(|start| !PLAIN_STARTS.contains(start));
+    let is_set = |value: &Value| {
+        !matches!(value, Value::Null | Value::Bool(false)) && value.as_array().is_none_or(|a| !a.is_empty())
+    };
     let asked = [
-        (config.peft_type != "LORA", format!("is of the kind `{}`", config.peft_type)),
+        (config.peft_type.is_empty(), "names no `peft_type`".to_owned()),
+        (config.peft_type != "LORA", format!("is of the kind `{}`", config.peft_type.escape_debug())),
         (config.use_dora, "has `use_dora`".to_owned()),
+        (config.use_qalora, "has `use_qalora`".to_owned()),
         (config.bias != "none" || config.lora_bias, "trains biases (`bias`, `lora_bias`)".to_owned()),
         (config.fan_in_fan_out, "has `fan_in_fan_out`".to_owned()),
+        (is_set(&config.layer_replication), "has `layer_replication`".to_owned()),
+        (is_set(&config.target_parameters), "has `target_parameters`".to_owned()),
+        (is_set(&config.trainable_token_indices), "has `trainable_token_indices`".to_owned()),
+        (is_set(&config.alora_invocation_tokens), "has `alora_invocation_tokens`".to_owned()),
+        (is_set(&config.arrow_config), "has `arrow_config`".to_owned()),
     ];
+    if let Some(start) = start {
+        return Err(fault(format!(
+            "has started with `{}`, which changes the network's own weights: save it again with `path_initial_model_for_weight_conversion`",
+            start.escape_debug()
+        )));
+    }
     match asked.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, what)) => {
-            Err(fault(format!("{what}, and only LoRA without these is taken: merge the adapter, or train one without")))
+            Err(fault(format!("{what}, and only plain LoRA is taken: merge the adapter, or train one without")))
         }
         None => Ok(config),
     }
@@ -186,15 +227,19 @@ pub(super) fn read_tensors(path: &Path) -> Result<(Vec<Tensor>, Option<Provenanc
     let fault = |message: String| Error::new(ErrorKind::Mismatch, path.display(), message);
     let bytes = read_file(path, MOST_ADAPTER_BYTES, ErrorKind::Mismatch)?;
     let claimed = bytes.first_chunk::<8>().map_or(u64::MAX, |len| u64::from_le_bytes(*len));
+    if bytes.len() < size_of::<u64>() {
+        return Err(fault("is too short for a safetensors file".to_owned()));
+    }
     if claimed > MOST_HEADER_BYTES {
         return Err(fault(format!(
             "is no safetensors file, or has a header of {claimed} bytes, above {MOST_HEADER_BYTES}"
         )));
     }
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
+    let (_, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| fault(format!("is damaged ({e}); save it again")))?;
     let entries = metadata.metadata().as_ref();
     let provenance = entries.and_then(|entries| serde_json::from_str(entries.get(PROVENANCE)?).ok());
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| fault(format!("is damaged ({e}); save it again")))?;
     if file.len() > MOST_TENSORS {
         return Err(fault(format!("has {} tensors, above {MOST_TENSORS}", file.len())));
     }
@@ -205,6 +250,10 @@ pub(super) fn read_tensors(path: &Path) -> Result<(Vec<Tensor>, Option<Provenanc
             Dtype::F32 => Some(data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
             Dtype::F16 => Some(data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
             Dtype::BF16 => Some(data.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+            Dtype::F64 => Some(data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
+            other if name.contains(".lora_") => {
+                return Err(fault(format!("has `{}` of type {other:?}; save it in a float type", name.escape_debug())));
+            }
             _ => None,
         };
         // Counters of batch norms and the like are no weights.

@@ -1,6 +1,7 @@
 //! A PEFT folder as a store.
 
 use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
@@ -8,12 +9,15 @@ use super::factors::{Factors, Svd};
 use super::folder::{WEIGHTS, read_config, read_tensors};
 use super::modules::{Module, Modules, Naming};
 use super::pairs::Adapters;
-use crate::adapter::SiteBuffers;
-use crate::bundle::{Bundle, check_output, read_labels};
+use crate::adapter::{Adapter, SiteBuffers};
+use crate::autodiff::Network;
+use crate::backbone::{Backbone, Site};
+use crate::bundle::{Bundle, read_labels};
 use crate::core::{Method, Sides};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::noise;
 use crate::session::store::RecordedLesson;
-use crate::session::{Imported, Lesson, StoreWriter, fresh_adapter};
+use crate::session::{Imported, Lesson, StoreWriter, fresh_adapter, load};
 
 /// What is to be imported, and how.
 #[derive(Debug, Clone)]
@@ -54,6 +58,8 @@ pub struct ImportReport {
     pub sites: Vec<ImportedSite>,
     /// Its classes, in the order of the head's rows.
     pub classes: Vec<String>,
+    /// Whether batch norms were looked for. Otherwise the adapter was taken to be of a network whose batch norms are folded as the bundle's.
+    pub matched: bool,
 }
 
 /// Makes a store whose first generation is the adapter in a PEFT folder.
@@ -66,14 +72,23 @@ pub struct ImportReport {
 /// `Exists` for a store that is there; `Mismatch` for a folder that is damaged, of another kind than LoRA, or of another network;
 /// `Usage` where classes are not named. Nothing has been written then. `Io`.
 pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportReport> {
-    check_output(&request.output)?;
     let config = read_config(&request.peft)?;
     let weights = request.peft.join(WEIGHTS);
     let (tensors, provenance) = read_tensors(&weights)?;
     let backbone = bundle.backbone()?;
     let sites = bundle.sites_in(&backbone)?;
-    let modules = Modules::find(bundle, &backbone, &sites, &request.naming)?;
     let fault = |message: String| Error::new(ErrorKind::Mismatch, weights.display(), message);
+    let known = provenance.as_ref().map(|provenance| provenance.modules.clone()).unwrap_or_default();
+    let modules = Modules::find(bundle, &backbone, &sites, (&request.naming, &known))?;
+    if let Some(provenance) = provenance.as_ref().filter(|own| own.unfolded != modules.are_unfolded()) {
+        return Err(fault(match provenance.unfolded {
+            true => {
+                "is for a network whose batch norms are not folded as the bundle's are: give its weights with --torch"
+                    .to_owned()
+            }
+            false => "is for a network whose batch norms are folded as the bundle's are: leave --torch out".to_owned(),
+        }));
+    }
     let mut adapters = Adapters::sort(&config, tensors, &modules).map_err(fault)?;
     let named = request
         .labels
@@ -90,12 +105,42 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
         let pairs = adapters.pairs_of(module, [buffers.shape.out_dim, buffers.shape.in_dim]).map_err(fault)?;
         described.push(take(buffers, module, pairs)?);
     }
+    check_finite(bundle, &backbone, &sites, &adapter).map_err(fault)?;
     let max_error = described.iter().map(|site| site.max_error).fold(0.0, f32::max);
     let imported = Imported { format: "peft".to_owned(), max_error };
     let lesson = RecordedLesson::of(&lesson);
     let store = StoreWriter::create_imported(&request.output, &adapter, lesson, imported, (bundle, &classes))?;
     let generation = store.current();
-    Ok(ImportReport { store: request.output.display().to_string(), generation, sites: described, classes })
+    let (store, matched) = (request.output.display().to_string(), request.naming.torch.is_some());
+    Ok(ImportReport { store, generation, sites: described, classes, matched })
+}
+
+/// # Errors
+/// A sentence, where pictures of noise come to values that are not finite.
+fn check_finite(
+    bundle: &Bundle,
+    backbone: &Backbone,
+    sites: &[Site],
+    adapter: &Adapter,
+) -> core::result::Result<(), String> {
+    let (head, shared) = (adapter.head.clone(), Arc::new(RwLock::new(adapter.clone())));
+    let logits = || -> Result<Vec<f32>> {
+        let mut network = Network::inference(backbone, sites, &shared)?;
+        let mut logits = Vec::new();
+        for picture in noise(&bundle.preprocess)? {
+            let images = load(&picture, &bundle.preprocess, None)?.repeat(network.batch());
+            let boundary = network.prefix(&images)?;
+            let mut features = network.forward(&boundary)?;
+            features.truncate(network.features());
+            logits.extend(head.logits(&features));
+        }
+        Ok(logits)
+    };
+    let logits = logits().map_err(|e| format!("cannot be run beside the bundle's network: {e}"))?;
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(()),
+        false => Err("makes values that are not finite: its weights or its alpha cannot be meant".to_owned()),
+    }
 }
 
 /// Puts a product into a site, pairs first.

@@ -34,38 +34,77 @@ pub(super) struct Modules {
 pub(super) struct Module {
     pub(super) path: String,
     pub(super) scales: Vec<f32>,
+    /// ||W_onnx - diag(s) W_torch|| / ||W_onnx||, where that is known.
+    pub(super) distance: Option<f64>,
+}
+
+impl From<Found> for Module {
+    fn from(Found { path, scales, distance }: Found) -> Self {
+        Module { path, scales, distance: Some(distance) }
+    }
 }
 
 impl Modules {
-    /// The modules of `sites`, by the map, the weights, or the names that the exporter has left in the file, in this order.
+    /// The modules of `sites`, by the map, the weights, or the names that the exporter has left in the file. `known` are those that a folder
+    /// names itself.
     ///
     /// # Errors
     /// `Usage` for a map that cannot be read or names nothing of the bundle; `Mismatch` where a site's or the classifier's module is not
-    /// known, or two have the same, or PEFT would not tell them apart.
-    pub(super) fn find(bundle: &Bundle, backbone: &Backbone, sites: &[Site], naming: &Naming) -> Result<Self> {
+    /// known, two have the same, names and weights say different ones, or PEFT would not tell them apart.
+    pub(super) fn find(
+        bundle: &Bundle,
+        backbone: &Backbone,
+        sites: &[Site],
+        (naming, known): (&Naming, &BTreeMap<String, String>),
+    ) -> Result<Self> {
         let map = naming.map.as_deref().map(read_map).transpose()?.unwrap_or_default();
-        let torch = naming.torch.as_deref().map(TorchWeights::open).transpose()?;
-        let sources = WeightSources::of(&bundle.backbone_bytes()?, &bundle.path.display().to_string())?;
-        let mut modules = Vec::with_capacity(sites.len());
-        for site in sites {
-            let named = map.get(&site.name).cloned().or_else(|| by_name(&site.name, sources.weight_of(&site.name)));
-            let module = match &torch {
-                Some(torch) => {
-                    let Found { path, scales } =
-                        torch.find(&site.name, backbone.weight(site)?.view(), named.as_deref())?;
-                    Module { path, scales }
-                }
-                None => Module { path: named.ok_or_else(|| unknown(&site.name))?, scales: Vec::new() },
-            };
-            modules.push(module);
-        }
         refuse_foreign(&map, sites)?;
-        let own = sources.last().filter(|(node, _)| sites.iter().all(|site| site.name != *node));
-        let head = map.get(HEAD).cloned().or_else(|| own.and_then(|(node, weight)| by_name(node, Some(weight))));
-        let head = head.ok_or_else(|| unknown(HEAD))?;
+        let torch = naming.torch.as_deref().map(|path| TorchWeights::open(path, &bundle.precision)).transpose()?;
+        let sources = WeightSources::of(&bundle.backbone_bytes()?, &bundle.path.display().to_string())?;
+        let named = |name: &str, node: &str, weight| {
+            map.get(name).or_else(|| known.get(name)).cloned().map_or_else(|| by_name(node, weight), Some)
+        };
+        let (mut modules, mut unknown_sites) = (Vec::with_capacity(sites.len()), Vec::new());
+        for site in sites {
+            let named = named(&site.name, &site.name, sources.weight_of(&site.name));
+            match (&torch, named) {
+                (Some(torch), named) => {
+                    let found = torch.find(&site.name, backbone.weight(site)?.view(), named.as_deref())?;
+                    agree(&site.name, map.get(&site.name), &found.path)?;
+                    modules.push(found.into());
+                }
+                (None, Some(path)) => modules.push(Module { path, ..Module::default() }),
+                (None, None) => unknown_sites.push(site.name.as_str()),
+            }
+        }
+        let classifier = sources.last().filter(|(node, _)| sites.iter().all(|site| site.name != *node));
+        let by_weight = || -> Option<String> {
+            let weight = backbone.weight_of(classifier?.0)?;
+            torch.as_ref()?.find(HEAD, weight.view(), None).ok().map(|found| found.path)
+        };
+        let found = by_weight();
+        if let Some(found) = &found {
+            agree(HEAD, map.get(HEAD), found)?;
+        }
+        let head = found.or_else(|| {
+            classifier.map_or_else(|| map.get(HEAD).cloned(), |(node, weight)| named(HEAD, node, Some(weight)))
+        });
+        unknown_sites.extend(head.is_none().then_some(HEAD));
+        let Some(head) = head.filter(|_| unknown_sites.is_empty()) else { return Err(unknown(&unknown_sites)) };
         let modules = Modules { sites: modules, head };
         modules.refuse_alike(sites)?;
         Ok(modules)
+    }
+
+    /// What a folder says of itself, so that it can be read without a map.
+    pub(super) fn named(&self, sites: &[Site]) -> BTreeMap<String, String> {
+        let own = sites.iter().zip(&self.sites).map(|(site, module)| (site.name.clone(), module.path.clone()));
+        own.chain([(HEAD.to_owned(), self.head.clone())]).collect()
+    }
+
+    /// Whether a batch norm was undone.
+    pub(super) fn are_unfolded(&self) -> bool {
+        self.sites.iter().any(|module| !module.scales.is_empty())
     }
 
     /// PEFT takes `head` for the end of any path that is to be saved whole, and a path twice for one module.
@@ -92,12 +131,30 @@ impl Modules {
     }
 }
 
-fn unknown(name: &str) -> Error {
+/// Names that are told at once, at most.
+const MOST_TOLD: usize = 64;
+
+fn unknown(names: &[&str]) -> Error {
+    let lines =
+        names.iter().take(MOST_TOLD).map(|name| format!("\n  \"{}\" = \"path.of.the.module\"", name.escape_debug()));
     let message = format!(
-        "has no module in PyTorch that its names tell: add `\"{name}\" = \"path.of.the.module\"` to a file for --map, or give the network's \
-         weights with --torch"
+        "has {} whose module in PyTorch no name tells: give the network's weights with --torch, or complete these lines in a file for --map{}",
+        if names == [HEAD] { "a classifier" } else { "sites" },
+        lines.collect::<String>()
     );
-    Error::new(ErrorKind::Mismatch, name, message)
+    Error::new(ErrorKind::Mismatch, "the bundle", message)
+}
+
+/// What is named must be what the weights say.
+fn agree(name: &str, named: Option<&String>, found: &str) -> Result<()> {
+    match named.filter(|named| *named != found) {
+        None => Ok(()),
+        Some(named) => {
+            let message =
+                format!("is `{named}` by --map, and `{found}` by its weight; correct the one, or leave it out");
+            Err(Error::new(ErrorKind::Mismatch, name, message))
+        }
+    }
 }
 
 fn refuse_foreign(map: &BTreeMap<String, String>, sites: &[Site]) -> Result<()> {
@@ -115,18 +172,35 @@ fn read_map(path: &Path) -> Result<BTreeMap<String, String>> {
     let bytes = crate::bundle::read_file(path, MOST_LABEL_BYTES, ErrorKind::Usage)?;
     let text =
         String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::Usage, path.display(), "is not text").because(e))?;
-    let wrong = |e| Error::new(ErrorKind::Usage, path.display(), "is not a TOML table of names").because(e);
-    toml::from_str::<BTreeMap<String, String>>(&text).map_err(wrong)
+    let wrong = |what: String| Error::new(ErrorKind::Usage, path.display(), what);
+    let map: BTreeMap<String, String> =
+        toml::from_str(&text).map_err(|e| wrong(format!("is not a TOML table of names: {}", e.message())))?;
+    let is_path = |path: &str| {
+        path.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_'))
+    };
+    match map.iter().find(|(_, path)| !is_path(path)) {
+        Some((name, path)) => {
+            Err(wrong(format!("names `{}` for `{name}`, which is no path of a module", path.escape_debug())))
+        }
+        None => Ok(map),
+    }
 }
 
 /// The module path that an exporter has left: in the name of the weight, or in that of the node.
 ///
 /// The newer exporter of PyTorch names a weight `features.1.conv.weight`. The older one names a node `/features/features.1/conv/Conv`:
 /// each part that begins with the one before and a dot replaces it.
+/// Where both tell, and not the same, neither is believed.
 fn by_name(node: &str, weight: Option<&str>) -> Option<String> {
-    if let Some(path) = weight.and_then(|weight| weight.strip_suffix(".weight")) {
-        return Some(path.to_owned()).filter(|path| !path.is_empty() && !path.contains([':', '/']));
+    let by_weight = weight.and_then(|weight| weight.strip_suffix(".weight"));
+    let by_weight = by_weight.filter(|path| !path.is_empty() && !path.contains([':', '/']));
+    match (by_weight, by_scopes(node)) {
+        (Some(weight), Some(scopes)) if weight != scopes => None,
+        (weight, scopes) => weight.map(str::to_owned).or(scopes),
     }
+}
+
+fn by_scopes(node: &str) -> Option<String> {
     let (scopes, _operator) = node.strip_prefix('/')?.rsplit_once('/')?;
     let mut path: Vec<&str> = Vec::new();
     for scope in scopes.split('/') {
@@ -153,7 +227,13 @@ mod tests {
             by_name("/classifier/classifier.1/Gemm", Some("classifier.1.weight")).as_deref(),
             Some("classifier.1")
         );
-        for (node, weight) in [("n6", Some("n6_w")), ("node_MatMul_3", Some("val_87")), ("n", None), ("/Conv", None)] {
+        for (node, weight) in [
+            ("/linear/Gemm", Some("n.linear.weight")),
+            ("n6", Some("n6_w")),
+            ("node_MatMul_3", Some("val_87")),
+            ("n", None),
+            ("/Conv", None),
+        ] {
             assert_eq!(by_name(node, weight), None, "{node}");
         }
     }

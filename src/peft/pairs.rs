@@ -28,7 +28,9 @@ impl<'c> Adapters<'c> {
     ) -> core::result::Result<Self, String> {
         let pattern = |(key, alpha): (&String, &f64)| {
             let whole = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
-            whole.map(|regex| (regex, *alpha)).map_err(|_| format!("has an `alpha_pattern` that cannot be read: {key}"))
+            whole
+                .map(|regex| (regex, *alpha))
+                .map_err(|_| format!("has an `alpha_pattern` beside it that cannot be read: {}", key.escape_debug()))
         };
         let alphas = config.alpha_pattern.iter().map(pattern).collect::<core::result::Result<_, _>>()?;
         let mut sorted = Adapters { config, alphas, modules: Vec::new(), head: [None, None] };
@@ -71,7 +73,9 @@ impl<'c> Adapters<'c> {
             Some(".bias") => self.head[1] = Some(tensor),
             _ => {
                 return Err(format!(
-                    "has a tensor `{path}` that cannot be taken: only lora_A, lora_B and the classifier `{}` can (no DoRA, no biases)",
+                    "has a tensor `{}` that cannot be taken: only lora_A, lora_B and the classifier `{}` can; if that is the classifier, name it as \
+                     `head` in --map",
+                    path.escape_debug(),
                     known.head
                 ));
             }

@@ -10,14 +10,23 @@ use ndarray::ArrayView2;
 use super::folder::{Tensor, read_tensors};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Largest ||W_onnx - diag(s) W_torch|| / ||W_onnx|| (Frobenius) of a weight that is meant: that of int8 with one scale a tensor.
-const SAME: f64 = 0.1;
+/// Largest ||W_onnx - diag(s) W_torch|| / ||W_onnx|| (Frobenius) of a weight that is meant, by the precision in which it ships: what
+/// rounding leaves, of int8 with one scale a tensor.
+fn same(precision: &str) -> f64 {
+    match precision {
+        "fp32" => 1e-4,
+        "fp16" => 2e-3,
+        _ => 0.1,
+    }
+}
 /// How many times further away any other weight must be.
 const APART: f64 = 3.0;
 
 /// The weights of a network in PyTorch.
 pub(super) struct TorchWeights {
     tensors: Vec<Tensor>,
+    /// The distance up to which a weight is meant.
+    same: f64,
 }
 
 /// The module that a site is, and by what each row of its weight was multiplied.
@@ -25,15 +34,17 @@ pub(super) struct TorchWeights {
 pub(super) struct Found {
     pub(super) path: String,
     pub(super) scales: Vec<f32>,
+    /// ||W_onnx - diag(s) W_torch|| / ||W_onnx||.
+    pub(super) distance: f64,
 }
 
 impl TorchWeights {
     /// # Errors
     /// As of [`read_tensors`].
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, precision: &str) -> Result<Self> {
         let mut tensors = read_tensors(path)?.0;
         tensors.retain(|tensor| tensor.shape.len() >= 2 && tensor.name.ends_with(".weight"));
-        Ok(TorchWeights { tensors })
+        Ok(TorchWeights { tensors, same: same(precision) })
     }
 
     /// The module whose weight that of `site` was made of, `named` where several have the same.
@@ -51,17 +62,18 @@ impl TorchWeights {
         candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
         let fault = |message: String| Error::new(ErrorKind::Mismatch, site, message);
         let nearest = candidates.first().map_or(f64::INFINITY, |best| best.0);
-        let is_meant = |distance: f64| distance <= SAME && distance <= APART * nearest.max(1e-6);
+        let is_meant = |distance: f64| distance <= self.same && distance <= APART * nearest.max(1e-6);
         let mut meant: Vec<_> = candidates.into_iter().filter(|candidate| is_meant(candidate.0)).collect();
         if meant.len() > 1 {
             meant.retain(|(_, tensor, _)| named.is_some_and(|named| module_of(tensor) == named));
         }
-        let Some((_, tensor, scales)) = meant.pop() else {
-            let message = match nearest <= SAME {
-                true => "has the weight of several modules of --torch; name its module in --map".to_owned(),
-                false => format!(
-                    "has a weight that no module of --torch has (the nearest differs by {:.0} %)",
-                    100.0 * nearest.min(9.0)
+        let Some((distance, tensor, scales)) = meant.pop() else {
+            let message = match nearest {
+                _ if nearest <= self.same => "has the weight of several modules of --torch; name its module in --map".to_owned(),
+                f64::INFINITY => "has a weight whose shape no module of --torch has; give the weights of the network that was exported".to_owned(),
+                _ => format!(
+                    "has a weight that no module of --torch has (the nearest differs by {:.2} %); give the weights that were exported",
+                    100.0 * nearest
                 ),
             };
             return Err(fault(message));
@@ -75,7 +87,7 @@ impl TorchWeights {
         }
         let is_plain = scales.iter().all(|s| (s - 1.0).abs() <= 1e-3);
         let scales = if is_plain { Vec::new() } else { scales };
-        Ok(Found { path: module_of(tensor).to_owned(), scales })
+        Ok(Found { path: module_of(tensor).to_owned(), scales, distance })
     }
 }
 
@@ -111,7 +123,7 @@ mod tests {
             shape: vec![3, 2, 1, 2],
             values: (0..12).map(|i| ((i * (at + 2)) as f32 + 0.5).sin()).collect(),
         };
-        TorchWeights { tensors: names.iter().enumerate().map(tensor).collect() }
+        TorchWeights { tensors: names.iter().enumerate().map(tensor).collect(), same: same("fp32") }
     }
 
     #[test]

@@ -173,10 +173,11 @@ impl Backbone {
     ///
     /// # Errors
     /// Kind `Check` where `merged` has no such site.
-    pub(crate) fn merging_error(&self, site: &Site, buffers: &SiteBuffers, merged: &Backbone) -> Result<f64> {
+    pub(crate) fn merging_error(&self, site: &Site, buffers: Option<&SiteBuffers>, merged: &Backbone) -> Result<f64> {
         let missing = || Error::new(ErrorKind::Check, &site.name, "is not in the file that was written");
         let (own, other) = (self.map_of(site).ok_or_else(missing)?, merged.map_of(site).ok_or_else(missing)?);
-        let adapted = own.frozen.weight.adapted(buffers).dense();
+        let own = &own.frozen.weight;
+        let adapted = buffers.map_or_else(|| own.dense(), |buffers| own.adapted(buffers).dense());
         let written = other.frozen.weight.dense();
         if adapted.dim() != written.dim() {
             return Err(missing());

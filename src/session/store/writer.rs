@@ -126,7 +126,7 @@ impl StoreWriter {
         (bundle, classes): (&Bundle, &[String]),
     ) -> Result<Self> {
         let mut record = Record { imported: Some(imported), ..Record::new(bundle, lesson, true, classes) };
-        Self::create(Arc::new(Disk), path, false, adapter, (&mut record, &Replay::default()))
+        Self::create(Arc::new(Disk), path, true, adapter, (&mut record, &Replay::default()))
     }
 
     /// Lets go of the generation that was opened; it has been loaded.
