@@ -9,6 +9,9 @@ use crate::adapter::Adapter;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Largest factor of B A: alpha is some times the rank, at most.
+const MOST_SCALE: f32 = 1e4;
+
 /// The tensors of a folder, by what they are for.
 pub(super) struct Adapters<'c> {
     config: &'c Config,
@@ -140,6 +143,9 @@ impl<'c> Adapters<'c> {
         let alpha = named.map_or(self.config.lora_alpha, |(_, alpha)| *alpha);
         let share = if self.config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         let scale = (alpha / share) as f32;
+        if !(scale.abs() <= MOST_SCALE) {
+            return Err(format!("has `{path}` with an alpha of {alpha:e} at rank {rank}, which cannot be meant"));
+        }
         let mut b = b.values;
         for (row, at) in b.chunks_exact_mut(rank).zip(0..) {
             let folded = module.scales.get(at).copied().unwrap_or(1.0);

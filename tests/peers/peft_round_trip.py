@@ -236,7 +236,7 @@ def foreign(program, work, bundle, weights, naming, head, paths):
     damaged("no-json", ["configuration"], config="{")
     own = json.loads((work / "lora/adapter_config.json").read_text())
     damaged("pissa", ["`pissa`", "path_initial_model"], config=json.dumps({**own, "init_lora_weights": "pissa"}))
-    damaged("huge-alpha", ["not finite"], config=json.dumps({**own, "lora_alpha": 1e30, "alpha_pattern": {}}))
+    damaged("huge-alpha", ["cannot be meant"], config=json.dumps({**own, "lora_alpha": 1e30, "alpha_pattern": {}}))
     damaged("prompt", ["PROMPT_TUNING"], config=json.dumps({"peft_type": "PROMPT_TUNING"}))
     damaged("path-in-a-name", ["no site"], {**good, "base_model.model.../../etc.lora_A.weight": good[key].clone()})
     refuses("a store that is there", ["already there"], program, "import", bundle, "--peft", work / "lora", "-o", work / "lora.store", "--labels", labels)
