@@ -136,6 +136,13 @@ fn describe(found: &Inspection) -> String {
         lesson.lesson.seed,
         plain(lesson.classes.join(", "))
     );
+    if let Some(imported) = &lesson.imported {
+        text += &format!(
+            "imported from {}; rounding has left an error of {:.1e} at most\n",
+            plain(&imported.format),
+            imported.max_error
+        );
+    }
     text += &match &lesson.trial {
         Some(Trial { before, after, photos, .. }) => {
             format!("trial: {} before, {} after, on {}\n", percent(*before), percent(*after), count(*photos, "photo"))

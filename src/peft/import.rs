@@ -58,7 +58,8 @@ pub struct ImportReport {
     pub sites: Vec<ImportedSite>,
     /// Its classes, in the order of the head's rows.
     pub classes: Vec<String>,
-    /// Whether batch norms were looked for. Otherwise the adapter was taken to be of a network whose batch norms are folded as the bundle's.
+    /// Whether it is known that batch norms fit: by the network's weights, or as the folder says so. Otherwise the adapter was taken to be of
+    /// a network whose batch norms are folded as the bundle's.
     pub matched: bool,
 }
 
@@ -90,6 +91,7 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
         }));
     }
     let mut adapters = Adapters::sort(&config, tensors, &modules).map_err(fault)?;
+    let matched = request.naming.torch.is_some() || provenance.is_some();
     let named = request
         .labels
         .as_deref()
@@ -111,7 +113,7 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
     let lesson = RecordedLesson::of(&lesson);
     let store = StoreWriter::create_imported(&request.output, &adapter, lesson, imported, (bundle, &classes))?;
     let generation = store.current();
-    let (store, matched) = (request.output.display().to_string(), request.naming.torch.is_some());
+    let store = request.output.display().to_string();
     Ok(ImportReport { store, generation, sites: described, classes, matched })
 }
 

@@ -135,12 +135,11 @@ impl Modules {
 const MOST_TOLD: usize = 64;
 
 fn unknown(names: &[&str]) -> Error {
-    let lines =
-        names.iter().take(MOST_TOLD).map(|name| format!("\n  \"{}\" = \"path.of.the.module\"", name.escape_debug()));
+    let line = |name: &&str| format!("\"{}\" = \"path.of.the.module\"", name.escape_debug());
     let message = format!(
-        "has {} whose module in PyTorch no name tells: give the network's weights with --torch, or complete these lines in a file for --map{}",
+        "has {} whose module in PyTorch no name tells: give the network's weights with --torch, or a line for each in a file for --map: {}",
         if names == [HEAD] { "a classifier" } else { "sites" },
-        lines.collect::<String>()
+        names.iter().take(MOST_TOLD).map(line).collect::<Vec<_>>().join(", ")
     );
     Error::new(ErrorKind::Mismatch, "the bundle", message)
 }
