@@ -143,7 +143,7 @@ impl<'c> Adapters<'c> {
         let alpha = named.map_or(self.config.lora_alpha, |(_, alpha)| *alpha);
         let share = if self.config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         let scale = (alpha / share) as f32;
-        if !(scale.abs() <= MOST_SCALE) {
+        if scale.is_nan() || scale.abs() > MOST_SCALE {
             return Err(format!("has `{path}` with an alpha of {alpha:e} at rank {rank}, which cannot be meant"));
         }
         let mut b = b.values;
