@@ -86,8 +86,8 @@ impl From<PrecisionArg> for Precision {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum MethodArg {
-    /// Low-rank pairs that are recomposed along unused directions. With up to five photos a class the first lesson is
-    /// cross-validated: each photo is left out once, and pairs learn only where that helps.
+    /// One-sided low-rank pairs along directions of the photos; --interval recomposes them along unused ones. With up to five photos a
+    /// class the first lesson is cross-validated: each photo is left out once, and pairs learn only where that helps.
     Srlora,
     /// Low-rank pairs on the principal components.
     Pissa,

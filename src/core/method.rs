@@ -7,7 +7,7 @@ use super::start::Start;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Method {
-    /// Pairs that are recomposed along unused directions (arXiv 2505.12433).
+    /// Pairs that can be recomposed along unused directions (arXiv 2505.12433).
     Srlora,
     /// Pairs on the principal components, never recomposed (arXiv 2404.02948).
     Pissa,
