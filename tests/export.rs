@@ -218,12 +218,12 @@ fn every_form_of_file_says_what_the_adapted_network_says() {
         let report = place.export(&store, "a.onnx", Precision::Keep).unwrap();
         let worst = report.sites.iter().map(|site| site.error_fro).fold(0.0, f64::max);
         let saturated: usize = report.sites.iter().map(|site| site.saturated).sum();
-        let (apart, same) = (report.max_probability_difference, report.same_class);
+        let (apart, same) = (report.check.max_probability_difference, report.check.same_class);
         println!(
             "{name}: probabilities within {apart:.1e}, {same} of {} alike, weights within {worst:.1e}",
-            report.photos
+            report.check.photos
         );
-        assert_eq!((report.photos, saturated), (18, 0), "{name}");
+        assert_eq!((report.check.photos, saturated), (18, 0), "{name}");
         assert!(worst < if exact { 1e-6 } else { 0.04 }, "{name}: {worst}");
         assert!(apart <= if exact { SAME } else { 0.2 }, "{name}: {apart}");
         let names = metadata(&place.bytes("a.onnx"))["names"].clone();
@@ -266,9 +266,12 @@ fn another_precision_is_written_where_the_file_can_have_it() {
     for (precision, bound) in [(Precision::Fp32, 1e-6), (Precision::Fp16, 5e-4), (Precision::Int8, 0.02)] {
         let report = float.export(&store, &format!("{precision:?}.onnx"), precision).unwrap();
         let worst = report.sites.iter().map(|site| site.error_fro).fold(0.0, f64::max);
-        println!("{precision:?}: weights within {worst:.1e}, probabilities {:.1e}", report.max_probability_difference);
+        println!(
+            "{precision:?}: weights within {worst:.1e}, probabilities {:.1e}",
+            report.check.max_probability_difference
+        );
         assert!(worst <= bound, "{precision:?}");
-        assert!(precision != Precision::Fp32 || report.max_probability_difference <= SAME);
+        assert!(precision != Precision::Fp32 || report.check.max_probability_difference <= SAME);
         sizes.push(report.files[0].bytes);
     }
     assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
@@ -280,7 +283,7 @@ fn another_precision_is_written_where_the_file_can_have_it() {
     ] {
         let rounded = Place::of(&fixture(name));
         let report = rounded.export(&rounded.store("store", Method::Srlora), "float.onnx", Precision::Fp32).unwrap();
-        let apart = report.max_probability_difference;
+        let apart = report.check.max_probability_difference;
         println!("{name} in fp32: within {apart:.1e}");
         assert!(apart <= SAME && report.sites.iter().all(|site| site.error_fro < 1e-6), "{name}");
     }
@@ -303,7 +306,7 @@ fn the_same_store_gives_the_same_bytes_and_what_is_there_is_not_touched() {
         photos: None,
     };
     let report = export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
-    assert!(report.noise && report.photos > 0);
+    assert!(report.check.noise && report.check.photos > 0);
     let bytes = place.bytes("a.onnx");
     assert_eq!(bytes, place.bytes("b.onnx"), "whatever it is checked with");
     let error = place.export(&store, "a.onnx", Precision::Keep).unwrap_err();
@@ -371,7 +374,7 @@ fn real_models_in_every_precision_say_what_the_adapted_network_says() {
         let place = Place::of(&assets.join("models").join(format!("{model}.onnx")));
         let store = place.store("store", Method::Srlora);
         let report = place.export(&store, "a.onnx", Precision::Keep).unwrap();
-        println!("{model}: within {:.1e}", report.max_probability_difference);
-        assert!(report.max_probability_difference <= bound, "{model}");
+        println!("{model}: within {:.1e}", report.check.max_probability_difference);
+        assert!(report.check.max_probability_difference <= bound, "{model}");
     }
 }

@@ -110,6 +110,12 @@ impl HeadBuffers {
         self.values.split_at(self.classes * self.features)
     }
 
+    /// W and b divided by a temperature, so that the softmax of the logits is what is calibrated.
+    pub(crate) fn cooled(&self, temperature: f32) -> [Vec<f32>; 2] {
+        let (weight, bias) = self.weights();
+        [weight, bias].map(|values| values.iter().map(|value| value / temperature).collect())
+    }
+
     /// W, then b.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values

@@ -32,7 +32,7 @@ pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
 pub(crate) use output::{new_folder, sync_folder_of, write_checked};
 pub use pack::{PackReport, PackRequest, SiteReport, pack};
-pub(crate) use pack::{read_file, read_labels};
+pub(crate) use pack::{check_labels, read_file, read_labels};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
 

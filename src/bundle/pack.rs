@@ -344,16 +344,22 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<String>> {
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let labels: Vec<String> = text.lines().map(str::trim_end).map(str::to_string).collect();
+    check_labels(&labels).map_err(|what| Error::new(ErrorKind::Usage, path.display(), what))?;
+    Ok(labels)
+}
+
+/// Whether these can be the names of classes.
+pub(crate) fn check_labels(labels: &[String]) -> std::result::Result<(), String> {
     if labels.is_empty() || labels.iter().any(String::is_empty) {
-        return refuse("needs one class name on every line".to_owned());
+        return Err("needs one class name on every line".to_owned());
     }
     if labels.len() > MOST_CLASSES || labels.iter().any(|label| label.len() > MOST_NAME_BYTES) {
-        return refuse(format!("has more than {MOST_CLASSES} lines, or one of more than {MOST_NAME_BYTES} bytes"));
+        return Err(format!("has more than {MOST_CLASSES} lines, or one of more than {MOST_NAME_BYTES} bytes"));
     }
     let mut seen = HashSet::new();
     match labels.iter().find(|label| !seen.insert(label.as_str())) {
-        Some(twice) => refuse(format!("names the class {twice} twice; every class needs a name of its own")),
-        None => Ok(labels),
+        Some(twice) => Err(format!("names the class {twice} twice; every class needs a name of its own")),
+        None => Ok(()),
     }
 }
 

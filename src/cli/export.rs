@@ -9,7 +9,7 @@ use super::output::{Meter, Output, count, plain, size, tell};
 use super::values::{PrecisionArg, parse_peft_rank};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{ExportReport, OnnxRequest, export_onnx};
+use crate::export::{ExportReport, OnnxRequest, SelfCheck, export_onnx};
 use crate::peft::{PeftRank, PeftReport, PeftRequest, PeftSite, export_peft};
 use crate::session::Dataset;
 
@@ -95,18 +95,19 @@ fn describe(report: &ExportReport) -> String {
             &if site.saturated > 0 { format!(", {} cut off", count(site.saturated, "value")) } else { String::new() };
         text += "\n";
     }
-    text + &checked((report.photos, report.noise), report.max_probability_difference, report.same_class)
+    text + &checked(&report.check)
 }
 
 /// How far what was written is from the adapted network.
-fn checked((photos, noise): (usize, bool), largest: f32, same_class: usize) -> String {
-    let what = if noise { "picture of noise" } else { "photo" };
-    let pictures = match (photos, noise) {
-        (1, _) | (_, false) => count(photos, what),
+fn checked(check: &SelfCheck) -> String {
+    let what = if check.noise { "picture of noise" } else { "photo" };
+    let pictures = match (check.photos, check.noise) {
+        (1, _) | (_, false) => count(check.photos, what),
         (many, true) => format!("{many} pictures of noise"),
     };
     format!(
-        "checked on {pictures}: probabilities within {largest:.1e} of the adapted network's, the same class for {same_class}\n"
+        "checked on {pictures}: probabilities within {:.1e} of the adapted network's, the same class for {}\n",
+        check.max_probability_difference, check.same_class
     )
 }
 
@@ -141,6 +142,6 @@ fn describe_peft(report: &PeftReport) -> String {
         format!("  {name:<40} {rank}, weight within {:.4} %{unfolded}\n", 100.0 * site.error_fro)
     };
     let head = format!("  {:<40} {}\n", plain(&report.head), count(report.classes.len(), "class"));
-    let checked = checked((report.photos, report.noise), report.max_probability_difference, report.same_class);
+    let checked = checked(&report.check);
     files.chain(report.sites.iter().map(site)).chain([head, checked]).collect()
 }

@@ -2,6 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
 use crate::autodiff::Network;
 use crate::backbone::Backbone;
@@ -20,6 +21,19 @@ const MOST_TOLD: usize = 10;
 pub(crate) struct Answers {
     pub(crate) pictures: Vec<Picture>,
     probabilities: Vec<Vec<f32>>,
+}
+
+/// What came of comparing what was written with the adapted network.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SelfCheck {
+    /// The largest difference of a probability.
+    pub max_probability_difference: f32,
+    /// Pictures with the same likeliest class in both.
+    pub same_class: usize,
+    /// Pictures that both were compared on.
+    pub photos: usize,
+    /// Whether these were noise, as no photos were given.
+    pub noise: bool,
 }
 
 /// How far a file is from the adapted network.
@@ -71,6 +85,12 @@ impl Answers {
             return Err(Error::new(ErrorKind::Data, place, "none of the photos can be read"));
         }
         Ok(answers)
+    }
+
+    /// As it is reported.
+    pub(crate) fn outcome(&self, difference: &Difference, noise: bool) -> SelfCheck {
+        let Difference { largest: max_probability_difference, agreeing: same_class } = *difference;
+        SelfCheck { max_probability_difference, same_class, photos: self.pictures.len(), noise }
     }
 
     /// Classes of each answer.

@@ -16,6 +16,7 @@ mod metadata;
 mod moments;
 mod onnx;
 
+pub use check::SelfCheck;
 pub(crate) use check::{Answers, Difference, noise};
 
 pub use onnx::{ExportReport, ExportedFile, ExportedSite, OnnxRequest, export_onnx};

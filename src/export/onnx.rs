@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::check::{Answers, Difference, read_back};
+use super::check::{Answers, Difference, SelfCheck, read_back};
 use super::metadata::metadata;
 use super::moments::moments;
 use crate::adapter::{Adapter, Moment};
@@ -62,14 +62,9 @@ pub struct ExportReport {
     pub files: Vec<ExportedFile>,
     /// The sites, in graph order.
     pub sites: Vec<ExportedSite>,
-    /// The largest difference of a probability between the file and the adapted network.
-    pub max_probability_difference: f32,
-    /// Pictures with the same likeliest class in both.
-    pub same_class: usize,
-    /// Pictures that both were compared on.
-    pub photos: usize,
-    /// Whether these were noise, as no photos were given.
-    pub noise: bool,
+    /// How far it is from the adapted network.
+    #[serde(flatten)]
+    pub check: SelfCheck,
     /// Time taken.
     pub seconds: f64,
     /// The most memory that the process has taken; null where the system does not tell.
@@ -112,7 +107,7 @@ pub fn export_onnx<A: Into<Flow>>(
         Ok((errors, difference))
     };
     // What lies before and behind the network is not read by this program's loader; the network within is.
-    let (errors, Difference { largest, agreeing }) = match wrapped {
+    let (errors, difference) = match wrapped {
         Some(wrapped) => {
             let checked = check(bytes)?;
             write_checked(&request.output, wrapped, |_| Ok(checked))?
@@ -131,10 +126,7 @@ pub fn export_onnx<A: Into<Flow>>(
         format: "onnx",
         files: vec![ExportedFile { path: request.output.display().to_string(), bytes }],
         sites: learned.sites.iter().zip(errors).zip(0..).map(site).collect(),
-        max_probability_difference: largest,
-        same_class: agreeing,
-        photos: answers.pictures.len(),
-        noise: request.photos.is_none(),
+        check: answers.outcome(&difference, request.photos.is_none()),
         seconds: begin.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),
     })
@@ -165,8 +157,7 @@ impl Learned {
         let Generation { record, adapter } = &self.generation;
         let calibration = record.calibration.as_ref();
         let temperature = calibration.map_or(1.0, |calibration| calibration.temperature);
-        let (weight, bias) = adapter.head.weights();
-        let [weight, bias] = [weight, bias].map(|values| values.iter().map(|v| v / temperature).collect::<Vec<f32>>());
+        let [weight, bias] = adapter.head.cooled(temperature);
         let metadata = metadata(bundle, &record.classes, store.current(), calibration);
         let merging = Merging { sites: &self.sites, adapter, moments, head: (&weight, &bias), precision, metadata };
         self.backbone.merged(&bundle.backbone_bytes()?, merging)

@@ -16,7 +16,7 @@ use crate::autodiff::Network;
 use crate::backbone::{Backbone, Site};
 use crate::bundle::{Bundle, check_output};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Answers, Difference, ExportedFile};
+use crate::export::{Answers, Difference, ExportedFile, SelfCheck};
 use crate::session::progress::Audience;
 use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Stop, Store, peak_rss_bytes};
 
@@ -67,14 +67,9 @@ pub struct PeftReport {
     pub classes: Vec<String>,
     /// Whether batch norms were looked for. Otherwise the adapter fits a network whose batch norms are folded as the file's are.
     pub matched: bool,
-    /// The largest difference of a probability between the network with what was written and the adapted one.
-    pub max_probability_difference: f32,
-    /// Pictures with the same likeliest class in both.
-    pub same_class: usize,
-    /// Pictures that both were compared on.
-    pub photos: usize,
-    /// Whether these were noise, as no photos were given.
-    pub noise: bool,
+    /// How far it is from the adapted network.
+    #[serde(flatten)]
+    pub check: SelfCheck,
     /// Time taken.
     pub seconds: f64,
     /// The most memory that the process has taken; null where the system does not tell.
@@ -135,10 +130,7 @@ pub fn export_peft<A: Into<Flow>>(
         head: learned.modules.head,
         classes: provenance.classes,
         matched: request.naming.torch.is_some(),
-        max_probability_difference: difference.largest,
-        same_class: difference.agreeing,
-        photos: answers.pictures.len(),
-        noise: request.photos.is_none(),
+        check: answers.outcome(&difference, request.photos.is_none()),
         seconds: begin.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),
     })
@@ -245,11 +237,10 @@ fn pair_tensors(backbone: &Backbone, site: &Site, module: &Module, factors: Fact
 }
 
 fn head_tensors(adapter: &Adapter, head: &str, temperature: f32) -> [Tensor; 2] {
-    let (weight, bias) = adapter.head.weights();
-    let cooled = |values: &[f32]| values.iter().map(|v| v / temperature).collect();
+    let [weight, bias] = adapter.head.cooled(temperature);
     let (classes, features) = (adapter.head.classes(), adapter.head.features());
     [
-        Tensor { name: format!("{PREFIX}{head}.weight"), shape: vec![classes, features], values: cooled(weight) },
-        Tensor { name: format!("{PREFIX}{head}.bias"), shape: vec![classes], values: cooled(bias) },
+        Tensor { name: format!("{PREFIX}{head}.weight"), shape: vec![classes, features], values: weight },
+        Tensor { name: format!("{PREFIX}{head}.bias"), shape: vec![classes], values: bias },
     ]
 }

@@ -12,7 +12,7 @@ use super::pairs::Adapters;
 use crate::adapter::{Adapter, SiteBuffers};
 use crate::autodiff::Network;
 use crate::backbone::{Backbone, Site};
-use crate::bundle::{Bundle, read_labels};
+use crate::bundle::{Bundle, check_labels, read_labels};
 use crate::core::{Method, Sides};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::noise;
@@ -92,12 +92,14 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
     }
     let mut adapters = Adapters::sort(&config, tensors, &modules).map_err(fault)?;
     let matched = request.naming.torch.is_some() || provenance.is_some();
-    let named = request
-        .labels
-        .as_deref()
-        .map(read_labels)
-        .transpose()?
-        .or_else(|| provenance.map(|provenance| provenance.classes));
+    let named = match (&request.labels, provenance) {
+        (Some(path), _) => Some(read_labels(path)?),
+        (None, Some(own)) => {
+            check_labels(&own.classes).map_err(|what| fault(format!("has classes that cannot be meant: it {what}")))?;
+            Some(own.classes)
+        }
+        (None, None) => None,
+    };
     let classes = adapters.classes(bundle, named)?;
     let lesson = Lesson { method: Method::Lora, pairs: Some(Sides::Both), ..Lesson::new(request.peft.as_path()) };
     let mut adapter = fresh_adapter(bundle, &lesson, classes.len())?;

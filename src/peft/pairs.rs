@@ -69,8 +69,9 @@ impl<'c> Adapters<'c> {
     }
 
     fn put_head(&mut self, path: &str, tensor: Tensor, known: &Modules) -> core::result::Result<(), String> {
-        let rest =
-            path.strip_prefix(known.head.as_str()).map(|rest| rest.trim_start_matches(".modules_to_save.default"));
+        let rest = path
+            .strip_prefix(known.head.as_str())
+            .map(|rest| rest.strip_prefix(".modules_to_save.default").unwrap_or(rest));
         match rest {
             Some(".weight") => self.head[0] = Some(tensor),
             Some(".bias") => self.head[1] = Some(tensor),
@@ -132,15 +133,20 @@ impl<'c> Adapters<'c> {
         let (path, a, b) = self.modules.swap_remove(at);
         let (Some(a), Some(b)) = (a, b) else { return Err(format!("has one of lora_A and lora_B of `{path}` alone")) };
         let rank = a.shape.first().copied().unwrap_or(0);
-        let fits = a.values.len() == rank * in_dim && b.values.len() == rank * out_dim && b.shape.get(1) == Some(&rank);
+        let is = |tensor: &Tensor, width: usize| rank.checked_mul(width) == Some(tensor.values.len());
+        let fits = is(&a, in_dim) && is(&b, out_dim) && b.shape.get(1) == Some(&rank);
         if rank == 0 || !fits || b.shape.first() != Some(&out_dim) {
             return Err(format!(
                 "has `{path}` with lora_A {:?} and lora_B {:?}, which do not fit its weight of {out_dim} x {in_dim}",
                 a.shape, b.shape
             ));
         }
-        let named = self.alphas.iter().find(|(pattern, _)| pattern.is_match(&path));
-        let alpha = named.map_or(self.config.lora_alpha, |(_, alpha)| *alpha);
+        // PEFT takes the first in the order of the file, which is not kept here.
+        let mut named = self.alphas.iter().filter(|(pattern, _)| pattern.is_match(&path)).map(|(_, alpha)| *alpha);
+        let alpha = named.next().unwrap_or(self.config.lora_alpha);
+        if named.any(|other| other != alpha) {
+            return Err(format!("has `{path}`, for which `alpha_pattern` has two values; give it one"));
+        }
         let share = if self.config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         let scale = (alpha / share) as f32;
         if scale.is_nan() || scale.abs() > MOST_SCALE {

@@ -87,7 +87,10 @@ fn what_is_exported_comes_back_and_a_cut_says_what_it_lost() {
     let report = place.export("exact", PeftRank::Exact).unwrap();
     assert_eq!((report.head.as_str(), report.classes.len()), ("top", 10));
     assert!(report.sites.iter().all(|site| site.error_fro < 1e-5), "{:?}", report.sites);
-    assert!(report.max_probability_difference < 1e-4 && report.same_class == report.photos, "{report:?}");
+    assert!(
+        report.check.max_probability_difference < 1e-4 && report.check.same_class == report.check.photos,
+        "{report:?}"
+    );
     place.export("again", PeftRank::Exact).unwrap();
     for file in [CONFIG, WEIGHTS] {
         assert_eq!(fs::read(place.at("exact").join(file)).unwrap(), fs::read(place.at("again").join(file)).unwrap());

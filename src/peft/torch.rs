@@ -85,7 +85,8 @@ impl TorchWeights {
             );
             return Err(fault(message));
         }
-        let is_plain = scales.iter().all(|s| (s - 1.0).abs() <= 1e-3);
+        // What rounding makes of 1 is 1.
+        let is_plain = scales.iter().all(|s| (s - 1.0).abs() <= (self.same as f32).min(1e-2));
         let scales = if is_plain { Vec::new() } else { scales };
         Ok(Found { path: module_of(tensor).to_owned(), scales, distance })
     }

@@ -7,26 +7,12 @@ use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::prune::ancestors;
 use crate::backbone::onnx::attribute;
+use crate::backbone::quantized::MOVES;
 use crate::backbone::splice::Message;
 use crate::backbone::splice::{Document, INPUT, NewNode, Setting};
 
 /// From this opset on, a ReduceMean takes its axes as an input.
 const AXES_AS_INPUT: i64 = 18;
-
-/// Operators that move quantized numbers without changing them.
-const MOVES: [&str; 11] = [
-    "Identity",
-    "Reshape",
-    "Transpose",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "MaxPool",
-    "Slice",
-    "Concat",
-    "Gather",
-    "Expand",
-];
 
 /// A classifier on features.
 #[derive(Debug, Clone, Copy)]

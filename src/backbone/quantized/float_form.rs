@@ -17,7 +17,7 @@ use crate::backbone::onnx::{Names, attribute};
 use crate::backbone::weights::{Constants, is_float};
 
 /// Operators that move numbers without computing with them.
-const MOVES: [&str; 11] = [
+pub(crate) const MOVES: [&str; 11] = [
     "Identity",
     "Reshape",
     "Transpose",

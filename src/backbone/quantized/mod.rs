@@ -11,4 +11,4 @@ mod integer;
 mod rewriter;
 
 pub use encode::{Precision, encode};
-pub(crate) use float_form::to_float;
+pub(crate) use float_form::{MOVES, to_float};
