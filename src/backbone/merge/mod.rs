@@ -3,15 +3,15 @@
 //! In: the bytes of a file, for each site the weight that it is to have, and a classifier. Out: the bytes of a file with these in it.
 //!
 //! ```text
-//! trace   from an operand back to the tensor that holds its numbers
-//! codes   codes for a weight that has changed
-//! rounding which way each value is rounded
-//! bias    int32 codes that follow the scale of a weight
-//! weight  the weight of a site, in the form in which the file holds it
-//! prune   what only the old classifier needed
-//! head    the new classifier
+//! trace       from an operand back to the tensor that holds its numbers
+//! codes       codes for a weight that has changed
+//! rounding    which way each value is rounded
+//! bias        int32 codes that follow the scale of a weight
+//! weight      the weight of a site, in the form in which the file holds it
+//! prune       what only the old classifier needed
+//! head        the new classifier
 //! float_form  a quantized file that computes in float
-//! widen   a file in fp16 that computes in fp32
+//! widen       a file in fp16 that computes in fp32
 //! preprocess  bytes of an image in, probabilities out
 //! ```
 
