@@ -10,7 +10,7 @@
 //! weights    tensors            -> constants in the precision in which they ship   onnx
 //! quantized  quantized nodes    -> the graph in float form                         onnx, weights
 //! maps       graph, constants   -> frozen maps, out of the graph                   onnx, weights
-//! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, maps
+//! shapes     graph, image, maps -> every shape and integer, or a refusal           onnx, weights, maps
 //! kernels    tensors, maps      -> what a node computes                            weights, maps
 //! graph      bytes              -> the network, and the plans that run             all of them
 //! merge      bytes, weights     -> the file with what was learned                  onnx, splice, weights, quantized, graph
@@ -174,6 +174,12 @@ impl Backbone {
     #[must_use]
     pub fn size(&self) -> [usize; 2] {
         [self.height, self.width]
+    }
+
+    /// The image as the file takes it.
+    #[must_use]
+    pub fn image(&self) -> &ImageInput {
+        &self.file.input
     }
 
     /// Images in one run: the batch that the file fixes, else 1 (one image at a time is fastest and smallest).

@@ -18,7 +18,7 @@ use super::{
     signature::{RELEASE, Signet},
 };
 use crate::autodiff::Network;
-use crate::backbone::{Backbone, Doubt, FeaturesFrom, Precision, Rounding, Selection, Site, encode, inline};
+use crate::backbone::{Backbone, Doubt, FeaturesFrom, ImageInput, Precision, Rounding, Selection, Site, encode, inline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     MOST_CLASSES, MOST_DIRECTIONS, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
@@ -105,6 +105,8 @@ pub struct PackReport {
     pub forward_error: f32,
     /// Worst relative error of the gradients against finite differences.
     pub gradient_error: f64,
+    /// Whether the network takes bytes and brings them into range itself.
+    pub takes_bytes: bool,
     /// Time taken.
     pub seconds: f64,
     /// Things worth knowing: maps left out, a clamped reserve.
@@ -172,7 +174,9 @@ impl<'r> Packing<'r> {
             backbone = deployed;
         }
         let [height, width] = backbone.size();
-        let preprocess = Preprocess { height, width, ..request.preprocess.clone() };
+        let mut notes = Vec::new();
+        let preprocess = fit_input(&request.preprocess, &backbone, &mut notes)?;
+        let preprocess = Preprocess { height, width, ..preprocess };
         preprocess.validate().map_err(|e| match (e.subject(), request.size) {
             ("option `input`", None) => {
                 Error::new(ErrorKind::Model, &subject, format!("its image size of {}", e.message()))
@@ -183,7 +187,7 @@ impl<'r> Packing<'r> {
         if let (Some(path), Some(labels)) = (&request.labels, &labels) {
             fit_outputs(path, labels, &backbone)?;
         }
-        let (sites, shipped, notes) = Default::default();
+        let (sites, shipped) = Default::default();
         Ok(Packing { request, bytes, backbone, rounding, preprocess, labels, sites, shipped, notes })
     }
 
@@ -277,6 +281,7 @@ impl<'r> Packing<'r> {
             bundle_bytes,
             forward_error: checked.forward_error,
             gradient_error: checked.gradient_error,
+            takes_bytes: backbone.image().is_bytes,
             seconds: begin.elapsed().as_secs_f64(),
             notes,
             warnings: warnings(&backbone, &preprocess),
@@ -293,6 +298,32 @@ fn warnings(backbone: &Backbone, preprocess: &Preprocess) -> Vec<String> {
         )
     });
     scores.into_iter().chain(doubtful(preprocess, backbone.first_layer().as_ref())).collect()
+}
+
+/// The values that photos become, as the file's own input asks for.
+///
+/// # Errors
+/// Kind `Usage`: several colours' values for a network that has one channel, any for one that takes bytes.
+fn fit_input(asked: &Preprocess, backbone: &Backbone, notes: &mut Vec<String>) -> Result<Preprocess> {
+    let ImageInput { name, is_grey, is_bytes, .. } = backbone.image();
+    let refuse = |message: String| Err(Error::new(ErrorKind::Usage, "option `mean`", message));
+    let of = |preprocess: &Preprocess| (preprocess.range, preprocess.mean, preprocess.std);
+    let bytes = Preprocess { range: 255.0, ..Preprocess::default() };
+    if *is_bytes {
+        if ![of(&bytes), of(&Preprocess::default())].contains(&of(asked)) {
+            return refuse(format!(
+                "the network takes bytes ({name} is uint8) and brings them into range itself; leave out option `range`, option `mean`, \
+                 option `std` and option `preset`"
+            ));
+        }
+        notes.push(format!("the network takes bytes ({name} is uint8), so photos become values of 0 to 255"));
+        return Ok(Preprocess { fit: asked.fit, ..bytes });
+    }
+    let differ = |values: [f32; 3]| values.iter().any(|value| *value != values[0]);
+    if *is_grey && (differ(asked.mean) || differ(asked.std)) {
+        return refuse(format!("the network takes one channel, the grey of a photo ({name}); give one mean and one std"));
+    }
+    Ok(asked.clone())
 }
 
 /// Ranks and reserves that no site can have are refused before the model is read.

@@ -24,7 +24,7 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
     let mut meter = Meter::new();
     let mut report = pack(&request, |what| meter.working(what))?;
     meter.end();
-    report.warnings.extend(unsaid(args));
+    report.warnings.extend(if report.takes_bytes { None } else { unsaid(args) });
     for note in &report.notes {
         tell(format_args!("note: {note}"));
     }

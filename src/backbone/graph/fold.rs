@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value as TypeValue;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
@@ -24,6 +25,12 @@ pub(crate) fn single_precision(graph: &mut GraphProto) {
         }
     }
     for node in &mut graph.node {
+        if node.op_type == "ConstantOfShape" && node.attribute.is_empty() {
+            // ONNX says f32 here, tract f64.
+            let zero = TensorProto { data_type: single, dims: vec![1], float_data: vec![0.0], ..TensorProto::default() };
+            let kind = AttributeType::Tensor as i32;
+            node.attribute.push(AttributeProto { name: "value".into(), r#type: kind, t: Some(zero), ..AttributeProto::default() });
+        }
         for attribute in &mut node.attribute {
             if node.op_type == "Cast" && attribute.name == "to" && attribute.i == i64::from(half) {
                 attribute.i = i64::from(single);
@@ -49,7 +56,8 @@ pub(crate) fn plain_casts(graph: &mut GraphProto, image: &str) {
     }
 }
 
-/// Makes known every operand of a Conv, Gemm or MatMul, other than its first, that follows from constants alone.
+/// Makes known every operand of a Conv, Gemm or MatMul, other than its first, that follows from constants alone, and what one makes
+/// of constants: tables of positions pass through small networks of their own.
 ///
 /// # Errors
 /// Names the node whose operand cannot be worked out.
@@ -62,8 +70,11 @@ pub(crate) fn settle_operands(
     let Some(graph) = proto.graph.as_ref() else { return Ok(()) };
     let changing = changing(graph, image);
     let is_map = |node: &&NodeProto| matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul");
+    let settled = |node: &&NodeProto| node.output.first().is_some_and(|name| !changing.contains(name.as_str()));
     let operands = graph.node.iter().filter(is_map).flat_map(|node| node.input.iter().skip(1).map(move |i| (node, i)));
+    let made = graph.node.iter().filter(is_map).filter(settled).map(|node| (node, &node.output[0]));
     let missing: Vec<(String, String)> = operands
+        .chain(made)
         .filter(|(_, name)| !name.is_empty() && constants.known(name).is_none() && !changing.contains(name.as_str()))
         .map(|(node, name)| (node.name.clone(), name.clone()))
         .collect();

@@ -141,4 +141,9 @@ impl Expansion for Mark {
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         model.wire_node(prefix, self.0.clone(), inputs)
     }
+
+    /// Its weight is still to come.
+    fn runs_out_of_plan(&self) -> bool {
+        false
+    }
 }

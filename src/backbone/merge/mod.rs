@@ -34,7 +34,7 @@ use super::maps::{Map, MapKind};
 use super::quantized::{Precision, encode};
 use super::splice::Document;
 use super::weights::Codes;
-use super::{Backbone, Rounding};
+use super::{Backbone, ImageInput, Rounding};
 use crate::adapter::{Adapter, Moment, SiteBuffers};
 use crate::error::{Error, ErrorKind, Result};
 use head::Classifier;
@@ -142,6 +142,10 @@ impl Backbone {
     pub(crate) fn with_preprocessing(&self, bytes: &[u8], normalize: &Normalize, classes: usize) -> Result<Vec<u8>> {
         let mut document = Document::read(bytes, &self.file.subject)?;
         let refuse = |what: String| Error::new(ErrorKind::Usage, "option `with_preprocessing`", what);
+        let ImageInput { channels_last, is_grey, is_bytes, .. } = self.file.input;
+        if channels_last || is_grey || is_bytes {
+            return Err(refuse("is for networks that read N x 3 x H x W floats, and this one does not".into()));
+        }
         preprocess::wrap(&mut document, &self.file.input.name, normalize, classes).map_err(refuse)?;
         Ok(document.written(|_| false))
     }

@@ -8,6 +8,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, TypeProto, Valu
 use super::budget::Budget;
 use super::checks::{check_names, check_order, check_tensors};
 use super::image::{ImageInput, image_input};
+use super::layout;
 use super::names::name_nodes;
 use super::nodes::producers;
 use super::types::check_types;
@@ -48,6 +49,7 @@ pub(crate) fn decode(bytes: impl AsRef<[u8]>, subject: &str) -> Result<Decoded> 
     let input = image_input(graph).map_err(fault)?;
     // Old files list their weights among the inputs.
     graph.input.retain(|i| i.name == input.name);
+    layout::plain(graph, &input, opset);
     check_order(graph, &producers(graph)).map_err(fault)?;
     Ok(Decoded { proto, input, opset, budget })
 }

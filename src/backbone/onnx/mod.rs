@@ -8,6 +8,7 @@ mod budget;
 mod checks;
 mod decode;
 mod image;
+mod layout;
 mod names;
 mod nodes;
 mod sources;

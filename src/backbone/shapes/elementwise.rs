@@ -1,7 +1,7 @@
 //! Operators that make one number for each.
 
 use super::call::{Call, broadcast};
-use super::fact::{Fact, Kind, Made, Outcome};
+use super::fact::{Fact, Kind, Made, NOT_TAKEN, Outcome};
 
 /// Operators whose output is like their only input.
 const ALIKE: [&str; 36] = [
@@ -90,8 +90,9 @@ impl Call<'_> {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" => self.together(2..=2, None),
             "Min" | "Max" | "Sum" | "Mean" => self.together(1..=64, None),
             "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => self.together(2..=2, Some(Kind::Truth)),
+            "Not" | "And" | "Or" | "Xor" => self.truths(if op == "Not" { 1 } else { 2 }),
             "Where" => self.choice(),
-            _ => Err("this operator is not one that is taken; export the model without it".into()),
+            _ => Err(NOT_TAKEN.into()),
         }
     }
 
@@ -115,6 +116,20 @@ impl Call<'_> {
             dims = broadcast(&dims, &other.dims)?;
         }
         Made::one(Fact { kind: kind.unwrap_or(first.kind), ..first.shaped(dims) })
+    }
+
+    /// Truths that follow from `count` others.
+    fn truths(&self, count: usize) -> Outcome<Made> {
+        self.takes(count..=count)?;
+        let mut dims = Vec::new();
+        for place in 0..count {
+            let fact = self.operand(place)?;
+            if fact.kind != Kind::Truth {
+                return Err(format!("its input {place} is no tensor of truths"));
+            }
+            dims = broadcast(&dims, &fact.dims)?;
+        }
+        Made::one(self.operand(0)?.shaped(dims))
     }
 
     fn choice(&self) -> Outcome<Made> {

@@ -6,9 +6,17 @@ use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::backbone::onnx::type_name;
+use crate::backbone::weights::Constant;
 use crate::limits;
 
 pub(super) type Outcome<T> = Result<T, String>;
+
+/// Of an operator that has no rule.
+pub(super) const NOT_TAKEN: &str = "this operator is not one that is taken; export the model with the other exporter or another opset \
+                                    (torch.onnx.export with dynamo=True or False), or end it before this node with option `features`";
+
+/// A float tensor of the file of so many numbers at most is remembered with them: the scales of a Resize.
+const REMEMBERED: usize = 8;
 
 /// What a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,21 +60,23 @@ pub(super) struct Fact {
     pub(super) dims: Vec<usize>,
     /// Its numbers, where they are integers or truths and do not depend on the image.
     pub(super) known: Option<Rc<[i64]>>,
+    /// Its numbers, where the file holds a few floats.
+    pub(super) numbers: Option<Rc<[f32]>>,
     /// Whether the image has no say in it.
     pub(super) is_fixed: bool,
 }
 
 impl Fact {
     pub(super) fn float(dims: Vec<usize>) -> Fact {
-        Fact { kind: Kind::Float, dims, known: None, is_fixed: false }
+        Fact { kind: Kind::Float, dims, known: None, numbers: None, is_fixed: false }
     }
 
     pub(super) fn known(dims: Vec<usize>, values: Vec<i64>) -> Fact {
-        Fact { kind: Kind::Integer, dims, known: Some(values.into()), is_fixed: true }
+        Fact { kind: Kind::Integer, dims, known: Some(values.into()), numbers: None, is_fixed: true }
     }
 
     pub(super) fn shaped(&self, dims: Vec<usize>) -> Fact {
-        Fact { kind: self.kind, dims, known: None, is_fixed: false }
+        Fact { kind: self.kind, dims, known: None, numbers: None, is_fixed: false }
     }
 
     pub(super) fn elements(&self) -> usize {
@@ -99,7 +109,9 @@ pub(super) fn held(tensor: &TensorProto) -> Outcome<Fact> {
     let dims: Vec<usize> = tensor.dims.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
     limits::elements(&dims, usize::MAX).ok_or_else(|| format!("of the shape {dims:?}, which is too large"))?;
     let known = if kind.is_float() { None } else { Some(integers_in(tensor, kind, &dims)?.into()) };
-    Ok(Fact { kind, dims, known, is_fixed: true })
+    let is_small = kind == Kind::Float && limits::elements(&dims, REMEMBERED).is_some();
+    let numbers = is_small.then(|| Constant::float(tensor.clone()).to_f32().into());
+    Ok(Fact { kind, dims, known, numbers, is_fixed: true })
 }
 
 /// The integers or truths that a tensor holds.

@@ -65,6 +65,7 @@ impl Call<'_> {
                 (kind, dims, values)
             }
             "Gather" => self.gathered()?,
+            "GatherND" | "ScatterND" => self.picked_blocks()?,
             "Slice" => self.sliced()?,
             "Concat" => self.joined()?,
             _ => return Ok(None),

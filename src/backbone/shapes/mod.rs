@@ -6,10 +6,13 @@
 //! since what computes shapes in a file computes with integers that follow from them, all integers are known as well. They are put
 //! into the graph as constants, and their nodes taken out: tract sees floats alone.
 
+mod along;
 mod call;
 mod elementwise;
 mod fact;
+mod indexed;
 mod integers;
+mod lower;
 mod moves;
 #[cfg(test)]
 mod tests;

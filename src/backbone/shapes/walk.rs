@@ -7,11 +7,13 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::call::Call;
 use super::fact::{Fact, Kind, Made, Outcome, held};
+use super::lower::lower;
 use crate::backbone::maps::Map;
 use crate::backbone::onnx::{Budget, MAP_OP};
 use crate::limits;
 
-/// Checks `graph`, whose image has the given name and shape, and puts constants in the place of all integer arithmetic.
+/// Checks `graph`, whose image has the given name and shape, puts constants in the place of all integer arithmetic, and plain nodes in
+/// that of those which they express.
 /// `map` finds the frozen map of a node.
 ///
 /// # Errors
@@ -24,6 +26,7 @@ pub(crate) fn settle<'m>(
     map: impl Fn(&NodeProto) -> Option<&'m Map>,
 ) -> Outcome<()> {
     let facts = facts(graph, opset, image, budget, map)?;
+    lower(graph, &facts, opset)?;
     put_in(graph, &facts);
     Ok(())
 }
@@ -186,6 +189,9 @@ impl Call<'_> {
             "Expand" => self.expand(),
             "Tile" => self.tile(),
             "Pad" => self.pad(),
+            "GatherND" | "ScatterND" => self.indexed(),
+            "Resize" | "CumSum" => self.along(),
+            "Einsum" => self.einsum(),
             "DepthToSpace" | "SpaceToDepth" => self.blocks(),
             "ConstantOfShape" => self.filled(),
             _ => self.elementwise(op),

@@ -1,7 +1,9 @@
 //! Products, windows, norms and sums.
 
+use std::collections::{HashMap, HashSet};
+
 use super::call::{Call, broadcast};
-use super::fact::{Fact, Made, Outcome};
+use super::fact::{Fact, Made, NOT_TAKEN, Outcome};
 use crate::backbone::maps::{Geometry, MapKind};
 use crate::limits;
 
@@ -248,12 +250,39 @@ impl Call<'_> {
         Ok(Made { outputs: vec![x.shaped(x.dims.clone())], scratch: 2 * x.elements(), multiply_adds: 0 })
     }
 
+    /// A product of two tensors over named axes; the first equation of numpy's, without its ellipsis.
+    pub(super) fn einsum(&self) -> Outcome<Made> {
+        self.takes(2..=2)?;
+        let (a, b) = (self.float(0)?, self.float(1)?);
+        let equation: String = self.text("equation")?.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
+        let refuse = || format!("its equation {equation} is not one of two products with a letter for each axis and an output");
+        let (inputs, output) = equation.split_once("->").ok_or_else(refuse)?;
+        let (left, right) = inputs.split_once(',').ok_or_else(refuse)?;
+        let mut sizes: HashMap<char, usize> = HashMap::new();
+        for (term, dims) in [(left, &a.dims), (right, &b.dims)] {
+            let letters: HashSet<char> = term.chars().filter(char::is_ascii_alphabetic).collect();
+            if letters.len() != dims.len() || term.len() != dims.len() {
+                return Err(refuse());
+            }
+            for (letter, &dim) in term.chars().zip(dims) {
+                if *sizes.entry(letter).or_insert(dim) != dim {
+                    return Err(format!("{:?} and {:?} do not fit its equation {equation}", a.dims, b.dims));
+                }
+            }
+        }
+        let letters: HashSet<char> = output.chars().collect();
+        let dims = output.chars().map(|letter| sizes.get(&letter).copied()).collect::<Option<Vec<usize>>>();
+        let dims = dims.filter(|_| letters.len() == output.len() && a.kind == b.kind).ok_or_else(refuse)?;
+        let multiply_adds = sizes.values().fold(1u64, |product, &dim| product.saturating_mul(dim as u64));
+        Ok(Made { outputs: vec![a.shaped(dims)], scratch: a.elements().saturating_add(b.elements()), multiply_adds })
+    }
+
     pub(super) fn reduce(&self) -> Outcome<Made> {
         const OPS: [&str; 10] = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"];
         self.takes(1..=2)?;
         let op = self.node.op_type.trim_start_matches("Reduce");
         if !OPS.contains(&op) {
-            return Err("this operator is not one that is taken; export the model without it".into());
+            return Err(NOT_TAKEN.into());
         }
         let x = self.operand(0)?;
         let from = if op == "Sum" { 13 } else { 18 };
