@@ -38,15 +38,16 @@ fn read(name: &str) -> Vec<u8> {
     fs::read(form(&format!("{name}.onnx"))).unwrap()
 }
 
-/// What `network` makes of the image of `make_forms.py` and `make_ends.py`.
-fn run(mut network: Network) -> Vec<f32> {
-    let image: Vec<f32> = (0..3 * SIDE * SIDE).map(|at| (at * 37 % 101) as f32 / 50.0 - 1.0).collect();
+/// What `network` makes of the image of `make_forms.py` and `make_ends.py`, as bytes where its file takes them.
+fn run(backbone: &Backbone, mut network: Network) -> Vec<f32> {
+    let bytes = (0..3 * SIDE * SIDE).map(|at| (at * 37 % 101) as f32);
+    let image: Vec<f32> = if backbone.image().is_bytes { bytes.collect() } else { bytes.map(|v| v / 50.0 - 1.0).collect() };
     let boundary = network.prefix(&image).unwrap();
     network.forward(&boundary).unwrap()
 }
 
 fn logits(backbone: &Backbone) -> Vec<f32> {
-    run(Network::own_classifier(backbone).unwrap())
+    run(backbone, Network::own_classifier(backbone).unwrap())
 }
 
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
@@ -63,6 +64,22 @@ fn every_form_computes_what_onnxruntime_does_and_keeps_its_weights_as_they_ship(
         println!("{name}: within {off:.1e} of onnxruntime");
         assert!(off <= TOLERANCE.max(expected.rounding), "{name}: {off:e}");
         assert_eq!(backbone.resident().weight_bytes, expected.weight_bytes, "{name}");
+    }
+}
+
+/// What moves and mixes numbers by a rule that the file fixes has the gradient of that rule: `pack` holds it against finite differences.
+#[test]
+fn the_first_layer_learns_through_whatever_stands_behind_it() {
+    let place = tempfile::tempdir().unwrap();
+    let behind = ["steps", "gather_nd", "scatter_nd", "einsum", "cumulative", "position_network", "resize_", "image_"];
+    for (name, _) in expected().into_iter().filter(|(name, _)| behind.iter().any(|start| name.starts_with(start))) {
+        let mut pack = Command::new(env!("CARGO_BIN_EXE_srlora"));
+        pack.arg("pack").arg(form(&format!("{name}.onnx"))).arg("-o").arg(place.path().join(&name));
+        let done = pack.args(["--rank", "2", "--sites", "conv", "--json"]).output().unwrap();
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert!(report["gradient_error"].as_f64().unwrap() < 0.01, "{name}: {report}");
+        assert_eq!(report["takes_bytes"], name.starts_with("image_bytes"), "{name}");
     }
 }
 
@@ -166,7 +183,7 @@ fn the_head_reads_what_the_classifier_reads_whatever_layer_that_is() {
         let width = backbone.feature_dim().unwrap();
         let adapter = Adapter::start(none, 1, SiteSettings::default(), 2, width).unwrap();
         let network = Network::inference(&backbone, &[], &Arc::new(RwLock::new(adapter))).unwrap();
-        let off = difference(&run(network), &end.values);
+        let off = difference(&run(&backbone, network), &end.values);
         println!("{name}: {} by {}, within {off:.1e} of onnxruntime", end.features, end.found);
         assert!(off <= TOLERANCE, "{name}: {off:e}");
     }

@@ -152,13 +152,16 @@ def torch_gradients(net, image, found):
     return [(p.detach().flatten(1).numpy(), g.flatten(1).numpy()) for p, g in zip(parameters, gradients) if g is not None]
 
 
-def keras_gradients(net, image, found):
+def keras_gradients(single, image, found):
     import keras
     import tensorflow as tf
+    keras.config.set_floatx("float64")
+    net = keras.models.clone_model(single, clone_function=in_double)
+    net.set_weights(single.get_weights())
     tensors = [layer.output for layer in net.layers if not isinstance(layer.output, list)]
     every = keras.Model(net.input, tensors)
     with tf.GradientTape() as tape:
-        made = every(tf.constant(image.transpose(1, 2, 0)[None]), training=False)
+        made = every(tf.constant(image.transpose(1, 2, 0)[None], tf.float64), training=False)
         size = found["features"].size
         features = nearest([(t, t.numpy()) for t in reversed(made) if np.prod(t.shape) == size], found["features"])
         upstream = tf.constant(slope(features.numpy().ravel(), found).reshape(features.shape), features.dtype)
@@ -166,7 +169,12 @@ def keras_gradients(net, image, found):
     kernels = [w for w in net.trainable_weights if len(w.shape) > 1]
     flat = lambda t: (np.moveaxis(t, (3, 2), (0, 1)) if t.ndim == 4 else t.T).reshape(t.shape[-1], -1)
     gradients = tape.gradient(loss, [w.value for w in kernels])
+    keras.config.set_floatx("float32")
     return [(flat(w.numpy()), flat(g.numpy())) for w, g in zip(kernels, gradients) if g is not None]
+
+
+def in_double(layer):
+    return layer.__class__.from_config(layer.get_config() | {"dtype": "float64"})
 
 
 def nearest(tensors, features):

@@ -25,6 +25,9 @@ pub(super) fn plain(graph: &mut GraphProto, input: &ImageInput, opset: i64) {
             tensor.shape = if input.is_grey || input.channels_last { None } else { tensor.shape.take() };
         }
     }
+    if input.is_bytes {
+        dequantized(graph, &input.name);
+    }
     if !input.is_grey && input.channels_last {
         graph.node.iter_mut().filter(|node| node.input.first() == Some(&input.name)).for_each(back_and_forth);
     }
@@ -61,6 +64,40 @@ pub(super) fn plain(graph: &mut GraphProto, input: &ImageInput, opset: i64) {
         name.clone_from(&tensor);
     }
     graph.node.splice(0..0, made);
+}
+
+/// A DequantizeLinear of bytes, which are floats here, by its formula: (bytes - zero) scale.
+fn dequantized(graph: &mut GraphProto, image: &str) {
+    let mut names = Names::of(graph);
+    let mut at = 0;
+    while let Some(place) = graph.node[at..].iter().position(|n| n.op_type == "DequantizeLinear" && n.input.first().is_some_and(|i| i == image)) {
+        at += place + 1;
+        let node = graph.node[at - 1].clone();
+        let zero = match node.input.get(2).filter(|name| !name.is_empty()) {
+            None => 0,
+            Some(name) => match graph.initializer.iter().find(|tensor| tensor.name == *name).and_then(byte) {
+                Some(zero) => zero,
+                // Whoever rewrites quantized nodes says what is wrong.
+                None => continue,
+            },
+        };
+        let (zeros, shifted) = (names.fresh(&format!("{image}.zero")), names.fresh(&format!("{image}.shifted")));
+        graph.initializer.push(floats(&zeros, &[f32::from(zero)], vec![]));
+        let (input, output) = (vec![image.to_string(), zeros], vec![shifted.clone()]);
+        let sub = NodeProto { op_type: "Sub".into(), name: shifted.clone(), input, output, ..NodeProto::default() };
+        let scale = node.input.get(1).cloned().unwrap_or_default();
+        graph.node[at - 1] = NodeProto { op_type: "Mul".into(), input: vec![shifted, scale], attribute: vec![], ..node };
+        graph.node.insert(at - 1, sub);
+    }
+}
+
+/// The one byte that a tensor holds.
+fn byte(tensor: &TensorProto) -> Option<u8> {
+    match (&tensor.raw_data[..], &tensor.int32_data[..], tensor.data_type == DataType::Uint8 as i32) {
+        ([byte], _, true) => Some(*byte),
+        ([], [byte], true) => u8::try_from(*byte).ok(),
+        _ => None,
+    }
 }
 
 /// A node that brings an image with its channels last into the layout that it has here already.
