@@ -56,11 +56,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let image: Vec<f32> =
         std::fs::read(image)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
 
-    let seeds = sites.iter().enumerate().map(|(index, site)| {
-        SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(index).clone())
-    });
-    let mut adapter =
-        Adapter::start(seeds, bundle.rank, SiteSettings::default(), CLASSES, backbone.feature_dim()?)?;
+    let seeds = sites
+        .iter()
+        .enumerate()
+        .map(|(index, site)| SiteSeed::new(&*site.name, [site.out_dim, site.in_dim], bundle.directions(index).clone()));
+    let mut adapter = Adapter::start(seeds, bundle.rank, SiteSettings::default(), CLASSES, backbone.feature_dim()?)?;
     let width = adapter.head.features();
     // A wave: any head that is not 0 will do, and the file says which it was.
     let w: Vec<f32> = (0..CLASSES * width).map(|i| (i as f32).sin() / (width as f32).sqrt()).collect();

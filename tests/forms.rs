@@ -41,7 +41,8 @@ fn read(name: &str) -> Vec<u8> {
 /// What `network` makes of the image of `make_forms.py` and `make_ends.py`, as bytes where its file takes them.
 fn run(backbone: &Backbone, mut network: Network) -> Vec<f32> {
     let bytes = (0..3 * SIDE * SIDE).map(|at| (at * 37 % 101) as f32);
-    let image: Vec<f32> = if backbone.image().is_bytes { bytes.collect() } else { bytes.map(|v| v / 50.0 - 1.0).collect() };
+    let image: Vec<f32> =
+        if backbone.image().is_bytes { bytes.collect() } else { bytes.map(|v| v / 50.0 - 1.0).collect() };
     let boundary = network.prefix(&image).unwrap();
     network.forward(&boundary).unwrap()
 }

@@ -422,9 +422,10 @@ fn advice(backbone: &Backbone, sites: &[Site], first: &Unsupported, all: &[Unsup
     };
     let free = sites.iter().rev().take_while(|site| !blocked(site)).count();
     let way_out = match free {
-        0 => "no site of this model avoids it; export the model with another operator there".to_string(),
+        0 => "no site of this model avoids it; export the model with the other exporter or another opset".to_string(),
         n => format!("use option `sites` last:{n}, all of which lie behind it"),
     };
     let node = onnx_name(&names, &first.node);
-    format!("the op {} at node {node} has no gradient rule{because}; {way_out}", first.op)
+    let op = backbone.operator(node).unwrap_or(&first.op);
+    format!("node {node} ({op}) has no gradient rule{because}; {way_out}")
 }

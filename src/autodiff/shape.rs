@@ -2,7 +2,6 @@
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::logic::Iff;
 
@@ -23,8 +22,6 @@ pub(super) fn rule(
     } else if let Some(op) = node.op_as::<Pad>() {
         ensure!(matches!(op.mode, PadMode::Constant(_)), "padding that repeats the image");
         unpadded(tape, g, &shape, &op.pads)?
-    } else if let Some(op) = node.op_as::<Downsample>() {
-        upsampled(tape, g, &shape, op)?
     } else if node.op_is::<MultiBroadcastTo>() {
         tape.unbroadcast(g, &shape)?
     } else if let Some(op) = node.op_as::<TypedConcat>() {
@@ -61,28 +58,6 @@ fn unpadded(tape: &mut Tape, g: OutletId, shape: &[usize], pads: &[(usize, usize
         inner = tape.wire("slice", Slice::new(axis, before, before + shape[axis]), &[inner])?;
     }
     Ok(inner)
-}
-
-/// Every stride-th element was kept: g goes there, zeros between.
-fn upsampled(tape: &mut Tape, g: OutletId, shape: &[usize], op: &Downsample) -> TractResult<OutletId> {
-    ensure!(op.modulo == 0 && op.stride > 0, "a downsampling that starts late or runs backwards");
-    let (axis, stride) = (op.axis, op.stride as usize);
-    let kept = tape.shape(g)?[axis];
-    let apart = tape.wire("axis", AxisOp::Add(axis + 1), &[g])?;
-    let mut spread_shape = tape.shape(apart)?;
-    let spread = padded(tape, apart, &spread_shape, axis + 1, 0, stride - 1)?;
-    spread_shape[axis + 1] = stride;
-    let (from, to) = (tvec![kept.to_dim(), stride.to_dim()], tvec![(kept * stride).to_dim()]);
-    let merged = tape.wire("axis", AxisOp::Reshape(axis, from, to), &[spread])?;
-    let length = shape[axis];
-    if kept * stride > length {
-        tape.wire("slice", Slice::new(axis, 0usize, length), &[merged])
-    } else if kept * stride < length {
-        let shape = tape.shape(merged)?;
-        padded(tape, merged, &shape, axis, 0, length - kept * stride)
-    } else {
-        Ok(merged)
-    }
 }
 
 fn concat(tape: &mut Tape, node: &TypedNode, g: OutletId, wanted: &[bool], axis: usize) -> TractResult<InputGradients> {

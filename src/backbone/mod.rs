@@ -317,6 +317,11 @@ impl Backbone {
         self.file.graph().node.iter().map(|n| n.name.clone()).collect()
     }
 
+    /// The operator of the node of that name, as the file calls it.
+    pub(crate) fn operator(&self, node: &str) -> Option<&str> {
+        self.file.graph().node.iter().find(|n| n.name == node).map(|n| n.op_type.as_str())
+    }
+
     /// Turns tract's error into one that names the file.
     pub(crate) fn told<T>(&self, result: TractResult<T>) -> Result<T> {
         result.map_err(|e| {

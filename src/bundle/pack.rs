@@ -18,7 +18,9 @@ use super::{
     signature::{RELEASE, Signet},
 };
 use crate::autodiff::Network;
-use crate::backbone::{Backbone, Doubt, FeaturesFrom, ImageInput, Precision, Rounding, Selection, Site, encode, inline};
+use crate::backbone::{
+    Backbone, Doubt, FeaturesFrom, ImageInput, Precision, Rounding, Selection, Site, encode, inline,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     MOST_CLASSES, MOST_DIRECTIONS, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
@@ -321,7 +323,9 @@ fn fit_input(asked: &Preprocess, backbone: &Backbone, notes: &mut Vec<String>) -
     }
     let differ = |values: [f32; 3]| values.iter().any(|value| *value != values[0]);
     if *is_grey && (differ(asked.mean) || differ(asked.std)) {
-        return refuse(format!("the network takes one channel, the grey of a photo ({name}); give one mean and one std"));
+        return refuse(format!(
+            "the network takes one channel, the grey of a photo ({name}); give one mean and one std"
+        ));
     }
     Ok(asked.clone())
 }

@@ -4,13 +4,15 @@
     python tests/peers/families.py --program target/release/srlora --gradients target/release/examples/gradients --work DIR
         [--write docs/families.md] [FAMILY...]
 
+Without FAMILY: all whose library is installed. --write puts all that is found in DIR into the page's table.
+
 Every network has the size that its library gives it and random weights. It is exported at the exporter's defaults, packed at this
 program's (rank 2, to be quick), and takes two steps. Then the gradient of every site is held against that of the library that made the
 network: dL/dB = dL/dW A^T, where dL/dW is by autograd in PyTorch or TensorFlow. Exports are kept in DIR.
 
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 onnx==1.23.2 onnxscript onnxruntime==1.32.0 pillow safetensors
 
-Keras: tensorflow-cpu and tf2onnx in the same environment.
+    pip install tensorflow-cpu==2.21.0 tf2onnx==1.17.0 safetensors pillow                (in an environment of its own)
 """
 import argparse
 import datetime
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import warnings
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +81,10 @@ FAMILIES = {
     "NASNet (Keras)": ("keras", "NASNetMobile", 224),
     "Xception (Keras)": ("keras", "Xception", 299),
 }
+LIBRARIES = {"torchvision": ("torch", "torchvision"), "timm": ("torch", "timm"), "keras": ("keras", "tensorflow-cpu", "tf2onnx")}
 EXPORTERS = {"torchvision": ("legacy", "dynamo"), "timm": ("legacy", "dynamo"), "keras": ("tf2onnx",)}
+# The page's heading that the table stands under.
+MARK = "## The families"
 # Of a gradient, relative to the largest value of its site: rounding in single precision, over networks of up to 150 layers.
 BOUND = 1e-3
 
@@ -118,7 +124,6 @@ def keras_network(name):
 
 
 def export(net, exporter, side, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
     if exporter == "tf2onnx":
         import tensorflow as tf
         import tf2onnx
@@ -238,9 +243,8 @@ def run(*command):
     return done.returncode == 0, done.stdout, " ".join(errors)
 
 
-def one(arguments, family, exporter):
+def one(arguments, family, exporter, place):
     library, name, side = FAMILIES[family]
-    place = arguments.work / f"{name}.{exporter}"
     model, bundle, image = place / "model.onnx", place / "model.bundle", place / "image.f32"
     build = (lambda: keras_network(name)) if library == "keras" else (lambda: torch_network(library, name))
     row = dict(family=family, library=library, network=name, exporter=exporter)
@@ -277,14 +281,27 @@ def one(arguments, family, exporter):
 
 
 def table(rows):
-    """The page's table: a row for each family, a column for each exporter."""
-    lines = ["| family | network | exporter | sites | gradient within | |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        said = "" if row["step"] == "done" else f"{row['step']}: {row['error']}"
-        within = f"{row['gradient']:.0e}" if "gradient" in row else ""
-        cells = (row["family"], f"{row['library']} `{row['network']}`", row["exporter"], row.get("sites", ""), within, said)
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    """A line for each network: what became of it from each exporter."""
+    lines = ["| family | network | sites | from | gradients within |", "|---|---|---|---|---|"]
+    for family, (library, name, _) in FAMILIES.items():
+        mine = [row for row in rows if row["family"] == family]
+        exporters = ", ".join(row["exporter"] for row in mine)
+        done = all(row["step"] == "done" for row in mine)
+        said = f"{max(row['gradient'] for row in mine):.0e}" if done else "; ".join(f"{r['exporter']}: {r['error']}" for r in mine if "error" in r)
+        if mine:
+            lines.append(f"| {family} | {library} `{name}` | {mine[0].get('sites', '')} | {exporters} | {said} |")
     return "\n".join(lines)
+
+
+def write(page, work):
+    """Puts what is found in `work` behind the page's last heading."""
+    rows = [json.loads(path.read_text()) for path in sorted(work.glob("*/row.json"))]
+    head, mark, _ = page.read_text().partition(MARK)
+    libraries = ", ".join(sorted({row["made_with"] for row in rows}))
+    families = {row["family"] for row in rows}
+    refused = {row["family"] for row in rows if row["step"] != "done"}
+    said = f"{len(families) - len(refused)} of {len(families)} families, {max(row['date'] for row in rows)}. {libraries}."
+    page.write_text(head + mark + "\n\n" + said + "\n\n" + table(rows) + "\n")
 
 
 def main():
@@ -297,17 +314,20 @@ def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for family in arguments.families or FAMILIES:
-        for exporter in EXPORTERS[FAMILIES[family][0]]:
-            rows.append(one(arguments, family, exporter))
-            print(json.dumps(rows[-1]), flush=True)
-    good = [f for f in dict.fromkeys(r["family"] for r in rows) if all(r["step"] == "done" for r in rows if r["family"] == f)]
-    print(f"{len(good)} of {len({r['family'] for r in rows})} families", file=sys.stderr)
+    refused = 0
+    for family in arguments.families or [f for f, (library, *_) in FAMILIES.items() if find_spec(library)]:
+        library = FAMILIES[family][0]
+        for exporter in EXPORTERS[library]:
+            place = arguments.work / f"{FAMILIES[family][1]}.{exporter}"
+            place.mkdir(parents=True, exist_ok=True)
+            made_with = ", ".join(f"{package} {version(package)}" for package in LIBRARIES[library])
+            row = one(arguments, family, exporter, place) | dict(made_with=made_with, date=str(datetime.date.today()))
+            (place / "row.json").write_text(json.dumps(row))
+            refused += row["step"] != "done"
+            print(json.dumps(row), flush=True)
     if arguments.write:
-        libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "keras", "tf2onnx"))
-        print(table(rows), f"\n{datetime.date.today()}, {libraries}", file=arguments.write.open("w"))
+        write(arguments.write, arguments.work)
+    sys.exit(f"{refused} refused" if refused else 0)
 
 
 if __name__ == "__main__":

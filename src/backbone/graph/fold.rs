@@ -27,9 +27,15 @@ pub(crate) fn single_precision(graph: &mut GraphProto) {
     for node in &mut graph.node {
         if node.op_type == "ConstantOfShape" && node.attribute.is_empty() {
             // ONNX says f32 here, tract f64.
-            let zero = TensorProto { data_type: single, dims: vec![1], float_data: vec![0.0], ..TensorProto::default() };
+            let zero =
+                TensorProto { data_type: single, dims: vec![1], float_data: vec![0.0], ..TensorProto::default() };
             let kind = AttributeType::Tensor as i32;
-            node.attribute.push(AttributeProto { name: "value".into(), r#type: kind, t: Some(zero), ..AttributeProto::default() });
+            node.attribute.push(AttributeProto {
+                name: "value".into(),
+                r#type: kind,
+                t: Some(zero),
+                ..AttributeProto::default()
+            });
         }
         for attribute in &mut node.attribute {
             if node.op_type == "Cast" && attribute.name == "to" && attribute.i == i64::from(half) {

@@ -49,7 +49,10 @@ pub(super) fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
     let is_bytes = tensor.elem_type == DataType::Uint8 as i32;
     if !is_bytes && ![DataType::Float as i32, DataType::Float16 as i32].contains(&tensor.elem_type) {
         let found = type_name(tensor.elem_type);
-        return Err(format!("input {} is of type {found}; export the model with an input of floats, or of uint8", input.name));
+        return Err(format!(
+            "input {} is of type {found}; export the model with an input of floats, or of uint8",
+            input.name
+        ));
     }
     let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| fixed(d.value.as_ref())).collect();
     let (batch, channels, height, width, channels_last) = match dims[..] {
@@ -62,14 +65,23 @@ pub(super) fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
             ));
         }
         [..] => {
-            let shape = dims.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect::<Vec<_>>().join(" x ");
+            let shape =
+                dims.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect::<Vec<_>>().join(" x ");
             return Err(format!(
                 "input {} is of the shape {shape}; one image of 3 channels or 1 is needed, N x 3 x H x W or N x H x W x 3",
                 input.name
             ));
         }
     };
-    Ok(ImageInput { name: input.name.clone(), channels_last, is_grey: channels == Some(1), is_bytes, batch, height, width })
+    Ok(ImageInput {
+        name: input.name.clone(),
+        channels_last,
+        is_grey: channels == Some(1),
+        is_bytes,
+        batch,
+        height,
+        width,
+    })
 }
 
 fn fixed(dim: Option<&DimValue>) -> Option<usize> {

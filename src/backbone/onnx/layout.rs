@@ -70,7 +70,10 @@ pub(super) fn plain(graph: &mut GraphProto, input: &ImageInput, opset: i64) {
 fn dequantized(graph: &mut GraphProto, image: &str) {
     let mut names = Names::of(graph);
     let mut at = 0;
-    while let Some(place) = graph.node[at..].iter().position(|n| n.op_type == "DequantizeLinear" && n.input.first().is_some_and(|i| i == image)) {
+    while let Some(place) = graph.node[at..]
+        .iter()
+        .position(|n| n.op_type == "DequantizeLinear" && n.input.first().is_some_and(|i| i == image))
+    {
         at += place + 1;
         let node = graph.node[at - 1].clone();
         let zero = match node.input.get(2).filter(|name| !name.is_empty()) {
@@ -86,7 +89,8 @@ fn dequantized(graph: &mut GraphProto, image: &str) {
         let (input, output) = (vec![image.to_string(), zeros], vec![shifted.clone()]);
         let sub = NodeProto { op_type: "Sub".into(), name: shifted.clone(), input, output, ..NodeProto::default() };
         let scale = node.input.get(1).cloned().unwrap_or_default();
-        graph.node[at - 1] = NodeProto { op_type: "Mul".into(), input: vec![shifted, scale], attribute: vec![], ..node };
+        graph.node[at - 1] =
+            NodeProto { op_type: "Mul".into(), input: vec![shifted, scale], attribute: vec![], ..node };
         graph.node.insert(at - 1, sub);
     }
 }

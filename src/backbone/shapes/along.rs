@@ -112,15 +112,20 @@ impl Call<'_> {
             }
             _ => return Err("it has not either sizes or scales".into()),
         };
-        if targets.len() != axes.len() || targets.iter().any(|(size, scale)| *size == 0 || !(scale.is_finite() && *scale > 0.0)) {
+        if targets.len() != axes.len()
+            || targets.iter().any(|(size, scale)| *size == 0 || !(scale.is_finite() && *scale > 0.0))
+        {
             return Err(format!("its sizes or scales do not fit {:?}", x.dims));
         }
-        let changes = axes.iter().zip(&targets).filter(|(axis, (size, scale))| x.dims[**axis] != *size || *scale != 1.0);
+        let changes =
+            axes.iter().zip(&targets).filter(|(axis, (size, scale))| x.dims[**axis] != *size || *scale != 1.0);
         changes.map(|(&axis, &(size, scale))| sampling.step(axis, x.dims[axis], size, scale)).collect()
     }
 
     fn sampling(&self) -> Outcome<Sampling<'_>> {
-        let or = |name: &str, default: &'static str| self.text(name).map(|text| if text.is_empty() { default } else { text });
+        let or = |name: &str, default: &'static str| {
+            self.text(name).map(|text| if text.is_empty() { default } else { text })
+        };
         if self.flag("antialias", false)? || or("keep_aspect_ratio_policy", "stretch")? != "stretch" {
             return Err("it smooths what it shrinks, or keeps the aspect ratio, which is not taken".into());
         }
@@ -132,7 +137,8 @@ impl Call<'_> {
         if !known.contains(&place) || !["nearest", "linear", "cubic"].contains(&mode) || !rounds.contains(&nearest) {
             return Err(format!("its modes {mode}, {place} and {nearest} are not taken"));
         }
-        let cubic = self.typed("cubic_coeff_a", tract_onnx::pb::attribute_proto::AttributeType::Float)?.map_or(-0.75, |a| a.f);
+        let cubic =
+            self.typed("cubic_coeff_a", tract_onnx::pb::attribute_proto::AttributeType::Float)?.map_or(-0.75, |a| a.f);
         Ok(Sampling { place, mode, nearest, cubic, leaves_out: self.flag("exclude_outside", false)? })
     }
 }
@@ -164,9 +170,7 @@ impl Sampling<'_> {
             "align_corners" if outputs > 1.0 => at * (inputs - 1.0) / (outputs - 1.0),
             "align_corners" => 0.0,
             "pytorch_half_pixel" if outputs <= 1.0 => 0.0,
-            "half_pixel_symmetric" => {
-                inputs / 2.0 * (1.0 - outputs / (scale * inputs)) + (at + 0.5) / scale - 0.5
-            }
+            "half_pixel_symmetric" => inputs / 2.0 * (1.0 - outputs / (scale * inputs)) + (at + 0.5) / scale - 0.5,
             _ => (at + 0.5) / scale - 0.5,
         }
     }
@@ -185,8 +189,10 @@ impl Sampling<'_> {
         let first = x.floor();
         let offsets: &[f64] = if self.mode == "linear" { &[0.0, 1.0] } else { &[-1.0, 0.0, 1.0, 2.0] };
         let last = (inputs - 1) as f64;
-        let kept = offsets.iter().map(|offset| first + offset).filter(|at| !self.leaves_out || (0.0..=last).contains(at));
-        let taps: Vec<(usize, f64)> = kept.map(|at| (at.clamp(0.0, last) as usize, self.weight((x - at).abs()))).collect();
+        let kept =
+            offsets.iter().map(|offset| first + offset).filter(|at| !self.leaves_out || (0.0..=last).contains(at));
+        let taps: Vec<(usize, f64)> =
+            kept.map(|at| (at.clamp(0.0, last) as usize, self.weight((x - at).abs()))).collect();
         let sum: f64 = if self.leaves_out { taps.iter().map(|(_, weight)| weight).sum() } else { 1.0 };
         taps.into_iter().map(|(at, weight)| (at, weight / sum)).collect()
     }

@@ -255,7 +255,8 @@ impl Call<'_> {
         self.takes(2..=2)?;
         let (a, b) = (self.float(0)?, self.float(1)?);
         let equation: String = self.text("equation")?.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
-        let refuse = || format!("its equation {equation} is not one of two products with a letter for each axis and an output");
+        let refuse =
+            || format!("its equation {equation} is not one of two products with a letter for each axis and an output");
         let (inputs, output) = equation.split_once("->").ok_or_else(refuse)?;
         let (left, right) = inputs.split_once(',').ok_or_else(refuse)?;
         let mut sizes: HashMap<char, usize> = HashMap::new();
