@@ -11,7 +11,7 @@ packed and learns the demo's digits, with recompositions. Then:
 - the folder becomes a store again, which predicts the same;
 - what PEFT saves of it (fp32, fp16, rsLoRA) is taken too, and what is not LoRA, or is of another network, is refused by name.
 
-Needs torch, torchvision, peft, onnx, onnxscript. Prints a line for each check, and ends with 1 where one fails.
+Needs torch, torchvision, timm, peft, onnx, onnxscript. Prints a line for each check, and ends with 1 where one fails.
 """
 import json, shutil, subprocess, sys, tempfile, warnings
 from pathlib import Path
@@ -64,10 +64,16 @@ class Tiny(nn.Module):
         return self.classifier(x.mean(1))
 
 
+def mobilenetv4(classes):
+    import timm
+    return timm.create_model("mobilenetv4_conv_small", num_classes=classes)
+
+
 NETWORKS = {
     "mobilenet_v2": (lambda n: torchvision.models.mobilenet_v2(num_classes=n), "last:8", "classifier.1"),
     "resnet18": (lambda n: torchvision.models.resnet18(num_classes=n), "last:5", "fc"),
     "vit": (Tiny, "all", "classifier"),
+    "mobilenetv4": (mobilenetv4, "last:8", "classifier"),
 }
 
 
