@@ -9,7 +9,7 @@ use crate::adapter::SiteBuffers;
 use crate::core::Terms;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many pairs PEFT is to have at a site.
+/// How many pairs an adapter is to have at a site.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PeftRank {
     /// As many as say exactly what was learned: the pairs as they are, or where something was fused, as many as the weight has rows or
@@ -41,10 +41,10 @@ impl FromStr for PeftRank {
 
 /// The matrix B A: A `[rank, in_dim]`, B `[out_dim, rank]`, row-major.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Factors {
-    pub(super) rank: usize,
-    pub(super) a: Vec<f32>,
-    pub(super) b: Vec<f32>,
+pub(crate) struct Factors {
+    pub(crate) rank: usize,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
 }
 
 impl Factors {
@@ -52,7 +52,7 @@ impl Factors {
     ///
     /// # Errors
     /// Kind `Check` where singular values do not converge.
-    pub(super) fn learned(site: &SiteBuffers, rank: PeftRank) -> Result<Self> {
+    pub(crate) fn learned(site: &SiteBuffers, rank: PeftRank) -> Result<Self> {
         match rank {
             PeftRank::Exact if !site.has_merged() => Ok(Self::of_pairs(site)),
             PeftRank::Exact => Ok(Self::whole(&site.change())),
@@ -100,7 +100,7 @@ impl Factors {
     }
 
     /// ||C - B A|| / ||W + C|| (Frobenius) for what was learned, C, beside the weight W.
-    pub(super) fn error(&self, weight: ArrayView2<f32>, change: &Mat<f32>) -> f64 {
+    pub(crate) fn error(&self, weight: ArrayView2<f32>, change: &Mat<f32>) -> f64 {
         let product = self.product([change.nrows(), change.ncols()]);
         let (mut lost, mut whole) = (0.0, 0.0);
         for ((i, j), w) in weight.indexed_iter() {
