@@ -30,7 +30,7 @@ struct Note<'n> {
 /// The name of the note in every adapter of a bundle. onnxruntime refuses an adapter with a tensor that the base has no input for, so no
 /// adapter is run on the base of another bundle.
 pub(super) fn note_name(bundle: &Bundle) -> String {
-    format!("srlora.{}", digits(bundle))
+    format!("srlora.note.{}", digits(bundle))
 }
 
 fn digits(bundle: &Bundle) -> &str {

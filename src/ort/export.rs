@@ -96,12 +96,11 @@ pub fn export_ort_adapter<A: Into<Flow>>(
     let (mut observer, stop) = (|progress: Progress<'_>| observer(progress).into(), Stop::default());
     let audience = &mut Audience::of(&mut observer, &stop);
     let answers = Answers::of(&mut Classifier::new(bundle, Some(store))?, bundle, request.photos.as_ref(), audience)?;
-    let learned = Learned::open(bundle, store, request)?;
-    if base_kept {
-        request.refuse_another(&learned.base.bytes)?;
-    }
-    let written = learned.adapter(bundle, store, request.rank)?;
-    let (errors, difference) = write(request, &learned, written, base_kept, |base, adapter| {
+    let mut learned = Learned::open(bundle, store, request)?;
+    let base = std::mem::take(&mut learned.base.bytes);
+    let base = if base_kept { request.refuse_another(&base).map(|()| None)? } else { Some(base) };
+    let adapter = learned.adapter(bundle, store, request.rank)?;
+    let (errors, difference) = write(request, base, adapter, |base, adapter| {
         learned.check([base, adapter], bundle, request, (&answers, audience))
     })?;
     let site = |(site, (rank, error_fro)): (&Site, (usize, f64))| OrtSite {
@@ -166,18 +165,17 @@ fn file(path: &Path) -> Result<ExportedFile> {
     Ok(ExportedFile { path: path.display().to_string(), bytes })
 }
 
-/// Writes both files, lets `check` read them, and gives them their names: the base first, as others can use it whatever becomes of the
-/// adapter.
+/// Writes the adapter, and the base where it is not there; lets `check` read them; and gives them their names, the base first, as others can
+/// use it whatever becomes of the adapter.
 fn write<T>(
     request: &OrtRequest,
-    learned: &Learned,
+    base: Option<Vec<u8>>,
     adapter: Vec<u8>,
-    base_kept: bool,
     check: impl FnOnce(&Path, &Path) -> Result<T>,
 ) -> Result<T> {
-    write_checked(&request.adapter, adapter, |adapter| match base_kept {
-        true => check(&request.base, adapter),
-        false => write_checked(&request.base, learned.base.bytes.clone(), |base| check(base, adapter)),
+    write_checked(&request.adapter, adapter, |adapter| match base {
+        None => check(&request.base, adapter),
+        Some(base) => write_checked(&request.base, base, |base| check(base, adapter)),
     })
 }
 

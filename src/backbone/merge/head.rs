@@ -30,7 +30,7 @@ pub(crate) struct Classifier<'h> {
 }
 
 /// The dimension of classes whose number is known at run time.
-const CLASSES: &str = "head.classes";
+const CLASSES: &str = "srlora.classes";
 
 /// Puts the classifier behind the features, under the name of the output that it takes the place of. The names of its weight and its bias.
 ///
@@ -52,8 +52,10 @@ pub(super) fn append(document: &mut Document, head: &Classifier, image: &str) ->
             false => document.add_tensor(wish, float, shape, &raw),
         }
     };
-    let weight = add("head.weight", &[width, Dim::Size(features)], &[classes, features], head.weight);
-    let bias = add("head.bias", &[width], &[classes], head.bias);
+    // Many a vendor's tensor is called head.weight; who gives one should find it by its name.
+    let own = if head.is_given { "srlora." } else { "" };
+    let weight = add(&format!("{own}head.weight"), &[width, Dim::Size(features)], &[classes, features], head.weight);
+    let bias = add(&format!("{own}head.bias"), &[width], &[classes], head.bias);
     let inputs = vec![tensor, weight.clone(), bias.clone()];
     let attributes = vec![("transB", Setting::Int(1))];
     let (end, name) = (document.graph.node.len(), document.names.fresh("head"));

@@ -18,21 +18,16 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const NODE: u64 = 1;
 pub(crate) const INITIALIZER: u64 = 5;
 pub(crate) const INPUT: u64 = 11;
-pub(crate) const OUTPUT: u64 = 12;
+pub(super) const OUTPUT: u64 = 12;
 pub(crate) const VALUE_INFO: u64 = 13;
 pub(crate) const ANNOTATION: u64 = 14;
-const IR_VERSION: u64 = 1;
-const GRAPH: u64 = 7;
-const METADATA: u64 = 14;
-/// Of a node: its operands, and what it makes.
-const OPERAND: u64 = 1;
-const MADE: u64 = 2;
+/// Of the file itself.
+pub(super) const GRAPH: u64 = 7;
+/// Of a tensor: its values, of any type.
+pub(super) const RAW_DATA: u64 = 9;
 /// The first version of ONNX's files in which an initializer that is listed among the inputs can be given at run time. Before it, all are
 /// listed and none can.
 const OVERRIDABLE: i64 = 4;
-/// Of a tensor: the fields that hold its values, or say in which other file they lie. `raw_data` can hold them of any type.
-const TENSOR_VALUES: [u64; 9] = [4, 5, 6, 7, 9, 10, 11, 13, 14];
-const RAW_DATA: u64 = 9;
 
 /// An operand of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,37 +38,37 @@ pub(crate) struct Slot {
 
 /// A file and its changes.
 pub(crate) struct Document<'b> {
-    bytes: &'b [u8],
+    pub(super) bytes: &'b [u8],
     /// What the file says, every node named as the loader names it; rewired operands are rewired here too.
     pub(crate) graph: GraphProto,
     pub(crate) opset: i64,
     pub(crate) names: Names,
-    ir_version: i64,
+    pub(super) ir_version: i64,
     /// Whether that is not what the file says.
-    is_raised: bool,
+    pub(super) is_raised: bool,
     /// Where the graph lies in the file.
-    place: Field,
-    parts: Vec<Field>,
+    pub(super) place: Field,
+    pub(super) parts: Vec<Field>,
     uses: HashMap<String, usize>,
     producers: HashMap<String, usize>,
     initializers: HashMap<String, usize>,
     /// Values of initializers that change.
-    values: BTreeMap<usize, Vec<u8>>,
-    rewired: BTreeMap<usize, BTreeMap<usize, String>>,
+    pub(super) values: BTreeMap<usize, Vec<u8>>,
+    pub(super) rewired: BTreeMap<usize, BTreeMap<usize, String>>,
     /// What nodes make, under other names.
-    renamed: BTreeMap<usize, String>,
+    pub(super) renamed: BTreeMap<usize, String>,
     /// Tensors that a rewired node has read before.
     pub(crate) given_up: HashSet<String>,
     /// By the node before which they come.
     pub(crate) new_nodes: Vec<(usize, NewNode)>,
-    new_tensors: Vec<Message>,
-    new_inputs: Vec<Message>,
-    output: Option<Message>,
+    pub(super) new_tensors: Vec<Message>,
+    pub(super) new_inputs: Vec<Message>,
+    pub(super) output: Option<Message>,
     /// Described tensors that are described otherwise: field number, and index.
-    replaced: BTreeMap<(u64, usize), Message>,
-    metadata: Vec<(String, String)>,
+    pub(super) replaced: BTreeMap<(u64, usize), Message>,
+    pub(super) metadata: Vec<(String, String)>,
     /// Parts that are left out: field number, and index among those of that number.
-    dropped: BTreeSet<(u64, usize)>,
+    pub(super) dropped: BTreeSet<(u64, usize)>,
 }
 
 impl<'b> Document<'b> {
@@ -310,101 +305,8 @@ impl<'b> Document<'b> {
         self.metadata = entries;
     }
 
-    /// The file with its changes.
-    pub(crate) fn written(&self, is_old: impl Fn(&str) -> bool) -> Vec<u8> {
-        let graph = self.written_graph();
-        let mut out = Message(Vec::with_capacity(self.bytes.len() + graph.0.len() - self.place.content.len() + 4096));
-        for field in fields(self.bytes, 0..self.bytes.len()).unwrap_or_default() {
-            out = match field.number {
-                GRAPH => out.message(GRAPH, &graph),
-                IR_VERSION if self.is_raised => out.number(IR_VERSION, self.ir_version as u64),
-                METADATA if self.text_in(&field, 1).is_some_and(&is_old) => out,
-                _ => out.copied(&self.bytes[field.whole]),
-            };
-        }
-        let entry = |(key, value): &(String, String)| Message::default().text(1, key).text(2, value);
-        self.metadata.iter().fold(out, |out, pair| out.message(METADATA, &entry(pair))).0
-    }
-
-    fn written_graph(&self) -> Message {
-        let mut out = Message(Vec::with_capacity(self.place.content.len()));
-        let mut counts: HashMap<u64, usize> = HashMap::new();
-        let last_node = self.graph.node.len();
-        for field in &self.parts {
-            let count = counts.entry(field.number).or_default();
-            let index = *count;
-            *count += usize::from(field.is_message);
-            if field.number == NODE {
-                out = self.new_nodes_before(index, out);
-            }
-            if !self.dropped.contains(&(field.number, index)) {
-                out = self.part(field, index, out);
-            }
-            if field.number == NODE && index + 1 == last_node {
-                out = self.new_nodes_before(last_node, out);
-            }
-        }
-        let out = self.new_tensors.iter().fold(out, |out, tensor| out.message(INITIALIZER, tensor));
-        self.new_inputs.iter().fold(out, |out, input| out.message(INPUT, input))
-    }
-
-    fn new_nodes_before(&self, index: usize, out: Message) -> Message {
-        let own = self.new_nodes.iter().filter(|(before, _)| *before == index);
-        own.fold(out, |out, (_, node)| out.message(NODE, &node.message()))
-    }
-
-    /// One part of the graph, changed or as it is.
-    fn part(&self, field: &Field, index: usize, out: Message) -> Message {
-        match (field.number, &self.output) {
-            (INITIALIZER, _) if self.values.contains_key(&index) => {
-                out.message(INITIALIZER, &self.tensor(field, &self.values[&index]))
-            }
-            (NODE, _) if self.rewired.contains_key(&index) || self.renamed.contains_key(&index) => {
-                out.message(NODE, &self.node(field, index))
-            }
-            (number, _) if self.replaced.contains_key(&(number, index)) => {
-                out.message(number, &self.replaced[&(number, index)])
-            }
-            (OUTPUT, Some(output)) if index == 0 => out.message(OUTPUT, output),
-            (OUTPUT, Some(_)) => out,
-            _ => out.copied(&self.bytes[field.whole.clone()]),
-        }
-    }
-
-    /// The tensor at `field` with other values.
-    fn tensor(&self, field: &Field, raw: &[u8]) -> Message {
-        let (mut out, mut is_written) = (Message::default(), false);
-        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
-            if !TENSOR_VALUES.contains(&part.number) {
-                out = out.copied(&self.bytes[part.whole]);
-            } else if !is_written {
-                (out, is_written) = (out.bytes(RAW_DATA, raw), true);
-            }
-        }
-        if is_written { out } else { out.bytes(RAW_DATA, raw) }
-    }
-
-    /// Node `index`, at `field`, with other operands, or with another name for what it makes.
-    fn node(&self, field: &Field, index: usize) -> Message {
-        let (operands, mut made) = (self.rewired.get(&index), self.renamed.get(&index));
-        let (mut out, mut input) = (Message::default(), 0);
-        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
-            let other = match part.number {
-                OPERAND => operands.and_then(|operands| operands.get(&input)),
-                MADE => made.take(),
-                _ => None,
-            };
-            input += usize::from(part.number == OPERAND);
-            out = match other {
-                Some(other) => out.text(part.number, other),
-                None => out.copied(&self.bytes[part.whole]),
-            };
-        }
-        out
-    }
-
     /// The text that a field of the message at `field` holds.
-    fn text_in(&self, field: &Field, number: u64) -> Option<&str> {
+    pub(super) fn text_in(&self, field: &Field, number: u64) -> Option<&str> {
         let within = fields(self.bytes, field.content.clone())?;
         let found = within.into_iter().rfind(|part| part.number == number)?;
         std::str::from_utf8(self.bytes.get(found.content)?).ok()

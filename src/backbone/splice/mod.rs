@@ -8,6 +8,7 @@ mod document;
 mod external;
 mod fields;
 mod node;
+mod written;
 
 pub(crate) use described::{Dim, described};
 pub(crate) use document::{ANNOTATION, Document, INITIALIZER, INPUT, NODE, Slot, VALUE_INFO};
