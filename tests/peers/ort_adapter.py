@@ -164,7 +164,7 @@ def check(program, assets, work, name):
     again = answers(served[True], images[:8], place / "all.onnx_adapter")
     assert np.array_equal(again, answers(session(base, True), images[:8], place / "all.onnx_adapter"))
     result |= costs(program, place, images, served[True])
-    result["refused"] = refused(program, vendor, flags, place, served[True], images[0])
+    result["refused"] = refused(program, vendor, flags, place, (served[True], images[0], two))
     result["ok"] = is_right(result, kind)
     return result
 
@@ -198,11 +198,10 @@ def cut(program, place, served, images, paths, root, rank):
             "same_class": float((less.argmax(1) == whole.argmax(1)).mean()), "points": round(100 * (right[1] - right[0]), 2)}
 
 
-def refused(program, vendor, flags, place, served, image):
-    """What onnxruntime says of the adapter of a bundle with the same sites, and another release of it."""
-    other = place / "other.bundle"
+def refused(program, vendor, flags, place, given):
+    """Whether onnxruntime refuses the adapter of another bundle of the same network, with the same sites."""
+    (served, image, photos), other = given, place / "other.bundle"
     peer.run(program, "pack", vendor, "-o", other, "--fit", "stretch", *flags, "--reserve", "33")
-    photos = next(place.parent.parent.glob("*-two"))
     peer.run(program, "train", other, "--data", photos, "-o", place / "other", "--method", "imprint")
     export(program, other, place / "other", place / "other.onnx", place / "other.onnx_adapter")
     try:
