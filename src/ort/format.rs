@@ -246,9 +246,9 @@ mod tests {
             adapter_version: 3,
             model_version: 7,
             parameters: vec![
-                parameter("b", &[1], 1, floats(&[-1.5])),
-                parameter("note", &[3], 2, "é!".as_bytes().to_vec()),
                 parameter("a.lora_A", &[2, 3], 1, floats(&[-0.5, 0.5, 1.5, 2.5, 3.5, 4.5])),
+                parameter("note", &[3], 2, "é!".as_bytes().to_vec()),
+                parameter("b", &[1], 1, floats(&[-1.5])),
             ],
         }
     }
