@@ -9,6 +9,7 @@
 //! session   what happens on the device: photos, training, stores
 //! export    what was learned, in the files of others: ONNX
 //! peft      adapters of PyTorch's PEFT, in and out                         safetensors
+//! ort       adapters of onnxruntime: one file for all, and a small one for each store
 //! lab       what only measures: methods compared, devices simulated
 //! cli       the `srlora` command
 //! ```
@@ -71,6 +72,8 @@ pub mod export;
 pub mod lab;
 #[cfg(feature = "std")]
 pub mod limits;
+#[cfg(feature = "std")]
+pub mod ort;
 #[cfg(feature = "std")]
 pub mod peft;
 #[cfg(feature = "std")]

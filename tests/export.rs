@@ -12,6 +12,8 @@ use srlora::backbone::{Backbone, Precision};
 use srlora::bundle::{Bundle, Fit, PackRequest, Preprocess, pack};
 use srlora::core::Method;
 use srlora::export::{ExportReport, OnnxRequest, export_onnx};
+use srlora::ort::{OrtReport, OrtRequest, export_ort_adapter};
+use srlora::peft::PeftRank;
 use srlora::session::{
     Dataset, Interval, Layout, Length, Lesson, Picture, Pixels, Progress, Store, StoreWriter, train,
 };
@@ -377,4 +379,289 @@ fn real_models_in_every_precision_say_what_the_adapted_network_says() {
         println!("{model}: within {:.1e}", report.check.max_probability_difference);
         assert!(report.check.max_probability_difference <= bound, "{model}");
     }
+}
+
+/// The tensors of an `.onnx_adapter` by name, as dimensions and bytes: FlatBuffers' own description, and nothing of this crate.
+fn adapter_tensors(file: &[u8]) -> HashMap<String, (Vec<usize>, Vec<u8>)> {
+    let number = |at: usize| i32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+    let target = |at: usize| at + number(at) as usize;
+    let field = |table: usize, nth: usize| {
+        let vtable = (table as i32 - number(table)) as usize;
+        table + u16::from_le_bytes(file[vtable + 4 + 2 * nth..][..2].try_into().unwrap()) as usize
+    };
+    let vector = |table: usize, nth: usize, size: usize| {
+        let at = target(field(table, nth));
+        &file[at + 4..at + 4 + size * number(at) as usize]
+    };
+    assert_eq!(&file[4..8], b"TORT");
+    let root = target(0);
+    assert_eq!(number(field(root, 0)), 1);
+    let entries = target(field(root, 3));
+    let tensor = |nth: usize| {
+        let table = target(entries + 4 + 4 * nth);
+        let dims = vector(table, 1, 8).chunks(8).map(|dim| i64::from_le_bytes(dim.try_into().unwrap()) as usize);
+        let (dims, raw) = (dims.collect::<Vec<_>>(), vector(table, 3, 1).to_vec());
+        assert_eq!(raw.len(), dims.iter().product::<usize>() * if number(field(table, 2)) == 1 { 4 } else { 1 });
+        (String::from_utf8(vector(table, 0, 1).to_vec()).unwrap(), (dims, raw))
+    };
+    (0..number(entries) as usize).map(tensor).collect()
+}
+
+/// Names of the parts of a graph: 5 for initializers, 11 for inputs.
+fn named(model: &[u8], number: u64) -> Vec<String> {
+    let parts = fields(part(model, 7)).into_iter().filter(|field| field.0 == number);
+    parts.map(|field| String::from_utf8(part(field.2, if number == 5 { 8 } else { 1 }).to_vec()).unwrap()).collect()
+}
+
+fn floats(raw: &[u8]) -> Vec<f32> {
+    raw.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+impl Place {
+    fn export_ort(&self, store: &Store, base: &str, adapter: &str, precision: Precision) -> srlora::Result<OrtReport> {
+        let (base, adapter) = (self.path(base), self.path(adapter));
+        let request = OrtRequest { base, adapter, rank: PeftRank::Exact, precision, photos: Some(self.photos.clone()) };
+        export_ort_adapter(&self.bundle, store, &request, &mut |_: Progress| ())
+    }
+
+    /// A store that knows the first two classes alone.
+    fn store_of_two(&self) -> Store {
+        let mut two = Dataset::default();
+        self.photos.photos().iter().filter(|photo| photo.class < 2).for_each(|photo| {
+            two.add(CLASSES[photo.class], photo.picture.clone()).unwrap();
+        });
+        let lesson = Lesson { method: Method::Imprint, ..Lesson::new(two) };
+        train(&self.bundle, &lesson, &self.path("two"), &mut |_: Progress| ()).unwrap();
+        Store::open(&self.path("two")).unwrap()
+    }
+
+    fn read(&self, name: &str) -> Backbone {
+        Backbone::read(self.bytes(name), name, None, Some([self.bundle.preprocess.height; 2])).unwrap()
+    }
+}
+
+#[test]
+fn one_base_serves_stores_of_other_classes() {
+    for (name, bound) in [
+        ("networks/resnet.legacy", 1e-5),
+        ("networks/vit.dynamo", 1e-5),
+        ("networks/mobilevit.legacy", 1e-5),
+        ("ends/headless", 1e-5),
+        ("forms/shared_through_identity", 1e-5),
+        ("quantized/mobilenet_v2.qdq", 0.05),
+        ("quantized/resnet.half", 1e-3),
+    ] {
+        let place = Place::of(&fixture(name));
+        let (three, two) = (place.store("three", Method::Srlora), place.store_of_two());
+        let report = place.export_ort(&three, "base.onnx", "three.onnx_adapter", Precision::Keep).unwrap();
+        let base = place.bytes("base.onnx");
+        let other = place.export_ort(&two, "base.onnx", "two.onnx_adapter", Precision::Keep).unwrap();
+        assert_eq!((report.base_kept, other.base_kept), (false, true));
+        assert_eq!(base, place.bytes("base.onnx"));
+        place.export_ort(&two, "first.onnx", "again.onnx_adapter", Precision::Keep).unwrap();
+        assert!(base == place.bytes("first.onnx"), "{name}: whichever store it is written with");
+        assert_eq!(place.bytes("two.onnx_adapter"), place.bytes("again.onnx_adapter"));
+        println!(
+            "{name}: within {:.1e} and {:.1e}",
+            report.check.max_probability_difference, other.check.max_probability_difference
+        );
+        assert!(report.check.max_probability_difference.max(other.check.max_probability_difference) <= SAME);
+
+        let [three, two] = ["three", "two"].map(|name| adapter_tensors(&place.bytes(&format!("{name}.onnx_adapter"))));
+        let (inputs, held) = (named(&base, 11), named(&base, 5));
+        assert!(three.keys().chain(two.keys()).all(|name| inputs.contains(name) && held.contains(name)));
+        assert_eq!(inputs.len(), 1 + three.len(), "the image, and what an adapter gives");
+        assert_eq!((two.len(), three.len()), (3, 3 + 2 * report.sites.len()), "imprinting teaches no pairs");
+        for (tensors, classes) in [(&three, 3), (&two, 2)] {
+            assert_eq!(tensors["srlora.head.weight"].0, [classes, place.bundle.feature_dim]);
+            let note: Value = serde_json::from_slice(&tensors[&report.note].1).unwrap();
+            assert_eq!(note["classes"], Value::from(&CLASSES[..classes]));
+            assert_eq!(note["bundle_sha256"], Value::from(place.bundle.content_sha256.clone()));
+        }
+        weights_are_those_of_the_merged_file(&place, &three, bound, name);
+    }
+}
+
+/// W + B A of each site, against what `--onnx` writes.
+fn weights_are_those_of_the_merged_file(
+    place: &Place,
+    tensors: &HashMap<String, (Vec<usize>, Vec<u8>)>,
+    bound: f64,
+    name: &str,
+) {
+    place.export(&Store::open(&place.path("three")).unwrap(), "merged.onnx", Precision::Keep).unwrap();
+    let [merged, vendor] = [place.read("merged.onnx"), place.bundle.backbone().unwrap()];
+    let mut most: f64 = 0.0;
+    for site in &place.bundle.sites {
+        let site = vendor.sites_named([site.name.as_str()]).unwrap().remove(0);
+        let [(a_dims, a), (b_dims, b)] = ["lora_A", "lora_B"].map(|side| {
+            let (dims, raw) = &tensors[&format!("{}.{side}", site.name)];
+            (dims.clone(), floats(raw))
+        });
+        let is_kernel = a_dims.len() == 4;
+        let rank = if is_kernel { a_dims[0] } else { a_dims[1] };
+        assert_eq!(b_dims[..2], if is_kernel { [site.out_dim, rank] } else { [rank, site.out_dim] });
+        let (ours, theirs) = (vendor.weight(&site).unwrap(), merged.weight(&site).unwrap());
+        let (mut lost, mut whole, mut learned) = (0.0, 0.0, 0.0);
+        for ((row, column), w) in ours.indexed_iter() {
+            let pair = |k: usize| match is_kernel {
+                true => f64::from(b[row * rank + k]) * f64::from(a[k * site.in_dim + column]),
+                false => f64::from(b[k * site.out_dim + row]) * f64::from(a[column * rank + k]),
+            };
+            let change: f64 = (0..rank).map(pair).sum();
+            lost += (f64::from(*w) + change - f64::from(theirs[(row, column)])).powi(2);
+            whole += f64::from(theirs[(row, column)]).powi(2);
+            learned += change * change;
+        }
+        assert!((lost / whole).sqrt() <= bound, "{name}: {} is off by {:e}", site.name, (lost / whole).sqrt());
+        most = most.max((learned / whole).sqrt());
+    }
+    assert!(most > 1e-3, "{name}: nothing was learned");
+}
+
+#[test]
+fn a_base_is_the_vendors_file_but_for_what_sites_make_and_the_old_classifier() {
+    for name in ["networks/mobilenet_v2.dynamo", "quantized/mobilenet_v2.qdq", "quantized/resnet.half"] {
+        let place = Place::of(&fixture(name));
+        let store = place.store("store", Method::Imprint);
+        place.export(&store, "merged.onnx", Precision::Keep).unwrap();
+        let report = place.export_ort(&store, "base.onnx", "a.onnx_adapter", Precision::Keep).unwrap();
+        let vendor = fs::read(fixture(name)).unwrap();
+        let old = changed(&vendor, &place.bytes("merged.onnx"));
+        let mut lost = changed(&vendor, &place.bytes("base.onnx"));
+        lost.retain(|part| !old.contains(part));
+        let sites: Vec<&str> = report.sites.iter().map(|site| site.name.as_str()).collect();
+        assert_eq!(lost, sites, "{name}");
+        let [base, merged] = ["base.onnx", "merged.onnx"].map(|file| metadata(&place.bytes(file)));
+        for (key, value) in &merged {
+            let is_of_store = ["names", "srlora.generation", "srlora.unknown_below"].contains(&key.as_str());
+            assert_eq!(base.get(key), (!is_of_store).then_some(value), "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn a_quantized_base_computes_in_float_where_that_is_asked_for_and_takes_the_same_adapters() {
+    for name in ["quantized/mobilevit.qdq_softmax", "quantized/mobilenet_v2.qdq_uint8_weights", "quantized/resnet.half"]
+    {
+        let place = Place::of(&fixture(name));
+        let store = place.store("store", Method::Srlora);
+        place.export_ort(&store, "base.onnx", "a.onnx_adapter", Precision::Keep).unwrap();
+        let report = place.export_ort(&store, "float.onnx", "b.onnx_adapter", Precision::Fp32).unwrap();
+        assert!(report.check.max_probability_difference <= SAME, "{name}");
+        assert_eq!(place.bytes("a.onnx_adapter"), place.bytes("b.onnx_adapter"), "{name}");
+        let bytes = place.bytes("float.onnx");
+        let ops = fields(part(&bytes, 7)).into_iter().filter(|field| field.0 == 1).map(|node| part(node.2, 4));
+        let quantizers = ops.filter(|op| *op == b"QuantizeLinear").count();
+        assert_eq!(quantizers, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_file_so_old_that_nothing_can_be_given_to_it_becomes_a_newer_one() {
+    let bytes = fs::read(fixture("networks/resnet.legacy")).unwrap();
+    let framed = |number: u8, content: &[u8]| {
+        let (mut out, mut len) = (vec![number << 3 | 2], content.len());
+        while len >= 128 {
+            out.push(len as u8 | 128);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        [out, content.to_vec()].concat()
+    };
+    let mut graph = part(&bytes, 7).to_vec();
+    for tensor in fields(part(&bytes, 7)).into_iter().filter(|field| field.0 == 5) {
+        let kind = fields(tensor.2).into_iter().find(|field| field.0 == 2).unwrap().1[1];
+        let typed = framed(2, &framed(1, &[8, kind]));
+        graph.extend(framed(11, &[framed(1, part(tensor.2, 8)), typed].concat()));
+    }
+    let others = fields(&bytes).into_iter().filter(|field| ![1, 7].contains(&field.0)).map(|field| field.1.to_vec());
+    let old: Vec<u8> = [vec![8, 3], framed(7, &graph)].into_iter().chain(others).flatten().collect();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("old.onnx");
+    fs::write(&path, old).unwrap();
+
+    let place = Place::of(&path);
+    place.export_ort(&place.store("store", Method::Srlora), "base.onnx", "a.onnx_adapter", Precision::Keep).unwrap();
+    let base = place.bytes("base.onnx");
+    assert_eq!(fields(&base)[0].1, [8, 4], "the first version in which initializers can be given");
+    let tensors = adapter_tensors(&place.bytes("a.onnx_adapter"));
+    let inputs = named(&base, 11);
+    assert_eq!(inputs.len(), 1 + tensors.len(), "the vendor's weights are none: {inputs:?}");
+}
+
+#[test]
+fn what_an_adapter_cannot_be_written_to_or_made_of_is_refused_and_nothing_is_left() {
+    let place = Place::of(&fixture("networks/resnet.legacy"));
+    let store = place.store("store", Method::Imprint);
+    let kind = |base: &str, adapter: &str, precision| {
+        place.export_ort(&store, base, adapter, precision).map(|_| ()).map_err(|error| error.kind())
+    };
+    let before = fs::read_dir(place.folder.path()).unwrap().count();
+    assert_eq!(kind("same.onnx", "same.onnx", Precision::Keep), Err(ErrorKind::Usage));
+    assert_eq!(kind("same.onnx", "./same.onnx", Precision::Keep), Err(ErrorKind::Usage));
+    assert_eq!(kind("base.onnx", "a.onnx_adapter", Precision::Int8), Err(ErrorKind::Usage));
+    assert_eq!(kind("none/base.onnx", "a.onnx_adapter", Precision::Keep), Err(ErrorKind::Io));
+    assert_eq!(kind("a.bundle", "a.onnx_adapter", Precision::Keep), Err(ErrorKind::Exists), "another file");
+    assert_eq!(kind("store", "a.onnx_adapter", Precision::Keep), Err(ErrorKind::Exists), "a folder");
+    assert_eq!(kind("base.onnx", "a.bundle", Precision::Keep), Err(ErrorKind::Exists));
+    assert_eq!(fs::read_dir(place.folder.path()).unwrap().count(), before);
+    kind("base.onnx", "a.onnx_adapter", Precision::Keep).unwrap();
+    let bytes = place.bytes("a.onnx_adapter");
+    assert_eq!(kind("base.onnx", "a.onnx_adapter", Precision::Keep), Err(ErrorKind::Exists));
+    assert_eq!(place.bytes("a.onnx_adapter"), bytes);
+
+    let other = Place::of(&fixture("networks/vit.dynamo"));
+    let error = other.export_ort(&store, "base.onnx", "a.onnx_adapter", Precision::Keep).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+    let integers = Place::of(&fixture("quantized/mobilenet_v2.qoperator"));
+    let store = integers.store("store", Method::Imprint);
+    let error = integers.export_ort(&store, "base.onnx", "a.onnx_adapter", Precision::Keep).unwrap_err();
+    let says = error.to_string();
+    assert!(
+        error.kind() == ErrorKind::Model && says.contains("QLinearConv") && says.contains("option `onnx`"),
+        "{says}"
+    );
+    assert!(!integers.path("base.onnx").exists());
+}
+
+#[test]
+fn the_command_writes_a_base_and_an_adapter() {
+    let place = Place::of(&fixture("networks/mobilenet_v2.legacy"));
+    place.store("store", Method::Imprint);
+    let run = |args: &[&str]| {
+        let paths = ["a.bundle", "store"].map(|name| place.path(name));
+        let [bundle, store] = paths.each_ref().map(|path| path.to_str().unwrap());
+        let args = ["export", bundle, "--store", store, "--ort-adapter"].into_iter().chain(args.iter().copied());
+        Command::new(env!("CARGO_BIN_EXE_srlora")).args(args).current_dir(place.folder.path()).output().unwrap()
+    };
+    let output = run(&["base.onnx", "a.onnx_adapter", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in
+        ["format", "files", "sites", "classes", "max_probability_difference", "photos", "seconds", "peak_rss_bytes"]
+    {
+        assert!(answer.get(key).is_some_and(|value| !value.is_null()), "{key} in {answer}");
+    }
+    assert_eq!((&answer["format"], &answer["base_kept"]), (&Value::from("ort-adapter"), &Value::from(false)));
+    assert_eq!(answer["classes"], Value::from(&CLASSES[..]));
+    for (at, name) in ["base.onnx", "a.onnx_adapter"].into_iter().enumerate() {
+        assert_eq!(answer["files"][at]["bytes"].as_u64().unwrap(), place.bytes(name).len() as u64);
+    }
+    let text = run(&["base.onnx", "b.onnx_adapter"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("base.onnx") && text.contains("was there") && text.contains("across, it's along, plain"),
+        "{text}"
+    );
+    for (wrong, code) in [
+        (&["base.onnx", "a.onnx_adapter"][..], 1),
+        (&["base.onnx"][..], 2),
+        (&["c.onnx", "c.onnx"][..], 2),
+        (&["c.onnx", "c.onnx_adapter", "--with-preprocessing"][..], 2),
+        (&["c.onnx", "c.onnx_adapter", "--torch", "weights.safetensors"][..], 2),
+        (&["c.onnx", "c.onnx_adapter", "--precision", "int8"][..], 2),
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(code), "{wrong:?}");
+    }
+    assert!(!place.path("c.onnx").exists() && !place.path("c.onnx_adapter").exists());
 }

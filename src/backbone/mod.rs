@@ -42,7 +42,7 @@ pub(crate) use graph::plan;
 pub use graph::{Doubt, FeaturesFrom, FirstLayer, Ineligible, NodeCost, Selection, Site, Yardstick};
 pub use kernels::SharedAdapter;
 pub(crate) use kernels::{expand, map_op, views};
-pub(crate) use merge::{Merged, Merging, Normalize};
+pub(crate) use merge::{Base, Basing, Branch, Given, Merged, Merging, Normalize, with_given};
 pub use onnx::ImageInput;
 pub(crate) use onnx::{WeightSources, nearest};
 pub use quantized::{Precision, encode};

@@ -10,6 +10,7 @@ use super::values::{PrecisionArg, parse_peft_rank};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportReport, OnnxRequest, SelfCheck, export_onnx};
+use crate::ort::{OrtReport, OrtRequest, export_ort_adapter};
 use crate::peft::{PeftRank, PeftReport, PeftRequest, PeftSite, export_peft};
 use crate::session::Dataset;
 
@@ -34,7 +35,11 @@ pub(super) struct ExportArgs {
     /// Or the folder to make for PyTorch's PEFT; it must not exist yet.
     #[arg(long, value_name = "DIR", group = "format", conflicts_with_all = ["precision", "with_preprocessing"])]
     peft: Option<PathBuf>,
-    /// With --peft: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
+    /// Or two files for onnxruntime's adapters: a base that all stores of the bundle share, and the adapter of this store, which must not
+    /// exist yet. A base that is there already is left as it is; it must be the one that would be written.
+    #[arg(long, num_args = 2, value_names = ["BASE.onnx", "FILE.onnx_adapter"], group = "format", conflicts_with = "with_preprocessing")]
+    ort_adapter: Option<Vec<PathBuf>>,
+    /// With --peft and --ort-adapter: pairs of each module. `exact`, a number, or a share of what was learned, for instance 0.99.
     #[arg(long, value_name = "RANK", default_value = "exact", conflicts_with = "onnx", value_parser = parse_peft_rank)]
     rank: PeftRank,
     #[command(flatten)]
@@ -55,14 +60,15 @@ pub(super) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     let bundle = args.trust.open(&args.bundle)?;
     let photos = args.photos.as_deref().map(Dataset::flat).transpose()?;
-    if args.onnx.is_some() && args.naming.is_given() {
+    if args.peft.is_none() && args.naming.is_given() {
         return Err(Error::new(ErrorKind::Usage, "--torch, --map", "belong to --peft; leave them out"));
     }
-    match (&args.onnx, &args.peft) {
-        (Some(file), _) => to_onnx(&bundle, file, photos, args, output),
-        (_, Some(folder)) => to_peft(&bundle, folder, photos, args, output),
+    match (&args.onnx, &args.peft, args.ort_adapter.as_deref()) {
+        (Some(file), ..) => to_onnx(&bundle, file, photos, args, output),
+        (_, Some(folder), _) => to_peft(&bundle, folder, photos, args, output),
+        (.., Some([base, adapter])) => to_ort(&bundle, [base, adapter], photos, args, output),
         // The flags see to it that there is one.
-        (None, None) => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -144,4 +150,33 @@ fn describe_peft(report: &PeftReport) -> String {
     let head = format!("  {:<40} {}\n", plain(&report.head), count(report.classes.len(), "class"));
     let checked = checked(&report.check);
     files.chain(report.sites.iter().map(site)).chain([head, checked]).collect()
+}
+
+fn to_ort(
+    bundle: &Bundle,
+    [base, adapter]: [&Path; 2],
+    photos: Option<Dataset>,
+    args: &ExportArgs,
+    output: &Output,
+) -> Result<()> {
+    let store = super::existing_store(&args.store)?;
+    let (base, adapter) = (base.to_path_buf(), adapter.to_path_buf());
+    let request = OrtRequest { base, adapter, rank: args.rank, precision: args.precision.into(), photos };
+    let mut meter = Meter::new();
+    let report = export_ort_adapter(bundle, &store, &request, &mut |progress| meter.show(progress))?;
+    meter.end();
+    output.result(&report, describe_ort)
+}
+
+fn describe_ort(report: &OrtReport) -> String {
+    let kept = |at: usize| if at == 0 && report.base_kept { ", was there, the same byte by byte" } else { "" };
+    let files = report.files.iter().enumerate();
+    let files = files.map(|(at, file)| format!("{}: {}{}\n", plain(&file.path), size(file.bytes), kept(at)));
+    let sites = report.sites.iter().map(|site| {
+        let pairs = count(site.rank, "pair");
+        format!("  {:<40} {pairs}, weight within {:.4} %\n", plain(&site.name), 100.0 * site.error_fro)
+    });
+    let classes: Vec<String> = report.classes.iter().map(|class| plain(class).to_string()).collect();
+    let classes = format!("classes in the order of the logits: {}\n", classes.join(", "));
+    files.chain(sites).chain([classes, checked(&report.check)]).collect()
 }

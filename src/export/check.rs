@@ -102,7 +102,7 @@ impl Answers {
     ///
     /// # Errors
     /// Kind `Check` where the file answers otherwise than with a probability for each class; `Model` where it cannot be read.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &self,
         written: &Backbone,
         preprocess: &Preprocess,
@@ -151,7 +151,7 @@ impl Answers {
 ///
 /// # Errors
 /// Kind `Model` where it cannot be read.
-pub(super) fn read_back(bytes: Vec<u8>, bundle: &Bundle) -> Result<Backbone> {
+pub(crate) fn read_back(bytes: Vec<u8>, bundle: &Bundle) -> Result<Backbone> {
     let Preprocess { height, width, .. } = bundle.preprocess;
     Backbone::read(bytes, "the file that was written", None, Some([height, width]))
 }

@@ -11,26 +11,34 @@ pub(super) fn metadata(
     generation: u64,
     calibration: Option<&Calibration>,
 ) -> Vec<(String, String)> {
+    let names = ("names".to_owned(), names(classes));
+    let generation = ("srlora.generation".to_owned(), generation.to_string());
+    let limit = unknown_below(calibration).map(|limit| ("srlora.unknown_below".to_owned(), limit.to_string()));
+    [names].into_iter().chain(of_bundle(bundle)).chain([generation]).chain(limit).collect()
+}
+
+/// What is the same for all stores of a bundle.
+pub(crate) fn of_bundle(bundle: &Bundle) -> Vec<(String, String)> {
     let preprocess = &bundle.preprocess;
     let fit = match preprocess.fit {
         Fit::Crop => "crop",
         Fit::Stretch => "stretch",
     };
     let entries = [
-        ("names", names(classes)),
         ("task", "classify".to_owned()),
         ("imgsz", format!("[{}, {}]", preprocess.height, preprocess.width)),
         ("srlora.bundle_sha256", bundle.content_sha256.clone()),
         ("srlora.fit", fit.to_owned()),
-        ("srlora.generation", generation.to_string()),
         ("srlora.mean", listed(&preprocess.mean)),
         ("srlora.range", preprocess.range.to_string()),
         ("srlora.std", listed(&preprocess.std)),
     ];
-    // The logits of the file are already divided by the temperature.
-    let limit = calibration.map(|known| (known.unknown_below / known.temperature).to_string());
-    let limit = limit.map(|limit| ("srlora.unknown_below", limit));
-    entries.into_iter().chain(limit).map(|(key, value)| (key.to_owned(), value)).collect()
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The limit of logits that are already divided by the temperature.
+pub(crate) fn unknown_below(calibration: Option<&Calibration>) -> Option<f32> {
+    calibration.map(|known| known.unknown_below / known.temperature)
 }
 
 fn listed(values: &[f32]) -> String {

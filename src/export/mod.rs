@@ -17,6 +17,8 @@ mod moments;
 mod onnx;
 
 pub use check::SelfCheck;
-pub(crate) use check::{Answers, Difference, noise};
+pub(crate) use check::{Answers, Difference, noise, read_back};
+pub(crate) use metadata::{of_bundle, unknown_below};
+pub(crate) use onnx::SAME;
 
 pub use onnx::{ExportReport, ExportedFile, ExportedSite, OnnxRequest, export_onnx};

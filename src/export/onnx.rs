@@ -18,7 +18,7 @@ use crate::session::progress::Audience;
 use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Stop, Store, peak_rss_bytes};
 
 /// The largest difference of a probability between a network and itself in another file, where both compute with the same floats.
-const SAME: f32 = 1e-3;
+pub(crate) const SAME: f32 = 1e-3;
 
 /// What is to be exported, and how.
 #[derive(Debug, Clone)]

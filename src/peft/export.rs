@@ -143,7 +143,7 @@ fn file(request: &PeftRequest, name: &str) -> Result<ExportedFile> {
 }
 
 /// The largest relative error of a weight whose pairs are exact: the rounding of sums in f32.
-const EXACT: f64 = 1e-5;
+pub(crate) const EXACT: f64 = 1e-5;
 
 /// A frozen network, its modules, and what was learned beside it.
 struct Learned {

@@ -9,11 +9,11 @@ use crate::adapter::SiteBuffers;
 use crate::core::Terms;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many pairs PEFT is to have at a site.
+/// How many pairs an adapter is to have at a site.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PeftRank {
-    /// As many as say exactly what was learned: the pairs as they are, or where something was fused, as many as the weight has rows or
-    /// columns.
+    /// As many as say exactly what was learned: the pairs as they are, or where something was fused, or where there are more of them, as
+    /// many as the weight has rows or columns.
     Exact,
     /// At most so many: the first of the singular value decomposition.
     Pairs(usize),
@@ -41,10 +41,10 @@ impl FromStr for PeftRank {
 
 /// The matrix B A: A `[rank, in_dim]`, B `[out_dim, rank]`, row-major.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Factors {
-    pub(super) rank: usize,
-    pub(super) a: Vec<f32>,
-    pub(super) b: Vec<f32>,
+pub(crate) struct Factors {
+    pub(crate) rank: usize,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
 }
 
 impl Factors {
@@ -52,10 +52,9 @@ impl Factors {
     ///
     /// # Errors
     /// Kind `Check` where singular values do not converge.
-    pub(super) fn learned(site: &SiteBuffers, rank: PeftRank) -> Result<Self> {
+    pub(crate) fn learned(site: &SiteBuffers, rank: PeftRank) -> Result<Self> {
         match rank {
-            PeftRank::Exact if !site.has_merged() => Ok(Self::of_pairs(site)),
-            PeftRank::Exact => Ok(Self::whole(&site.change())),
+            PeftRank::Exact => Ok(Self::exact(site)),
             PeftRank::Pairs(pairs) => Ok(Svd::of(&site.change(), &site.name)?.cut(pairs).0),
             PeftRank::Share(share) => {
                 let svd = Svd::of(&site.change(), &site.name)?;
@@ -63,6 +62,13 @@ impl Factors {
                 Ok(svd.cut(pairs).0)
             }
         }
+    }
+
+    /// The pairs, where nothing was fused and the change itself is not smaller. One-sided pairs can be more than its rows.
+    fn exact(site: &SiteBuffers) -> Self {
+        let most = site.shape.in_dim.min(site.shape.out_dim);
+        let pairs = (!site.has_merged()).then(|| Self::of_pairs(site)).filter(|pairs| pairs.rank <= most);
+        pairs.unwrap_or_else(|| Self::whole(&site.change()))
     }
 
     /// The pairs, and behind them their start, with its sign turned.
@@ -100,7 +106,7 @@ impl Factors {
     }
 
     /// ||C - B A|| / ||W + C|| (Frobenius) for what was learned, C, beside the weight W.
-    pub(super) fn error(&self, weight: ArrayView2<f32>, change: &Mat<f32>) -> f64 {
+    pub(crate) fn error(&self, weight: ArrayView2<f32>, change: &Mat<f32>) -> f64 {
         let product = self.product([change.nrows(), change.ncols()]);
         let (mut lost, mut whole) = (0.0, 0.0);
         for ((i, j), w) in weight.indexed_iter() {

@@ -24,6 +24,9 @@ mod torch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use export::EXACT;
+pub(crate) use factors::Factors;
+
 pub use export::{PeftReport, PeftRequest, PeftSite, export_peft};
 pub use factors::PeftRank;
 pub use import::{ImportReport, ImportRequest, ImportedSite, import_peft};

@@ -9,7 +9,7 @@ use super::prune::ancestors;
 use crate::backbone::onnx::attribute;
 use crate::backbone::quantized::MOVES;
 use crate::backbone::splice::Message;
-use crate::backbone::splice::{Document, INPUT, NewNode, Setting};
+use crate::backbone::splice::{Dim, Document, INPUT, NewNode, Setting};
 
 /// From this opset on, a ReduceMean takes its axes as an input.
 const AXES_AS_INPUT: i64 = 18;
@@ -25,30 +25,44 @@ pub(crate) struct Classifier<'h> {
     pub(crate) weight: &'h [f32],
     /// One for each class.
     pub(crate) bias: &'h [f32],
+    /// Whether both can be given at run time, for any number of classes; what stands here is taken where none are.
+    pub(crate) is_given: bool,
 }
 
-/// Puts the classifier behind the features, under the name of the output that it takes the place of.
+/// The dimension of classes whose number is known at run time.
+const CLASSES: &str = "srlora.classes";
+
+/// Puts the classifier behind the features, under the name of the output that it takes the place of. The names of its weight and its bias.
 ///
 /// # Errors
 /// Says why the features cannot be read.
-pub(super) fn append(document: &mut Document, head: &Classifier, image: &str) -> Result<(), String> {
+pub(super) fn append(document: &mut Document, head: &Classifier, image: &str) -> Result<[String; 2], String> {
     let mut tensor = in_float(document, head.features)?;
     let wanted = document.graph.output.first().map(|output| output.name.clone()).ok_or("it has no output")?;
     let is_needed = ancestors(document, &[tensor.as_str(), head.features]).1.contains(&wanted);
     let output = if is_needed { document.names.fresh("logits") } else { wanted };
     tensor = pooled(document, tensor, head.shape)?;
     let (classes, features) = (head.bias.len(), head.weight.len() / head.bias.len().max(1));
-    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let float = DataType::Float as i32;
-    let weight = document.add_tensor("head.weight", float, &[classes, features], &bytes(head.weight));
-    let bias = document.add_tensor("head.bias", float, &[classes], &bytes(head.bias));
-    let inputs = vec![tensor, weight, bias];
+    let width = if head.is_given { Dim::Named(CLASSES) } else { Dim::Size(classes) };
+    let mut add = |wish: &str, dims: &[Dim], shape: &[usize], values: &[f32]| {
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let float = DataType::Float as i32;
+        match head.is_given {
+            true => document.add_default(wish, float, dims, (shape, &raw)),
+            false => document.add_tensor(wish, float, shape, &raw),
+        }
+    };
+    // Many a vendor's tensor is called head.weight; who gives one should find it by its name.
+    let own = if head.is_given { "srlora." } else { "" };
+    let weight = add(&format!("{own}head.weight"), &[width, Dim::Size(features)], &[classes, features], head.weight);
+    let bias = add(&format!("{own}head.bias"), &[width], &[classes], head.bias);
+    let inputs = vec![tensor, weight.clone(), bias.clone()];
     let attributes = vec![("transB", Setting::Int(1))];
     let (end, name) = (document.graph.node.len(), document.names.fresh("head"));
     document.add_node(end, NewNode { op: "Gemm", name, inputs, output: output.clone(), attributes });
-    let described = described(document, &output, image, classes);
+    let described = described(document, &output, image, width);
     document.set_output(described);
-    Ok(())
+    Ok([weight, bias])
 }
 
 /// The features as floats of 32 bits: a quantized tensor is decoded on the grid that it was written with.
@@ -151,14 +165,13 @@ fn add(
 }
 
 /// An output of f32, batch x classes; its batch axis is that of the image.
-fn described(document: &Document, name: &str, image: &str, classes: usize) -> Message {
+fn described(document: &Document, name: &str, image: &str, classes: Dim) -> Message {
     let batch = document.part_named(INPUT, image).and_then(|input| {
         // Its type, as a tensor, with a shape, whose first dimension it is.
         let place = document.within(input, &[2, 1, 2, 1])?;
         Some(Message::default().copied(document.slice(place)))
     });
-    let sized = Message::default().number(1, classes as u64);
-    let shape = Message::default().message(1, &batch.unwrap_or_default()).message(1, &sized);
+    let shape = Message::default().message(1, &batch.unwrap_or_default()).message(1, &classes.message());
     let tensor = Message::default().number(1, DataType::Float as u64).message(2, &shape);
     Message::default().text(1, name).message(2, &Message::default().message(1, &tensor))
 }

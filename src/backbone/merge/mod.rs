@@ -3,6 +3,8 @@
 //! In: the bytes of a file, for each site the weight that it is to have, and a classifier. Out: the bytes of a file with these in it.
 //!
 //! ```text
+//! branch      a float branch beside a site
+//! base        one file for all stores, with branches and a classifier that are given at run time
 //! trace       from an operand back to the tensor that holds its numbers
 //! codes       codes for a weight that has changed
 //! rounding    which way each value is rounded
@@ -15,7 +17,9 @@
 //! preprocess  bytes of an image in, probabilities out
 //! ```
 
+mod base;
 mod bias;
+mod branch;
 mod codes;
 mod float_form;
 mod head;
@@ -37,6 +41,8 @@ use super::weights::Codes;
 use super::{Backbone, ImageInput, Rounding};
 use crate::adapter::{Adapter, Moment, SiteBuffers};
 use crate::error::{Error, ErrorKind, Result};
+pub(crate) use base::{Base, Basing, Given, with_given};
+pub(crate) use branch::Branch;
 use head::Classifier;
 pub(crate) use preprocess::Normalize;
 use weight::Learned;
@@ -95,7 +101,7 @@ impl Backbone {
         let mut document = Document::read(&merged, subject)?;
         let shape = self.features_shape()?;
         let (weight, bias) = merging.head;
-        let head = Classifier { features: self.features(), shape: &shape, weight, bias };
+        let head = Classifier { features: self.features(), shape: &shape, weight, bias, is_given: false };
         let fault = |what: String| Error::new(ErrorKind::Model, subject, what);
         head::append(&mut document, &head, &self.file.input.name).map_err(fault)?;
         prune::prune(&mut document);

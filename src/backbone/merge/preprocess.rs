@@ -3,7 +3,7 @@
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value;
 
-use crate::backbone::splice::{Document, INPUT, Message, NewNode, Setting, Slot};
+use crate::backbone::splice::{Dim, Document, INPUT, NewNode, Setting, Slot, described};
 
 /// What the graph's new input and output are called.
 const IMAGE: &str = "image";
@@ -65,8 +65,8 @@ pub(super) fn wrap(document: &mut Document, old: &str, normalize: &Normalize, cl
     let softmax = NewNode { op: "Softmax", name, inputs: vec![logits], output: PROBABILITIES.into(), attributes };
     document.add_node(end, softmax);
     let [height, width] = normalize.size;
-    document.replace_part(INPUT, old, described(IMAGE, DataType::Uint8, &[1, height, width, 3]));
-    document.set_output(described(PROBABILITIES, DataType::Float, &[1, classes]));
+    document.replace_part(INPUT, old, described(IMAGE, DataType::Uint8 as i32, &[1, height, width, 3].map(Dim::Size)));
+    document.set_output(described(PROBABILITIES, DataType::Float as i32, &[1, classes].map(Dim::Size)));
     Ok(())
 }
 
@@ -83,12 +83,4 @@ fn step(
     let output = output.unwrap_or_else(|| document.names.fresh(&wish));
     document.add_node(0, NewNode { op, name, inputs, output: output.clone(), attributes });
     output
-}
-
-/// What is said of an input or output of a fixed shape.
-fn described(name: &str, kind: DataType, dims: &[usize]) -> Message {
-    let shape =
-        dims.iter().fold(Message::default(), |shape, &dim| shape.message(1, &Message::default().number(1, dim as u64)));
-    let tensor = Message::default().number(1, kind as u64).message(2, &shape);
-    Message::default().text(1, name).message(2, &Message::default().message(1, &tensor))
 }

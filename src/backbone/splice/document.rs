@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
+use super::described::{Dim, described};
 use super::fields::{Field, Message, fields};
+use super::node::NewNode;
 use crate::backbone::onnx::{Names, attribute, decode_proto, name_nodes, opset, reads};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,14 +18,16 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const NODE: u64 = 1;
 pub(crate) const INITIALIZER: u64 = 5;
 pub(crate) const INPUT: u64 = 11;
-pub(crate) const OUTPUT: u64 = 12;
+pub(super) const OUTPUT: u64 = 12;
 pub(crate) const VALUE_INFO: u64 = 13;
 pub(crate) const ANNOTATION: u64 = 14;
-const GRAPH: u64 = 7;
-const METADATA: u64 = 14;
-/// Of a tensor: the fields that hold its values, or say in which other file they lie. `raw_data` can hold them of any type.
-const TENSOR_VALUES: [u64; 9] = [4, 5, 6, 7, 9, 10, 11, 13, 14];
-const RAW_DATA: u64 = 9;
+/// Of the file itself.
+pub(super) const GRAPH: u64 = 7;
+/// Of a tensor: its values, of any type.
+pub(super) const RAW_DATA: u64 = 9;
+/// The first version of ONNX's files in which an initializer that is listed among the inputs can be given at run time. Before it, all are
+/// listed and none can.
+const OVERRIDABLE: i64 = 4;
 
 /// An operand of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,50 +36,39 @@ pub(crate) struct Slot {
     pub(crate) input: usize,
 }
 
-/// A node that is not in the file.
-#[derive(Debug, Clone)]
-pub(crate) struct NewNode {
-    pub(crate) op: &'static str,
-    pub(crate) name: String,
-    pub(crate) inputs: Vec<String>,
-    pub(crate) output: String,
-    pub(crate) attributes: Vec<(&'static str, Setting)>,
-}
-
-/// The value of an attribute.
-#[derive(Debug, Clone)]
-pub(crate) enum Setting {
-    Int(i64),
-    Ints(Vec<i64>),
-}
-
 /// A file and its changes.
 pub(crate) struct Document<'b> {
-    bytes: &'b [u8],
+    pub(super) bytes: &'b [u8],
     /// What the file says, every node named as the loader names it; rewired operands are rewired here too.
     pub(crate) graph: GraphProto,
     pub(crate) opset: i64,
     pub(crate) names: Names,
+    pub(super) ir_version: i64,
+    /// Whether that is not what the file says.
+    pub(super) is_raised: bool,
     /// Where the graph lies in the file.
-    place: Field,
-    parts: Vec<Field>,
+    pub(super) place: Field,
+    pub(super) parts: Vec<Field>,
     uses: HashMap<String, usize>,
     producers: HashMap<String, usize>,
     initializers: HashMap<String, usize>,
     /// Values of initializers that change.
-    values: BTreeMap<usize, Vec<u8>>,
-    rewired: BTreeMap<usize, BTreeMap<usize, String>>,
+    pub(super) values: BTreeMap<usize, Vec<u8>>,
+    pub(super) rewired: BTreeMap<usize, BTreeMap<usize, String>>,
+    /// What nodes make, under other names.
+    pub(super) renamed: BTreeMap<usize, String>,
     /// Tensors that a rewired node has read before.
     pub(crate) given_up: HashSet<String>,
     /// By the node before which they come.
     pub(crate) new_nodes: Vec<(usize, NewNode)>,
-    new_tensors: Vec<Message>,
-    output: Option<Message>,
+    pub(super) new_tensors: Vec<Message>,
+    pub(super) new_inputs: Vec<Message>,
+    pub(super) output: Option<Message>,
     /// Described tensors that are described otherwise: field number, and index.
-    replaced: BTreeMap<(u64, usize), Message>,
-    metadata: Vec<(String, String)>,
+    pub(super) replaced: BTreeMap<(u64, usize), Message>,
+    pub(super) metadata: Vec<(String, String)>,
     /// Parts that are left out: field number, and index among those of that number.
-    dropped: BTreeSet<(u64, usize)>,
+    pub(super) dropped: BTreeSet<(u64, usize)>,
 }
 
 impl<'b> Document<'b> {
@@ -86,7 +79,7 @@ impl<'b> Document<'b> {
     pub(crate) fn read(bytes: &'b [u8], subject: &str) -> Result<Self> {
         let fault = |what: &str| Error::new(ErrorKind::Model, subject, what);
         let proto = decode_proto(bytes, subject)?;
-        let opset = opset(&proto);
+        let (opset, ir_version) = (opset(&proto), proto.ir_version);
         let mut graph = proto.graph.ok_or_else(|| fault("it holds no graph; export the model again"))?;
         let damaged = || fault("not an ONNX file, or a truncated one; export it again");
         let model = fields(bytes, 0..bytes.len()).ok_or_else(damaged)?;
@@ -108,13 +101,17 @@ impl<'b> Document<'b> {
             place: place.clone(),
             graph,
             opset,
+            ir_version,
+            is_raised: false,
             parts,
             uses,
             values: BTreeMap::new(),
             rewired: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             given_up: HashSet::new(),
             new_nodes: Vec::new(),
             new_tensors: Vec::new(),
+            new_inputs: Vec::new(),
             output: None,
             replaced: BTreeMap::new(),
             metadata: Vec::new(),
@@ -206,6 +203,53 @@ impl<'b> Document<'b> {
         self.new_tensors.push(tensor.number(2, u64::from(data_type.unsigned_abs())).text(8, name).bytes(RAW_DATA, raw));
     }
 
+    /// A new initializer that can be given at run time, in the dimensions `dims`. Shape and bytes of `values` are what is taken where none
+    /// are given.
+    pub(crate) fn add_default(
+        &mut self,
+        wish: &str,
+        data_type: i32,
+        dims: &[Dim],
+        values: (&[usize], &[u8]),
+    ) -> String {
+        self.let_initializers_be_given();
+        let name = self.add_tensor(wish, data_type, values.0, values.1);
+        self.new_inputs.push(described(&name, data_type, dims));
+        name
+    }
+
+    /// In old files every initializer is listed among the inputs, and none can be given. In the version that the file becomes, those that are
+    /// listed can be: so the old ones no longer are.
+    fn let_initializers_be_given(&mut self) {
+        if self.ir_version >= OVERRIDABLE {
+            return;
+        }
+        self.ir_version = OVERRIDABLE;
+        self.is_raised = true;
+        let held: Vec<String> = self.graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
+        held.iter().for_each(|name| self.drop_named(INPUT, name));
+    }
+
+    /// Puts other values, of other dimensions, in the place of an initializer that can be given; from then on it cannot be.
+    pub(crate) fn give(&mut self, initializer: usize, dims: &[usize], raw: &[u8]) {
+        let Some(tensor) = self.graph.initializer.get(initializer) else { return };
+        let (name, data_type) = (tensor.name.clone(), tensor.data_type);
+        self.drop_part(INITIALIZER, initializer);
+        self.drop_named(INPUT, &name);
+        self.add_tensor_named(&name, data_type, dims, raw);
+    }
+
+    /// Gives what a node makes another name, which is like `wish`; who reads it does not follow. Its old name is free then.
+    pub(crate) fn rename_output(&mut self, node: usize, wish: &str) -> Option<String> {
+        let name = self.names.fresh(wish);
+        let output = self.graph.node.get_mut(node)?.output.first_mut()?;
+        let old = std::mem::replace(output, name.clone());
+        self.producers.remove(&old);
+        self.producers.insert(name.clone(), node);
+        self.renamed.insert(node, name.clone());
+        Some(name)
+    }
+
     /// Puts a new node before node `before`, or behind all of them.
     pub(crate) fn add_node(&mut self, before: usize, node: NewNode) {
         for input in &node.inputs {
@@ -261,94 +305,8 @@ impl<'b> Document<'b> {
         self.metadata = entries;
     }
 
-    /// The file with its changes.
-    pub(crate) fn written(&self, is_old: impl Fn(&str) -> bool) -> Vec<u8> {
-        let graph = self.written_graph();
-        let mut out = Message(Vec::with_capacity(self.bytes.len() + graph.0.len() - self.place.content.len() + 4096));
-        for field in fields(self.bytes, 0..self.bytes.len()).unwrap_or_default() {
-            out = match field.number {
-                GRAPH => out.message(GRAPH, &graph),
-                METADATA if self.text_in(&field, 1).is_some_and(&is_old) => out,
-                _ => out.copied(&self.bytes[field.whole]),
-            };
-        }
-        let entry = |(key, value): &(String, String)| Message::default().text(1, key).text(2, value);
-        self.metadata.iter().fold(out, |out, pair| out.message(METADATA, &entry(pair))).0
-    }
-
-    fn written_graph(&self) -> Message {
-        let mut out = Message(Vec::with_capacity(self.place.content.len()));
-        let mut counts: HashMap<u64, usize> = HashMap::new();
-        let last_node = self.graph.node.len();
-        for field in &self.parts {
-            let count = counts.entry(field.number).or_default();
-            let index = *count;
-            *count += usize::from(field.is_message);
-            if field.number == NODE {
-                out = self.new_nodes_before(index, out);
-            }
-            if !self.dropped.contains(&(field.number, index)) {
-                out = self.part(field, index, out);
-            }
-            if field.number == NODE && index + 1 == last_node {
-                out = self.new_nodes_before(last_node, out);
-            }
-        }
-        self.new_tensors.iter().fold(out, |out, tensor| out.message(INITIALIZER, tensor))
-    }
-
-    fn new_nodes_before(&self, index: usize, out: Message) -> Message {
-        let own = self.new_nodes.iter().filter(|(before, _)| *before == index);
-        own.fold(out, |out, (_, node)| out.message(NODE, &node.message()))
-    }
-
-    /// One part of the graph, changed or as it is.
-    fn part(&self, field: &Field, index: usize, out: Message) -> Message {
-        match (field.number, &self.output) {
-            (INITIALIZER, _) if self.values.contains_key(&index) => {
-                out.message(INITIALIZER, &self.tensor(field, &self.values[&index]))
-            }
-            (NODE, _) if self.rewired.contains_key(&index) => {
-                out.message(NODE, &self.node(field, &self.rewired[&index]))
-            }
-            (number, _) if self.replaced.contains_key(&(number, index)) => {
-                out.message(number, &self.replaced[&(number, index)])
-            }
-            (OUTPUT, Some(output)) if index == 0 => out.message(OUTPUT, output),
-            (OUTPUT, Some(_)) => out,
-            _ => out.copied(&self.bytes[field.whole.clone()]),
-        }
-    }
-
-    /// The tensor at `field` with other values.
-    fn tensor(&self, field: &Field, raw: &[u8]) -> Message {
-        let (mut out, mut is_written) = (Message::default(), false);
-        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
-            if !TENSOR_VALUES.contains(&part.number) {
-                out = out.copied(&self.bytes[part.whole]);
-            } else if !is_written {
-                (out, is_written) = (out.bytes(RAW_DATA, raw), true);
-            }
-        }
-        if is_written { out } else { out.bytes(RAW_DATA, raw) }
-    }
-
-    /// The node at `field` with other operands.
-    fn node(&self, field: &Field, operands: &BTreeMap<usize, String>) -> Message {
-        let (mut out, mut input) = (Message::default(), 0);
-        for part in fields(self.bytes, field.content.clone()).unwrap_or_default() {
-            let other = operands.get(&input).filter(|_| part.number == 1);
-            input += usize::from(part.number == 1);
-            out = match other {
-                Some(other) => out.text(1, other),
-                None => out.copied(&self.bytes[part.whole]),
-            };
-        }
-        out
-    }
-
     /// The text that a field of the message at `field` holds.
-    fn text_in(&self, field: &Field, number: u64) -> Option<&str> {
+    pub(super) fn text_in(&self, field: &Field, number: u64) -> Option<&str> {
         let within = fields(self.bytes, field.content.clone())?;
         let found = within.into_iter().rfind(|part| part.number == number)?;
         std::str::from_utf8(self.bytes.get(found.content)?).ok()
@@ -375,25 +333,5 @@ impl<'b> Document<'b> {
     /// Bytes of the file.
     pub(crate) fn slice(&self, place: Range<usize>) -> &[u8] {
         &self.bytes[place]
-    }
-}
-
-impl NewNode {
-    fn message(&self) -> Message {
-        let node = self.inputs.iter().fold(Message::default(), |node, input| node.text(1, input));
-        let node = node.text(2, &self.output).text(3, &self.name).text(4, self.op);
-        self.attributes.iter().fold(node, |node, (name, setting)| {
-            let attribute = Message::default().text(1, name);
-            node.message(
-                5,
-                &match setting {
-                    Setting::Int(value) => attribute.number(3, *value as u64).number(20, 2),
-                    Setting::Ints(values) => values
-                        .iter()
-                        .fold(attribute, |attribute, value| attribute.number(8, *value as u64))
-                        .number(20, 7),
-                },
-            )
-        })
     }
 }
