@@ -330,7 +330,9 @@ fn preprocessing_in_the_graph_reads_bytes_and_gives_probabilities() {
         with_preprocessing: true,
         photos: None,
     };
-    export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
+    let report = export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
+    assert!(report.check.max_probability_difference < 1e-5, "{report:?}");
+    assert!(Place::of(&place.path("a.onnx")).bundle.backbone().unwrap().image().is_bytes, "it packs again");
     let bytes = place.bytes("a.onnx");
     let graph = part(&bytes, 7);
     let [input, output] = [11, 12].map(|number| part(graph, number));

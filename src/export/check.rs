@@ -111,6 +111,21 @@ impl Answers {
         self.compare_with(Network::own_classifier(written)?, preprocess, audience, |logits| logits)
     }
 
+    /// The same pictures, as bytes, through a file that has the preprocessing in it and gives probabilities.
+    ///
+    /// # Errors
+    /// As of [`Answers::compare`].
+    pub(crate) fn compare_wrapped(
+        &self,
+        written: &Backbone,
+        preprocess: &Preprocess,
+        audience: &mut Audience,
+    ) -> Result<Difference> {
+        let preprocess = Preprocess { range: 255.0, mean: [0.0; 3], std: [1.0; 3], ..preprocess.clone() };
+        let logits = |probabilities: Vec<f32>| probabilities.iter().map(|p| p.max(f32::MIN_POSITIVE).ln()).collect();
+        self.compare_with(Network::own_classifier(written)?, &preprocess, audience, logits)
+    }
+
     /// The same pictures through a network; `logits` makes those of the classes of what comes out of it.
     ///
     /// # Errors

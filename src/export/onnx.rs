@@ -97,25 +97,19 @@ pub fn export_onnx<A: Into<Flow>>(
     let learned = Learned::open(bundle, store)?;
     audience.tell(Progress::Begin { phase: "merging", total: 0 });
     let Merged { bytes, saturated } = learned.merged(bundle, store, request.precision, &moments)?;
-    let wrapped = request.with_preprocessing.then(|| learned.wrapped(bundle, &bytes)).transpose()?;
+    let bytes = if request.with_preprocessing { learned.wrapped(bundle, &bytes)? } else { bytes };
     audience.tell(Progress::End);
-    let mut check = |merged: Vec<u8>| {
-        let written = read_back(merged, bundle)?;
+    let (errors, difference) = write_checked(&request.output, bytes, |path| {
+        let written = read_back(read_file(path, MOST_MODEL_BYTES, ErrorKind::Model)?, bundle)?;
         let errors = learned.errors(&written)?;
-        let difference = answers.compare(&written, &bundle.preprocess, audience)?;
+        let difference = if request.with_preprocessing {
+            answers.compare_wrapped(&written, &bundle.preprocess, audience)?
+        } else {
+            answers.compare(&written, &bundle.preprocess, audience)?
+        };
         learned.judge(&errors, &difference)?;
         Ok((errors, difference))
-    };
-    // What lies before and behind the network is not read by this program's loader; the network within is.
-    let (errors, difference) = match wrapped {
-        Some(wrapped) => {
-            let checked = check(bytes)?;
-            write_checked(&request.output, wrapped, |_| Ok(checked))?
-        }
-        None => {
-            write_checked(&request.output, bytes, |path| check(read_file(path, MOST_MODEL_BYTES, ErrorKind::Model)?))?
-        }
-    };
+    })?;
     let site = |((site, error_fro), at): ((&Site, f64), usize)| ExportedSite {
         name: site.name.clone(),
         error_fro,

@@ -95,8 +95,15 @@ def answers(file, images, optimized=False):
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     (given,), (made,) = session.get_inputs(), session.get_outputs()
-    kind = np.float16 if "float16" in given.type else np.float32
-    return np.array([softmax(session.run([made.name], {given.name: image.astype(kind)})[0][0]) for image in images])
+    return np.array([softmax(session.run([made.name], {given.name: fitted(image, given)})[0][0]) for image in images])
+
+
+def fitted(image, given):
+    """N x 3 x H x W floats in the type and layout that a file takes; bytes are those of values in 0 to 1."""
+    if 1 in given.shape[1:]:
+        image = (image * np.float32([.299, .587, .114]).reshape(1, 3, 1, 1)).sum(1, keepdims=True)
+    image = np.rint(image * 255).astype(np.uint8) if "uint8" in given.type else image.astype(np.float16 if "float16" in given.type else np.float32)
+    return image.transpose(0, 2, 3, 1) if given.shape[-1] in (1, 3) else image
 
 
 def varint(data, at):

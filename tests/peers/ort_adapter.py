@@ -52,9 +52,8 @@ def active(adapter):
 def answers(served, images, adapter):
     options, loaded = active(adapter)
     (given,), (made,) = served.get_inputs(), served.get_outputs()
-    kind = np.float16 if "float16" in given.type else np.float32
     batch = given.shape[0] if isinstance(given.shape[0], int) else 1
-    images = [np.repeat(image, batch, 0).astype(kind) for image in images]
+    images = [peer.fitted(np.repeat(image, batch, 0), given) for image in images]
     return np.array([peer.softmax(served.run([made.name], {given.name: image}, options)[0][0]) for image in images])
 
 
@@ -63,9 +62,8 @@ def without_pairs(served, image, adapter):
     tensors = ort.AdapterFormat.read_adapter(str(adapter)).get_parameters()
     head = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith("srlora.head.")}
     (given,), (made,) = served.get_inputs(), served.get_outputs()
-    kind = np.float16 if "float16" in given.type else np.float32
     batch = given.shape[0] if isinstance(given.shape[0], int) else 1
-    return peer.softmax(served.run([made.name], {given.name: np.repeat(image, batch, 0).astype(kind), **head})[0][0])
+    return peer.softmax(served.run([made.name], {given.name: peer.fitted(np.repeat(image, batch, 0), given), **head})[0][0])
 
 
 def note(adapter):
@@ -91,8 +89,7 @@ def check_alone(base, classes_of_none=1):
     served = session(base, True)
     (given,) = served.get_inputs()
     shape = [size if isinstance(size, int) else {0: 1}.get(axis, 224) for axis, size in enumerate(given.shape)]
-    kind = np.float16 if "float16" in given.type else np.float32
-    (logits,) = served.run(None, {given.name: np.zeros(shape, kind)})
+    (logits,) = served.run(None, {given.name: np.zeros(shape, np.float16 if "float16" in given.type else np.float32)})
     assert logits.shape[1] == classes_of_none and not logits.any(), logits
     overridable = {i.name for i in served.get_overridable_initializers()}
     assert overridable == listed & held and listed - held == {given.name}
