@@ -64,6 +64,15 @@ fn models() {
 }
 
 #[test]
+fn exports() {
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/onnx/good");
+    assert!(targets::export(&fs::read(good).unwrap()), "a good model is exported");
+    each("onnx", 3_000, |bytes| {
+        targets::export(bytes);
+    });
+}
+
+#[test]
 fn adapters() {
     each("peft", 10_000, targets::peft);
 }

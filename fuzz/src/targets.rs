@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 
 use srlora::autodiff::Network;
 use srlora::backbone::{Backbone, Precision, encode};
-use srlora::bundle::{Bundle, Container, Fit, Kind, Preprocess, Trust};
+use srlora::bundle::{Bundle, Container, Fit, Kind, PackRequest, Preprocess, Trust, pack};
+use srlora::core::Method;
+use srlora::export::{OnnxRequest, export_onnx};
 use srlora::lab::Device;
-use srlora::peft::{ImportRequest, Naming, import_peft};
-use srlora::session::{Augment, Store, load};
+use srlora::ort::{OrtRequest, export_ort_adapter};
+use srlora::peft::{ImportRequest, Naming, PeftRank, import_peft};
+use srlora::session::{Augment, Dataset, Layout, Lesson, Picture, Pixels, Progress, Store, load, train};
 use tempfile::TempDir;
 
 /// A small bundle, which the generations of the corpus belong to.
@@ -81,6 +84,58 @@ pub fn onnx(bytes: &[u8]) {
         let image = vec![0.5; network.batch() * network.image_len()];
         let _ = network.prefix(&image).and_then(|boundary| network.forward(&boundary));
     }
+}
+
+/// A model that is packed, imprinted on two pictures, and exported in every way: what is spliced into it is read again. Whether it
+/// came to that.
+pub fn export(bytes: &[u8]) -> bool {
+    let model = file("whole.onnx", bytes);
+    let [bundle, store, merged, base, adapter] =
+        ["whole.bundle", "whole.store", "merged.onnx", "base.onnx", "file.onnx_adapter"]
+            .map(|name| model.with_file_name(name));
+    let remove = || {
+        [&bundle, &merged, &base, &adapter].iter().for_each(|path| drop(fs::remove_file(path)));
+        drop(fs::remove_dir_all(&store));
+    };
+    remove();
+    let request = PackRequest {
+        model: model.clone(),
+        output: bundle.clone(),
+        rank: 1,
+        reserve: 1,
+        sites: "all".into(),
+        features: None,
+        labels: None,
+        size: None,
+        preprocess: Preprocess { fit: Fit::Stretch, ..Preprocess::default() },
+        precision: Precision::Keep,
+        sign: None,
+        release: None,
+    };
+    let written = || -> srlora::Result<()> {
+        pack(&request, |_| {})?;
+        let bundle = Bundle::open(&bundle)?;
+        let mut photos = Dataset::default();
+        for (label, level) in [("dark", 40), ("light", 200)] {
+            let pixels = [level; 3 * 8 * 8];
+            photos.add(label, Picture::pixels(label, Pixels::new(&pixels, Layout::Rgb8, [8, 8], 24)?))?;
+        }
+        let lesson = Lesson { method: Method::Imprint, ..Lesson::new(photos) };
+        train(&bundle, &lesson, &store, &mut |_: Progress| ())?;
+        let store = Store::open(&store)?;
+        for (precision, with_preprocessing) in [(Precision::Keep, true), (Precision::Fp32, false)] {
+            let request = OnnxRequest { output: merged.clone(), precision, with_preprocessing, photos: None };
+            let _ = export_onnx(&bundle, &store, &request, &mut |_: Progress| ());
+            let _ = fs::remove_file(&merged);
+        }
+        let rank = PeftRank::Exact;
+        let request =
+            OrtRequest { base: base.clone(), adapter: adapter.clone(), rank, precision: Precision::Keep, photos: None };
+        export_ort_adapter(&bundle, &store, &request, &mut |_: Progress| ()).map(drop)
+    };
+    let came_through = written().is_ok();
+    remove();
+    came_through
 }
 
 /// A photo, by every way of bringing it to size.
