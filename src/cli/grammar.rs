@@ -16,7 +16,7 @@ impl Cli {
 
     /// What clap derives, but a value that is no free text may begin with a hyphen: so `--lr -1` is refused by what reads rates, and
     /// not as an unknown flag.
-    fn grammar() -> Command {
+    pub(super) fn grammar() -> Command {
         fn widen(grammar: Command) -> Command {
             let widen_flag = |arg: Arg| if takes_a_figure(&arg) { arg.allow_hyphen_values(true) } else { arg };
             grammar.mut_args(widen_flag).mut_subcommands(widen)

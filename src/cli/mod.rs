@@ -61,6 +61,13 @@ pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> bool {
     Cli::read(["srlora"].into_iter().chain(arguments)).is_ok()
 }
 
+/// The command line as clap describes it: what manual pages and completions are made of (`examples/pages.rs`).
+#[doc(hidden)]
+#[must_use]
+pub fn grammar() -> clap::Command {
+    Cli::grammar()
+}
+
 fn run(command: &Command, output: &Output) -> Result<()> {
     match command {
         Command::Pack(args) => pack::run(args, output),
