@@ -288,8 +288,10 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_no_file_or_another_one() {
-        for bytes in [onnxruntimes(), same().bytes().unwrap()] {
-            (0..bytes.len()).for_each(|end| assert_ne!(AdapterFile::read(&bytes[..end]), Some(same()), "cut at {end}"));
+        // onnxruntime's file ends with the zero of a string, and padding.
+        for (bytes, needed) in [(onnxruntimes(), 244), (same().bytes().unwrap(), usize::MAX)] {
+            let cuts = 0..bytes.len().min(needed);
+            cuts.for_each(|end| assert_ne!(AdapterFile::read(&bytes[..end]), Some(same()), "cut at {end}"));
             for at in 0..bytes.len() {
                 for flip in [0x01, 0x80, 0xff] {
                     let mut damaged = bytes.clone();
