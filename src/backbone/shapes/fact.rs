@@ -15,8 +15,9 @@ pub(super) type Outcome<T> = Result<T, String>;
 pub(super) const NOT_TAKEN: &str = "this operator is not one that is taken; export the model with the other exporter or another opset \
                                     (torch.onnx.export with dynamo=True or False), or end it before this node with option `features`";
 
-/// A float tensor of the file of so many numbers at most is remembered with them: the scales of a Resize.
-const REMEMBERED: usize = 8;
+/// Floats that follow from the file are remembered where a tensor has so many at most: the scales of a Resize, padding on its way to
+/// integers.
+pub(super) const REMEMBERED: usize = 8;
 
 /// What a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(super) struct Fact {
     pub(super) dims: Vec<usize>,
     /// Its numbers, where they are integers or truths and do not depend on the image.
     pub(super) known: Option<Rc<[i64]>>,
-    /// Its numbers, where the file holds a few floats.
+    /// Its numbers, where they are a few floats that follow from the file.
     pub(super) numbers: Option<Rc<[f32]>>,
     /// Whether the image has no say in it.
     pub(super) is_fixed: bool,

@@ -14,6 +14,7 @@ mod indexed;
 mod integers;
 mod lower;
 mod moves;
+mod numbers;
 #[cfg(test)]
 mod tests;
 mod walk;

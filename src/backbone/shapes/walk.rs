@@ -166,6 +166,13 @@ impl Call<'_> {
         if let Some(made) = self.integers()? {
             return Made::one(made);
         }
+        if let Some(made) = self.whole_parts()? {
+            return Made::one(made);
+        }
+        self.floats(op).map(|made| self.with_numbers(made))
+    }
+
+    fn floats(&self, op: &str) -> Outcome<Made> {
         match op {
             MAP_OP => self.map(),
             "Conv" => self.convolution(),
