@@ -105,6 +105,34 @@ impl Error {
     }
 }
 
+/// `text` with every "option `name`" as `show` writes the name: the library does not know whether its caller has flags, keywords or
+/// fields. "an option" becomes "a" or "an" as what is shown begins.
+///
+/// ```
+/// let flag = |name: &str| format!("--{}", name.replace('_', "-"));
+/// let said = srlora::with_options("give an option `ram_limit` of 40, not node `data`", flag);
+/// assert_eq!(said, "give a --ram-limit of 40, not node `data`");
+/// ```
+#[must_use]
+pub fn with_options(text: &str, mut show: impl FnMut(&str) -> String) -> String {
+    let (mut told, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("option `") {
+        let Some((name, after)) = after.split_once('`') else { break };
+        let shown = show(name);
+        let is_vowel = |c: char| "aeiou".contains(c);
+        match before.strip_suffix("an ") {
+            Some(before) if !shown.trim_start_matches('`').starts_with(is_vowel) => {
+                told += before;
+                told += "a ";
+            }
+            _ => told += before,
+        }
+        told += &shown;
+        rest = after;
+    }
+    told + rest
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.subject.is_empty() {

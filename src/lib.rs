@@ -80,4 +80,4 @@ pub mod peft;
 pub mod session;
 
 #[cfg(feature = "std")]
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, with_options};

@@ -82,6 +82,12 @@ impl Place {
         train_into(&self.bundle, &self.lesson, self.keep(medium, resume), &mut |_| ())
     }
 
+    /// The number of its last step.
+    fn last(&self) -> u64 {
+        let Length::Steps(steps) = self.lesson.length else { unreachable!() };
+        steps.into()
+    }
+
     /// What a whole lesson leaves, and the calls and changes that it made.
     fn uninterrupted(&self) -> (BTreeMap<PathBuf, Vec<u8>>, (u64, u64)) {
         let medium = medium();
@@ -370,7 +376,7 @@ fn a_lesson_stepped_by_hand_ends_in_the_same_bytes_and_tells_what_happened() {
 }
 
 #[test]
-fn a_lesson_is_stopped_from_another_thread_between_two_steps_and_goes_on_to_the_same_bytes() {
+fn a_lesson_that_is_stopped_from_another_thread_lets_its_step_go_and_goes_on_to_the_same_bytes() {
     let place = Place::new(true);
     let (expected, _) = place.uninterrupted();
     let medium = medium();
@@ -396,8 +402,41 @@ fn a_lesson_is_stopped_from_another_thread_between_two_steps_and_goes_on_to_the_
     stop.set();
     wait.0.send(()).unwrap();
     let error = lesson.join().unwrap();
-    assert!(error.kind() == ErrorKind::Stopped && error.to_string().contains("after step 4 of 7"), "{error}");
-    assert_eq!(take_up(&place, &medium), (Some(4), expected));
+    assert!(error.kind() == ErrorKind::Stopped && error.to_string().contains("after step 3 of 7"), "{error}");
+    assert_eq!(take_up(&place, &medium), (Some(3), expected));
+}
+
+#[test]
+fn a_lesson_may_be_stopped_whenever_it_tells_something_and_goes_on_to_the_same_bytes() {
+    for place in [Place::new(false), Place::new(true), Place::cross_validated()] {
+        let (expected, _) = place.uninterrupted();
+        let (mut told, mut stopped, mut after) = (0, 0, std::collections::BTreeSet::new());
+        loop {
+            let (medium, mut now) = (medium(), 0);
+            let keep = Keep { every: Duration::MAX, ..place.keep(&medium, false) };
+            let ended = train_into(&place.bundle, &place.lesson, keep, &mut |_: Progress<'_>| {
+                now += 1;
+                if now == told + 1 { Flow::Stop } else { Flow::GoOn }
+            });
+            if now <= told {
+                break;
+            }
+            told += 1;
+            match ended {
+                // It was over when it was stopped.
+                Ok(_) => assert!(generations(&medium) == expected),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Stopped, "{error}");
+                    let (from, end) = take_up(&place, &medium);
+                    assert!(end == expected, "told {told}, {error}: {}", difference(&end, &expected));
+                    after.insert(from.unwrap_or(0));
+                    stopped += 1;
+                }
+            }
+        }
+        assert!(after.contains(&0) && after.contains(&place.last()), "{after:?}");
+        println!("{told} moments, stopped at {stopped} of them, after the steps {after:?}");
+    }
 }
 
 #[test]

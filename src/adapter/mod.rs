@@ -150,11 +150,18 @@ impl Adapter {
         self.sites.iter_mut().for_each(|site| site.begin_sketch(have_learned));
     }
 
-    /// The directions of what the sites have read since; `None` where one was not sketched.
-    pub(crate) fn end_sketches(&mut self) -> Option<Vec<DirectionsBuf>> {
-        // All of them end, whatever they say.
-        let found: Vec<_> = self.sites.iter_mut().map(SiteBuffers::end_sketch).collect();
-        found.into_iter().collect()
+    /// The directions of what the sites have read since; `None` where one was not sketched. Each site takes tens of milliseconds; before
+    /// it, `go_on` is asked.
+    ///
+    /// # Errors
+    /// What `go_on` says; some sites may still be sketched then.
+    pub(crate) fn end_sketches(&mut self, go_on: impl Fn() -> Result<()>) -> Result<Option<Vec<DirectionsBuf>>> {
+        self.sites.iter_mut().map(|site| go_on().map(|()| site.end_sketch())).collect()
+    }
+
+    /// What the sites read is no longer sketched.
+    pub(crate) fn drop_sketches(&mut self) {
+        self.sites.iter_mut().for_each(SiteBuffers::drop_sketch);
     }
 
     /// From now on, the second moment of what the sites read is summed up.

@@ -158,6 +158,11 @@ impl SiteBuffers {
         Some(sketch.directions(self.shape.rank).filled(count, self.shape.in_dim))
     }
 
+    /// What it reads is no longer sketched.
+    pub(super) fn drop_sketch(&mut self) {
+        self.sketch = None;
+    }
+
     /// Pairs at their start, along directions that did not ship.
     ///
     /// # Errors

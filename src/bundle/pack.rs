@@ -61,6 +61,34 @@ pub struct PackRequest {
     pub release: Option<u64>,
 }
 
+impl PackRequest {
+    /// Pairs per site where nothing else is asked for.
+    pub const DEFAULT_RANK: usize = 8;
+    /// Directions per site where nothing else is asked for.
+    pub const DEFAULT_RESERVE: usize = 32;
+    /// The sites where nothing else is asked for.
+    pub const DEFAULT_SITES: &str = "last:12";
+
+    /// A model to pack with the default settings: its own precision and size, values of 0 to 1.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        PackRequest {
+            model: model.into(),
+            output: output.into(),
+            rank: Self::DEFAULT_RANK,
+            reserve: Self::DEFAULT_RESERVE,
+            sites: Self::DEFAULT_SITES.to_owned(),
+            features: None,
+            labels: None,
+            size: None,
+            preprocess: Preprocess::default(),
+            precision: Precision::Keep,
+            sign: None,
+            release: None,
+        }
+    }
+}
+
 /// One packed site.
 #[derive(Debug, Clone, Serialize)]
 pub struct SiteReport {
@@ -115,6 +143,17 @@ pub struct PackReport {
     pub notes: Vec<String>,
     /// What may make the bundle useless, and the flag that helps.
     pub warnings: Vec<String>,
+}
+
+impl PackReport {
+    /// Nobody has said which values the network was trained on: warns of that, unless it takes bytes. What was forgotten costs accuracy,
+    /// and nothing else shows it: which of the usual values a network was trained on cannot be told from its weights where they differ by
+    /// a few times only.
+    pub fn warn_unsaid(&mut self) {
+        let unsaid = "nothing says which values the network was trained on, so it reads bytes / 255; most were trained on others: see \
+                      option `preset`, of which unit says that this is meant";
+        self.warnings.extend((!self.takes_bytes).then(|| unsaid.to_owned()));
+    }
 }
 
 /// Packs a model; `advance` is told what is being worked on.

@@ -15,7 +15,7 @@ use super::values::{
     parse_bytes_or_none, parse_channels, parse_interval, parse_mistakes, parse_range, parse_rate, parse_seconds,
     parse_size, parse_whole, presets,
 };
-use crate::bundle::Preset;
+use crate::bundle::{PackRequest, Preset};
 use crate::session::Interval;
 
 /// Teach a frozen vision classifier new classes on the device, from a handful of photos.
@@ -134,13 +134,13 @@ pub(super) struct PackArgs {
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     pub(super) precision: PrecisionArg,
     /// Pairs per site: how much each of these layers can learn. 256 at most.
-    #[arg(long, default_value_t = 8, value_parser = parse_whole::<usize>)]
+    #[arg(long, default_value_t = PackRequest::DEFAULT_RANK, value_parser = parse_whole::<usize>)]
     pub(super) rank: usize,
     /// Directions shipped per site. The pairs start on the first of them. 2048 at most, and no more than the site has.
-    #[arg(long, default_value_t = 32, value_parser = parse_whole::<usize>)]
+    #[arg(long, default_value_t = PackRequest::DEFAULT_RESERVE, value_parser = parse_whole::<usize>)]
     pub(super) reserve: usize,
     /// Which layers learn (the sites): last:N, all, or a regular expression over the names that `inspect` prints.
-    #[arg(long, value_name = "SPEC", default_value = "last:12")]
+    #[arg(long, value_name = "SPEC", default_value = PackRequest::DEFAULT_SITES)]
     pub(super) sites: String,
     /// The tensor or node that the new head reads [default: what the model's own classifier reads, a linear layer or a pooled
     /// 1x1 convolution; without one, the model's output].

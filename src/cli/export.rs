@@ -14,11 +14,6 @@ use crate::ort::{OrtReport, OrtRequest, export_ort_adapter};
 use crate::peft::{PeftRank, PeftReport, PeftRequest, PeftSite, export_peft};
 use crate::session::Dataset;
 
-/// Share of a weight that rounding has taken, from which it is worth a warning.
-const LOSSY: f64 = 0.05;
-/// And of the network itself, between PyTorch and the bundle.
-const ROUNDED: f64 = 1e-3;
-
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("format").required(true)))]
 pub(super) struct ExportArgs {
@@ -80,13 +75,7 @@ fn to_onnx(bundle: &Bundle, file: &Path, photos: Option<Dataset>, args: &ExportA
     let mut meter = Meter::new();
     let report = export_onnx(bundle, &store, &request, &mut |progress| meter.show(progress))?;
     meter.end();
-    for site in report.sites.iter().filter(|site| site.error_fro > LOSSY) {
-        tell(format_args!(
-            "warning: the weight of {} lost {:.1} % in this precision",
-            site.name,
-            100.0 * site.error_fro
-        ));
-    }
+    report.warnings().for_each(|warning| tell(format_args!("warning: {warning}")));
     output.result(&report, describe)
 }
 
@@ -124,19 +113,7 @@ fn to_peft(bundle: &Bundle, folder: &Path, photos: Option<Dataset>, args: &Expor
     let mut meter = Meter::new();
     let report = export_peft(bundle, &store, &request, &mut |progress| meter.show(progress))?;
     meter.end();
-    if !report.matched {
-        tell(
-            "warning: the adapter fits a network whose batch norms are folded as they are in the bundle; for one as PyTorch has it, give \
-             its weights with --torch",
-        );
-    }
-    let rounded = report.sites.iter().filter_map(|site| site.base_error_fro).fold(0.0, f64::max);
-    if rounded > ROUNDED {
-        tell(format_args!(
-            "warning: the bundle's weights are rounded, by up to {:.1} % of a weight, so the network in PyTorch answers a little otherwise",
-            100.0 * rounded
-        ));
-    }
+    report.warnings().for_each(|warning| tell(format_args!("warning: {warning}")));
     output.result(&report, describe_peft)
 }
 

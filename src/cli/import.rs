@@ -33,12 +33,7 @@ pub(super) fn run(args: &ImportArgs, output: &Output) -> Result<()> {
     let (peft, store, labels) = (args.peft.clone(), args.output.clone(), args.labels.clone());
     let request = ImportRequest { peft, output: store, labels, naming: args.naming.naming() };
     let report = import_peft(&bundle, &request)?;
-    if !report.matched {
-        tell(
-            "warning: the adapter is taken to be of a network whose batch norms are folded as they are in the bundle; for one as PyTorch \
-             has it, give its weights with --torch",
-        );
-    }
+    report.warnings().for_each(|warning| tell(format_args!("warning: {warning}")));
     output.result(&report, describe)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, with_options};
 use crate::session::{CachePlace, Forecast, Progress};
 
 /// Without a terminal, a line at most this often.
@@ -66,17 +66,7 @@ pub(super) fn tell(text: impl Display) {
 
 /// The library speaks of "option `ram_limit`"; who reads this has typed --ram-limit.
 pub(super) fn in_flags(text: &str) -> String {
-    let (mut told, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, after)) = rest.split_once("option `") {
-        let Some((name, after)) = after.split_once('`') else { break };
-        told += &match before.strip_suffix("an ") {
-            Some(before) => format!("{before}a "),
-            None => before.to_owned(),
-        };
-        told += &format!("--{}", name.replace('_', "-"));
-        rest = after;
-    }
-    told + rest
+    with_options(text, |name| format!("--{}", name.replace('_', "-")))
 }
 
 /// Names and paths as one line of a terminal: control characters as Rust escapes.

@@ -24,7 +24,9 @@ pub(super) fn run(args: &PackArgs, output: &Output) -> Result<()> {
     let mut meter = Meter::new();
     let mut report = pack(&request, |what| meter.working(what))?;
     meter.end();
-    report.warnings.extend(if report.takes_bytes { None } else { unsaid(args) });
+    if args.preset.is_none() && args.range.is_none() && args.mean.is_none() && args.std.is_none() {
+        report.warn_unsaid();
+    }
     for note in &report.notes {
         tell(format_args!("note: {note}"));
     }
@@ -45,15 +47,6 @@ fn preprocess(args: &PackArgs) -> Preprocess {
         std: args.std.unwrap_or(preset.std),
         ..preset
     }
-}
-
-/// Forgotten flags cost accuracy, and nothing else shows it: which of the usual values a network was trained on cannot be told from
-/// its weights where they differ by a few times only.
-fn unsaid(args: &PackArgs) -> Option<String> {
-    let said = args.preset.is_some() || args.range.is_some() || args.mean.is_some() || args.std.is_some();
-    let unsaid = "nothing says which values the network was trained on, so it reads bytes / 255; most were trained on others: see \
-                  --preset, of which unit says that this is meant";
-    (!said).then(|| unsaid.to_owned())
 }
 
 fn describe(report: &PackReport, args: &PackArgs) -> String {

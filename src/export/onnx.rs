@@ -20,6 +20,9 @@ use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Stop, Stor
 /// The largest difference of a probability between a network and itself in another file, where both compute with the same floats.
 pub(crate) const SAME: f32 = 1e-3;
 
+/// Share of a weight that rounding has taken, from which it is worth a warning.
+const LOSSY: f64 = 0.05;
+
 /// What is to be exported, and how.
 #[derive(Debug, Clone)]
 pub struct OnnxRequest {
@@ -69,6 +72,14 @@ pub struct ExportReport {
     pub seconds: f64,
     /// The most memory that the process has taken; null where the system does not tell.
     pub peak_rss_bytes: Option<u64>,
+}
+
+impl ExportReport {
+    /// What may make the file worse than what was learned.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let lossy = self.sites.iter().filter(|site| site.error_fro > LOSSY);
+        lossy.map(|site| format!("the weight of {} lost {:.1} % in this precision", site.name, 100.0 * site.error_fro))
+    }
 }
 
 /// Writes the network of `bundle` with what `store` has learned, as one ONNX file.

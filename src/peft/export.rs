@@ -20,6 +20,9 @@ use crate::export::{Answers, Difference, ExportedFile, SelfCheck};
 use crate::session::progress::Audience;
 use crate::session::{Classifier, Dataset, Flow, Generation, Progress, Stop, Store, peak_rss_bytes};
 
+/// Share of a weight that rounding has taken of the network itself, between PyTorch and the bundle, from which it is worth a warning.
+const ROUNDED: f64 = 1e-3;
+
 /// What is to be exported, and how.
 #[derive(Debug, Clone)]
 pub struct PeftRequest {
@@ -74,6 +77,22 @@ pub struct PeftReport {
     pub seconds: f64,
     /// The most memory that the process has taken; null where the system does not tell.
     pub peak_rss_bytes: Option<u64>,
+}
+
+impl PeftReport {
+    /// What may make the network in PyTorch answer otherwise.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let folded = "the adapter fits a network whose batch norms are folded as they are in the bundle; for one as PyTorch has it, give its \
+                      weights with option `torch`";
+        let rounded = self.sites.iter().filter_map(|site| site.base_error_fro).fold(0.0, f64::max);
+        let rounding = || {
+            format!(
+                "the bundle's weights are rounded, by up to {:.1} % of a weight, so the network in PyTorch answers a little otherwise",
+                100.0 * rounded
+            )
+        };
+        (!self.matched).then(|| folded.to_owned()).into_iter().chain((rounded > ROUNDED).then(rounding))
+    }
 }
 
 /// Writes what `store` has learned as a folder that PEFT loads: for each site B A = D + scale (B A - B0 A0), divided row by row by what a

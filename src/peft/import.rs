@@ -63,6 +63,15 @@ pub struct ImportReport {
     pub matched: bool,
 }
 
+impl ImportReport {
+    /// What may make the store answer otherwise than the network in PyTorch.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let folded = "the adapter is taken to be of a network whose batch norms are folded as they are in the bundle; for one as PyTorch has \
+                      it, give its weights with option `torch`";
+        (!self.matched).then(|| folded.to_owned()).into_iter()
+    }
+}
+
 /// Makes a store whose first generation is the adapter in a PEFT folder.
 ///
 /// A module's (alpha / r) B A, or with rsLoRA (alpha / sqrt(r)) B A, times what a batch norm multiplies each row by where that is known,
@@ -84,10 +93,10 @@ pub fn import_peft(bundle: &Bundle, request: &ImportRequest) -> Result<ImportRep
     if let Some(provenance) = provenance.as_ref().filter(|own| own.unfolded != modules.are_unfolded()) {
         return Err(fault(match provenance.unfolded {
             true => {
-                "is for a network whose batch norms are not folded as the bundle's are: give its weights with --torch"
+                "is for a network whose batch norms are not folded as the bundle's are: give its weights with option `torch`"
                     .to_owned()
             }
-            false => "is for a network whose batch norms are folded as the bundle's are: leave --torch out".to_owned(),
+            false => "is for a network whose batch norms are folded as the bundle's are: leave option `torch` out".to_owned(),
         }));
     }
     let mut adapters = Adapters::sort(&config, tensors, &modules).map_err(fault)?;

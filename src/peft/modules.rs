@@ -112,7 +112,7 @@ impl Modules {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (module, site) in self.sites.iter().zip(sites) {
             if let Some(other) = seen.insert(&module.path, &site.name) {
-                let message = format!("is the module `{}`, and so is {other}; name both in --map", module.path);
+                let message = format!("is the module `{}`, and so is {other}; name both in option `map`", module.path);
                 return Err(Error::new(ErrorKind::Mismatch, &site.name, message));
             }
             let clashes = module.path == self.head
@@ -121,7 +121,7 @@ impl Modules {
             if clashes {
                 let message = format!(
                     "is the module `{}`, which PEFT would take for a part of the classifier `{}`; rename the classifier in PyTorch, and name \
-                     it as `{HEAD}` in --map",
+                     it as `{HEAD}` in option `map`",
                     module.path, self.head
                 );
                 return Err(Error::new(ErrorKind::Mismatch, &site.name, message));
@@ -137,7 +137,7 @@ const MOST_TOLD: usize = 64;
 fn unknown(names: &[&str]) -> Error {
     let line = |name: &&str| format!("\"{}\" = \"path.of.the.module\"", name.escape_debug());
     let message = format!(
-        "has {} whose module in PyTorch no name tells: give the network's weights with --torch, or a line for each in a file for --map: {}",
+        "has {} whose module in PyTorch no name tells: give the network's weights with option `torch`, or a line for each in a file for option `map`: {}",
         if names == [HEAD] { "a classifier" } else { "sites" },
         names.iter().take(MOST_TOLD).map(line).collect::<Vec<_>>().join(", ")
     );
@@ -150,7 +150,7 @@ fn agree(name: &str, named: Option<&String>, found: &str) -> Result<()> {
         None => Ok(()),
         Some(named) => {
             let message =
-                format!("is `{named}` by --map, and `{found}` by its weight; correct the one, or leave it out");
+                format!("is `{named}` by option `map`, and `{found}` by its weight; correct the one, or leave it out");
             Err(Error::new(ErrorKind::Mismatch, name, message))
         }
     }
@@ -161,7 +161,7 @@ fn refuse_foreign(map: &BTreeMap<String, String>, sites: &[Site]) -> Result<()> 
     foreign.map_or(Ok(()), |key| {
         Err(Error::new(
             ErrorKind::Usage,
-            "--map",
+            "option `map`",
             format!("names `{key}`, which is no site of the bundle; `inspect` lists them"),
         ))
     })

@@ -56,7 +56,7 @@ impl<'c> Adapters<'c> {
         };
         if known.sites.iter().all(|module| module.path != path) {
             return Err(format!(
-                "has pairs for the module `{path}`, which is no site of the bundle: pack with --sites that match it, or name it in --map"
+                "has pairs for the module `{path}`, which is no site of the bundle: pack with an option `sites` that matches it, or name it in option `map`"
             ));
         }
         let at = self.modules.iter().position(|(other, ..)| other == path).unwrap_or_else(|| {
@@ -78,7 +78,7 @@ impl<'c> Adapters<'c> {
             _ => {
                 return Err(format!(
                     "has a tensor `{}` that cannot be taken: only lora_A, lora_B and the classifier `{}` can; if that is the classifier, name it as \
-                     `head` in --map",
+                     `head` in option `map`",
                     path.escape_debug(),
                     known.head
                 ));
@@ -96,11 +96,15 @@ impl<'c> Adapters<'c> {
         };
         let own = bundle.labels.clone().filter(|labels| labels.len() == rows);
         let classes = named.or(own).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, "--labels", format!("is needed: the folder does not name its {rows} classes"))
+            Error::new(
+                ErrorKind::Usage,
+                "option `labels`",
+                format!("is needed: the folder does not name its {rows} classes"),
+            )
         })?;
         if classes.len() != rows {
             let message = format!("names {} classes, and the folder's classifier has {rows}", classes.len());
-            return Err(Error::new(ErrorKind::Usage, "--labels", message));
+            return Err(Error::new(ErrorKind::Usage, "option `labels`", message));
         }
         Ok(classes)
     }

@@ -69,10 +69,10 @@ impl TorchWeights {
         }
         let Some((distance, tensor, scales)) = meant.pop() else {
             let message = match nearest {
-                _ if nearest <= self.same => "has the weight of several modules of --torch; name its module in --map".to_owned(),
-                f64::INFINITY => "has a weight whose shape no module of --torch has; give the weights of the network that was exported".to_owned(),
+                _ if nearest <= self.same => "has the weight of several modules of option `torch`; name its module in option `map`".to_owned(),
+                f64::INFINITY => "has a weight whose shape no module of option `torch` has; give the weights of the network that was exported".to_owned(),
                 _ => format!(
-                    "has a weight that no module of --torch has (the nearest differs by {:.2} %); give the weights that were exported",
+                    "has a weight that no module of option `torch` has (the nearest differs by {:.2} %); give the weights that were exported",
                     100.0 * nearest
                 ),
             };
@@ -80,7 +80,7 @@ impl TorchWeights {
         };
         if let Some(row) = scales.iter().position(|s| *s == 0.0 || !s.is_finite()) {
             let message = format!(
-                "has a row {row} that its batch norm multiplies by 0, which cannot be undone in the module `{}`; leave the site out of --sites",
+                "has a row {row} that its batch norm multiplies by 0, which cannot be undone in the module `{}`; leave the site out of option `sites`",
                 module_of(tensor)
             );
             return Err(fault(message));
@@ -139,7 +139,7 @@ mod tests {
         let lost = torch.find("site", folded([1.0, 0.0, 1.0]).view(), None).unwrap_err().to_string();
         assert!(lost.contains("row 1") && lost.contains("`b`"), "{lost}");
         let other = torch.find("site", Array2::ones((3, 4)).view(), None).unwrap_err().to_string();
-        assert!(other.contains("no module of --torch has"), "{other}");
+        assert!(other.contains("no module of option `torch` has"), "{other}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Flow {
     /// The work goes on.
     #[default]
     GoOn,
-    /// It stops as soon as it can: a lesson after the step under way, with a checkpoint.
+    /// It stops as soon as it can. A lesson lets a step under way go, and what was there before that is in a checkpoint.
     Stop,
 }
 
@@ -79,6 +79,12 @@ impl Stop {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// # Errors
+    /// Kind `Stopped` once it was set.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        if self.is_set() { Err(Error::new(ErrorKind::Stopped, "the work", "was stopped")) } else { Ok(()) }
+    }
 }
 
 impl From<Arc<AtomicBool>> for Stop {
@@ -105,9 +111,9 @@ impl<'a> Audience<'a> {
         Audience { observer: None, stop: Stop::default(), stops: false }
     }
 
-    /// The same, for work that is done to its end once it has begun.
-    pub(crate) fn unstoppable(&mut self) -> Audience<'_> {
-        Audience { observer: self.observer.as_mut().map(|o| &mut **o as _), stop: self.stop.clone(), stops: false }
+    /// Nobody is told, and who stops this one stops that one too.
+    pub(crate) fn quiet(&self) -> Audience<'static> {
+        Audience { observer: None, stop: self.stop.clone(), stops: self.stops }
     }
 
     pub(crate) fn stop(&self) -> &Stop {
@@ -129,6 +135,6 @@ impl<'a> Audience<'a> {
     /// # Errors
     /// Kind `Stopped` once somebody has stopped the work.
     pub(crate) fn go_on(&self) -> Result<()> {
-        if self.is_stopped() { Err(Error::new(ErrorKind::Stopped, "the work", "was stopped")) } else { Ok(()) }
+        if self.stops { self.stop.go_on() } else { Ok(()) }
     }
 }

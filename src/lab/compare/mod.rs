@@ -79,7 +79,7 @@ pub fn compare<A: Into<Flow>>(
         return Err(Error::new(ErrorKind::Usage, "option `val`", message));
     };
     request.refuse_idle(bundle, data.photos.len())?;
-    let photos = Hashed::read(&data, Some(&validation), &bundle.preprocess);
+    let photos = Hashed::read(&data, Some(&validation), &bundle.preprocess, audience.stop())?;
     photos.warnings().iter().for_each(|warning| audience.tell(Progress::Warning(warning)));
     let settings = request.settings(bundle, &photos);
     let ignored = ignored(&data, Some(&validation));

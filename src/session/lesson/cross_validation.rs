@@ -114,7 +114,7 @@ impl CrossValidated<'_> {
         if begun.parts == folds {
             return Ok(Some(begun));
         }
-        let Some(features) = runner.all_features(data)? else { return Ok(None) };
+        let Some(features) = runner.all_features(data, audience)? else { return Ok(None) };
         let lesson = Lesson { augment: false, ..self.lesson.clone() };
         let rows = Rows { features: &features, width: bundle.feature_dim, data };
         let (whole, found) = (runner.adapter().head.clone(), runner.adapter().found());
@@ -134,7 +134,7 @@ impl CrossValidated<'_> {
             let pairs = Pairs { lesson: &lesson, plan: &plan, record: self.record, outlook };
             let sides = [&rest, &out].map(|photos| side(data, photos));
             // What is left out is not looked at for directions either.
-            let pairs = match self.find_directions(runner, &sides[0])? {
+            let pairs = match self.find_directions(runner, &sides[0], audience)? {
                 true => pairs.right(runner, sides, audience)?,
                 false => None,
             };
@@ -151,11 +151,11 @@ impl CrossValidated<'_> {
     }
 
     /// Finds directions where the lesson does; false where a photo cannot be read any more.
-    fn find_directions(&self, runner: &mut Runner, photos: &Dataset) -> Result<bool> {
+    fn find_directions(&self, runner: &mut Runner, photos: &Dataset, audience: &Audience) -> Result<bool> {
         if !self.lesson.finds_directions() {
             return Ok(true);
         }
-        match runner.find_directions(photos, false, &mut Audience::nobody()) {
+        match runner.find_directions(photos, false, &mut audience.quiet()) {
             Err(e) if e.kind() == ErrorKind::Data => Ok(false),
             found => found.map(|()| true),
         }
@@ -240,7 +240,7 @@ impl Pairs<'_> {
             learned => learned?,
         }
         let head = runner.close(&rest, self.outlook.closed_form.as_ref(), audience)?.head;
-        let Some(features) = runner.all_features(&out)? else { return Ok(None) };
+        let Some(features) = runner.all_features(&out, audience)? else { return Ok(None) };
         let rows = Rows { features: &features, width: head.features(), data: &out };
         let photos: Vec<usize> = (0..out.photos.len()).collect();
         Ok(Some(rows.right(&photos, &head)))

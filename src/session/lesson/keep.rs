@@ -29,7 +29,7 @@ pub struct Keep {
     pub resume: bool,
     /// Time between checkpoints, and so the most work that can be lost; zero: after every step.
     pub every: Duration,
-    /// Once set, the lesson stops after the step under way, with a checkpoint.
+    /// Once set, the lesson stops with a checkpoint as soon as it can: the step under way is let go.
     pub stop: Stop,
 }
 

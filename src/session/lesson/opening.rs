@@ -54,7 +54,7 @@ impl Opening {
     ///
     /// # Errors
     /// `Exists` or `Io` where no store can be made; `Mismatch` where the store holds another lesson; those of [`Store::open`];
-    /// `Data` where the photos cannot be used.
+    /// `Data` where the photos cannot be used; `Stopped` where `keep.stop` was set.
     pub(crate) fn find(
         bundle: &Bundle,
         lesson: &mut Lesson,
@@ -72,7 +72,7 @@ impl Opening {
             true => added_to(&record.classes, data, validation)?,
             false => (data, validation),
         };
-        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
+        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess, &keep.stop)?;
         if !adapter.sites.is_empty() {
             record.lesson.keep_pairs(lesson)?;
         }
@@ -229,7 +229,7 @@ impl Opening {
             Err(_) => keep.medium.check_new(&keep.store)?,
         }
         lesson.settle_rates(data.photos.len());
-        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess);
+        let photos = Hashed::read(&data, validation.as_ref(), &bundle.preprocess, &keep.stop)?;
         let (settings, warnings, [identities, _]) =
             (RecordedLesson::on(lesson, &photos), photos.warnings(), photos.identities());
         data.identify(&identities);

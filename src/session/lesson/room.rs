@@ -54,7 +54,7 @@ impl Applicant<'_> {
     /// The network on as many threads, and with such a cache, as the lesson asks for and memory and medium allow; and what that takes.
     ///
     /// # Errors
-    /// `Memory` where nothing fits the limit; `Io` where the medium has no room for what is to be kept; those of planning.
+    /// `Stopped` where `keep.stop` was set; `Memory` where nothing fits the limit; `Io` where the medium has no room for what is to be kept; those of planning.
     pub(crate) fn find(self, adapter: Adapter) -> Result<Found> {
         let Applicant { bundle, lesson, memory, .. } = self;
         let trains = lesson.method.settings().trains_head;
@@ -70,6 +70,7 @@ impl Applicant<'_> {
         let first = Setup { threads: lesson.threads, activations: Activations::Kept, cache };
         let mut setups = first.and_smaller().peekable();
         while let Some(setup) = setups.next() {
+            self.keep.stop.go_on()?;
             if network.0 != setup.activations {
                 // The other plan is let go first.
                 drop(network);

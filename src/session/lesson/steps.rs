@@ -93,7 +93,7 @@ impl Steps {
     /// Takes the step after `record.steps`; `None` where none is left. One whose photos cannot be read is passed over.
     ///
     /// # Errors
-    /// `Diverged` where the loss stops being a number; `Data` where no photo of a whole epoch can be read.
+    /// `Stopped` where it is stopped: the step under way is let go, and everything is as it was before it. `Diverged` where the loss stops being a number; `Data` where no photo of a whole epoch can be read.
     pub(crate) fn next(
         &mut self,
         runner: &mut Runner,
@@ -144,11 +144,11 @@ impl Steps {
     /// After the last one: the values that it has left have been seen by no batch yet, so one is measured.
     ///
     /// # Errors
-    /// `Diverged` where its loss is not a number.
-    pub(crate) fn end(mut self, runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Ran> {
+    /// `Diverged` where its loss is not a number; `Stopped` where it is stopped, and everything is as it was.
+    pub(crate) fn end(&mut self, runner: &mut Runner, data: &Dataset, audience: &mut Audience) -> Result<Ran> {
         self.batches.go_to(self.plan.steps.saturating_sub(1));
         judge(runner, data, self.batches.batch(), self.batches.augment(), self.plan.steps, audience)?;
-        Ok(Ran { epoch: self.epoch, step_ms: self.step_ms, rested: self.gate.rested() })
+        Ok(Ran { epoch: self.epoch, step_ms: core::mem::take(&mut self.step_ms), rested: self.gate.rested() })
     }
 }
 

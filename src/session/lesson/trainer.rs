@@ -116,8 +116,12 @@ impl Trainer {
     /// # Errors
     /// `Exists`, `Io`, `Bundle`, `Model`, `Data`, `Store`, `Memory`; `Usage` where a setting cannot be meant, the
     /// output lies among the photos, or those to measure accuracy on are those trained on; `Mismatch` where the store
-    /// holds something else; `Busy` where another process writes it.
-    pub fn new(bundle: &Bundle, mut lesson: Lesson, keep: Keep) -> Result<Self> {
+    /// holds something else; `Busy` where another process writes it; `Stopped` where `keep.stop` was set.
+    pub fn new(bundle: &Bundle, lesson: Lesson, keep: Keep) -> Result<Self> {
+        Self::plan(bundle, lesson, keep).map_err(before_steps)
+    }
+
+    fn plan(bundle: &Bundle, mut lesson: Lesson, keep: Keep) -> Result<Self> {
         let (begin, memory) = (Instant::now(), Watch::begin());
         lesson.check()?;
         refuse_among_photos(&keep.store, &lesson)?;
@@ -206,7 +210,7 @@ impl Trainer {
                 self.phase = Reached::Stepping(under_way, Box::new(steps));
                 Ok(Happened::Ready(cross_validation))
             }
-            Reached::Ready(under_way) => self.end(*under_way, Ran::default(), &mut audience),
+            Reached::Ready(under_way) => self.end(*under_way, None, &mut audience),
             Reached::Stepping(mut under_way, mut steps) => {
                 match self.next(&mut under_way, &mut steps, &mut audience)? {
                     Some(step) => {
@@ -215,8 +219,7 @@ impl Trainer {
                     }
                     None => {
                         audience.tell(Progress::End);
-                        let ran = steps.end(&mut self.runner, &self.opening.data, &mut audience)?;
-                        self.end(*under_way, ran, &mut audience)
+                        self.end(*under_way, Some(*steps), &mut audience)
                     }
                 }
             }
@@ -298,39 +301,68 @@ impl Trainer {
         steps: &mut Steps,
         audience: &mut Audience,
     ) -> Result<Option<Happened>> {
-        let Trainer { keep, opening: Opening { data, record, .. }, runner, .. } = self;
-        let Imprinted { keeper, outlook, plan, .. } = under_way;
+        let Trainer { opening: Opening { data, record, .. }, runner, .. } = self;
+        let Imprinted { keeper, outlook, .. } = &mut *under_way;
         let taken = match steps.next(runner, data, record, audience) {
             // The photos may come back.
             Err(error) if error.kind() == ErrorKind::Data => {
                 keeper.stands(record, *outlook, steps, &runner.adapter(), true)?;
                 return Err(error);
             }
+            Err(error) if error.kind() == ErrorKind::Stopped => return Err(self.leave(under_way, steps)?),
             taken => taken?,
         };
         let Some(taken) = taken else { return Ok(None) };
         keeper.saw(&taken, runner)?;
         let (step, loss, accuracy) = (taken.step, taken.loss, taken.accuracy);
         audience.tell(Progress::Step { step, loss, accuracy });
-        let is_stopped = audience.is_stopped();
-        keeper.stands(record, *outlook, steps, &runner.adapter(), is_stopped)?;
-        if is_stopped {
-            let message = format!("stopped after step {} of {}; go on with option `resume`", record.steps, plan.steps);
-            return Err(Error::new(ErrorKind::Stopped, keep.store.display(), message));
+        if audience.is_stopped() {
+            return Err(self.leave(under_way, steps)?);
         }
+        keeper.stands(record, *outlook, steps, &runner.adapter(), false)?;
         Ok(Some(Happened::Step { step, loss, accuracy }))
     }
 
-    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside.
-    fn end(&mut self, mut under_way: Imprinted, ran: Ran, audience: &mut Audience) -> Result<Happened> {
-        let Imprinted { plan, keeper, outlook, measured, added, replay, .. } = &mut under_way;
-        let Trainer { opening, runner, .. } = self;
-        let ending =
-            Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch, replay };
-        let verdict = ending.judge(measured.take(), &mut audience.unstoppable())?;
+    /// Keeps a lesson that stands between two steps, as it is stopped; the error to say so with. One that has taken none has nothing
+    /// to keep.
+    fn leave(&self, under_way: &mut Imprinted, steps: &Steps) -> Result<Error> {
+        let Imprinted { keeper, outlook, plan, .. } = under_way;
+        let record = &self.opening.record;
+        if record.steps == 0 {
+            return Ok(stopped_before_steps());
+        }
+        keeper.stands(record, *outlook, steps, &self.runner.adapter(), true)?;
+        let message = format!("stopped after step {} of {}; go on with option `resume`", record.steps, plan.steps);
+        Ok(Error::new(ErrorKind::Stopped, self.keep.store.display(), message))
+    }
+
+    /// Compares what the lesson has come to with what was there, and keeps it: as what counts, or aside. One that is stopped while it
+    /// is judged stands after its last step.
+    fn end(&mut self, mut under_way: Imprinted, mut steps: Option<Steps>, audience: &mut Audience) -> Result<Happened> {
+        let (ran, verdict) = match (self.judge(&mut under_way, steps.as_mut(), audience), &steps) {
+            (Err(error), Some(steps)) if error.kind() == ErrorKind::Stopped => {
+                return Err(self.leave(&mut under_way, steps)?);
+            }
+            (judged, _) => judged.map_err(before_steps)?,
+        };
         let report = Box::new(self.report(&under_way, ran, &verdict));
         self.phase = Reached::Over(report.clone());
         Ok(Happened::Ended(report))
+    }
+
+    fn judge(
+        &mut self,
+        under_way: &mut Imprinted,
+        steps: Option<&mut Steps>,
+        audience: &mut Audience,
+    ) -> Result<(Ran, Verdict)> {
+        let Imprinted { plan, keeper, outlook, measured, added, replay, .. } = under_way;
+        let Trainer { opening, runner, .. } = self;
+        let ran = steps.map(|steps| steps.end(runner, &opening.data, audience)).transpose()?.unwrap_or_default();
+        let ending =
+            Ending { opening, runner, plan, keeper, outlook, added: added.as_ref(), epoch: &ran.epoch, replay };
+        let verdict = ending.judge(measured.take(), audience)?;
+        Ok((ran, verdict))
     }
 
     fn report(&self, under_way: &Imprinted, ran: Ran, verdict: &Verdict) -> TrainReport {
@@ -383,11 +415,13 @@ impl Trainer {
 /// A lesson that is stopped before its first step has nothing to keep.
 fn before_steps(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Stopped => {
-            Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with option `resume`")
-        }
+        ErrorKind::Stopped => stopped_before_steps(),
         _ => error,
     }
+}
+
+fn stopped_before_steps() -> Error {
+    Error::new(ErrorKind::Stopped, "the lesson", "stopped before it took a step; go on with option `resume`")
 }
 
 /// What a program may hold can go to another thread.

@@ -4,11 +4,11 @@ use super::added::Added;
 use super::keep::Keeper;
 use super::look::Closed;
 use super::opening::Opening;
-use crate::adapter::Adapter;
-use crate::error::Result;
+use crate::adapter::{Adapter, ClassMeans, HeadBuffers};
+use crate::error::{ErrorKind, Result};
 use crate::session::classify::{Evaluation, measure};
 use crate::session::photos::Dataset;
-use crate::session::policy::{Ended, EpochMean, Outlook, Plan, Recognized, Trial, TrialPhotos};
+use crate::session::policy::{Calibration, Ended, EpochMean, Outlook, Plan, Recognized, Trial, TrialPhotos};
 use crate::session::progress::{Audience, Progress};
 use crate::session::replay::Replay;
 use crate::session::run::Runner;
@@ -44,19 +44,32 @@ impl Ending<'_> {
     /// accuracy is what was `measured` before.
     ///
     /// # Errors
-    /// `Diverged` where a value is not finite; `Io`, `Unsynced`.
+    /// `Diverged` where a value is not finite; `Io`, `Unsynced`; `Stopped` where it is stopped before anything is kept: the lesson is then
+    /// what its last step has left.
     pub(crate) fn judge(self, measured: Option<Evaluation>, audience: &mut Audience) -> Result<Verdict> {
         let Ending { opening, runner, plan, keeper, outlook, added, epoch, replay } = self;
         let is_judged = plan.steps > 0 || opening.only_adds(plan);
         let Opening { data, validation, record, over, over_aside, knew, examples, .. } = opening;
-        let Keeper { store, journal, before, .. } = keeper;
-        let on_trained = match plan.steps {
-            0 => None,
-            _ => Some(close(runner, data, outlook, record, audience)?),
+        let (Keeper { store, journal, before, .. }, none) = (keeper, Dataset::default());
+        let (on_trained, unclosed) = match plan.steps {
+            0 => (None, None),
+            _ => Some(close(runner, data, outlook, record, audience)?).unzip(),
         };
-        let after = match validation {
-            Some(v) if is_judged => Some(measure(runner, v, "after", audience)?),
-            _ => measured,
+        let look = || -> Result<_> {
+            let after = match validation {
+                Some(v) if is_judged => Some(measure(runner, v, "after", audience)?),
+                _ => measured,
+            };
+            let head = runner.adapter().head.clone();
+            let [on_held] = runner.tally(if is_judged { &examples.held } else { &none }, [&head], audience)?;
+            Ok((after, on_held))
+        };
+        let (after, on_held) = match (look(), unclosed) {
+            (Err(error), Some(unclosed)) if error.kind() == ErrorKind::Stopped => {
+                unclosed.put_back(runner, record);
+                return Err(error);
+            }
+            (looked, _) => looked?,
         };
         let told = record.trial.as_ref().filter(|trial| *over && trial.on == TrialPhotos::HeldBack);
         let accuracy = match told {
@@ -74,8 +87,6 @@ impl Ending<'_> {
                 seen = seen.zip(on_trained.accuracy()).map(|(epoch, after)| epoch.min(after));
                 recognized = recognized.or_else(|| Some(on_trained.clone()));
             }
-            let head = runner.adapter().head.clone();
-            let [on_held] = runner.tally(&examples.held, [&head], audience)?;
             let (made_up, after) = (added.map(|added| &added.made_up), recognized.as_ref());
             let on_examples = (&on_held, on_trained.as_ref());
             let (classes, knew) = (&data.classes, *knew);
@@ -91,23 +102,42 @@ impl Ending<'_> {
     }
 }
 
+/// What the last step has left, where the head was closed since.
+struct Unclosed {
+    means: ClassMeans,
+    head: HeadBuffers,
+    calibration: Option<Calibration>,
+}
+
+impl Unclosed {
+    fn put_back(self, runner: &Runner, record: &mut Record) {
+        let mut adapter = runner.adapter_mut();
+        (adapter.means, adapter.head, record.calibration) = (self.means, self.head, self.calibration);
+    }
+}
+
 /// After the last step: the class means under the pairs as they have become, the head, how it is to be read, and which of the photos it
-/// recognizes.
+/// recognizes; and what was there before.
+///
+/// # Errors
+/// Kind `Stopped` where it is stopped, and nothing has changed.
 fn close(
     runner: &mut Runner,
     data: &Dataset,
     outlook: &Outlook,
     record: &mut Record,
     audience: &mut Audience,
-) -> Result<Recognized> {
+) -> Result<(Recognized, Unclosed)> {
     audience.tell(Progress::Begin { phase: "head", total: 1 });
     let Closed { means, right, head, calibration } =
-        runner.close(data, outlook.closed_form.as_ref(), &mut Audience::nobody())?;
+        runner.close(data, outlook.closed_form.as_ref(), &mut audience.quiet())?;
     let mut adapter = runner.adapter_mut();
+    let was = adapter.means.clone();
     adapter.means.replace(&means);
-    (adapter.head, record.calibration) = (head, calibration);
+    let head = core::mem::replace(&mut adapter.head, head);
+    let calibration = core::mem::replace(&mut record.calibration, calibration);
     audience.tell(Progress::End);
-    Ok(right)
+    Ok((right, Unclosed { means: was, head, calibration }))
 }
 
 /// Keeps the lesson's end; the number under which it was kept aside, where it is not shown to be as good as what was there.

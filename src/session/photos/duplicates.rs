@@ -8,6 +8,7 @@ use super::dataset::{Dataset, Photo};
 use super::image::pixels_sha256;
 use crate::bundle::Preprocess;
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::progress::Stop;
 
 /// Groups of equal photos that a warning names.
 const LISTED: usize = 5;
@@ -23,12 +24,20 @@ type Group<'d> = [Vec<&'d Photo>; 2];
 
 impl<'d> Hashed<'d> {
     /// Decodes every photo once. Classes of both are counted alike.
-    pub(crate) fn read(data: &'d Dataset, validation: Option<&'d Dataset>, preprocess: &Preprocess) -> Self {
-        let hashed = |photos: &'d Dataset| {
-            let contents = photos.photos.iter().map(|photo| pixels_sha256(&photo.picture, preprocess)).collect();
-            (photos, contents)
+    ///
+    /// # Errors
+    /// Kind `Stopped` once `stop` is set.
+    pub(crate) fn read(
+        data: &'d Dataset,
+        validation: Option<&'d Dataset>,
+        preprocess: &Preprocess,
+        stop: &Stop,
+    ) -> Result<Self> {
+        let hashed = |photos: &'d Dataset| -> Result<_> {
+            let hash = |photo: &Photo| stop.go_on().map(|()| pixels_sha256(&photo.picture, preprocess));
+            Ok((photos, photos.photos.iter().map(hash).collect::<Result<_>>()?))
         };
-        Hashed { data: hashed(data), validation: validation.map(hashed) }
+        Ok(Hashed { data: hashed(data)?, validation: validation.map(hashed).transpose()? })
     }
 
     /// [`Dataset::sha256`] of the photos trained on, and of those measured on.
@@ -150,18 +159,22 @@ mod tests {
         root
     }
 
+    fn hashed<'d>(data: &'d Dataset, validation: Option<&'d Dataset>) -> Hashed<'d> {
+        Hashed::read(data, validation, &Preprocess::default(), &Stop::default()).unwrap()
+    }
+
     fn warnings(data: &[(&str, &str)], validation: &[(&str, &str)]) -> Vec<String> {
         let folders = [data, validation].map(folder);
         let [data, validation] = folders.each_ref().map(|folder| Dataset::open(folder.path()).unwrap());
         let without = |text: String| folders.iter().fold(text, |text, f| text.replace(f.path().to_str().unwrap(), "."));
-        Hashed::read(&data, Some(&validation), &Preprocess::default()).warnings().into_iter().map(without).collect()
+        hashed(&data, Some(&validation)).warnings().into_iter().map(without).collect()
     }
 
     #[test]
     fn a_hash_tells_pixels_classes_and_order_apart_and_not_names_and_places() {
         let hash = |files: &[(&str, &str)]| {
             let root = folder(files);
-            Hashed::read(&Dataset::open(root.path()).unwrap(), None, &Preprocess::default()).sha256().0
+            hashed(&Dataset::open(root.path()).unwrap(), None).sha256().0
         };
         let first = hash(&[("a/1.png", "x"), ("b/1.png", "y")]);
         assert_eq!(first, hash(&[("a/1.png", "x"), ("b/1.png", "y"), ("b/notes.txt", "")]));
@@ -183,7 +196,7 @@ mod tests {
         // By Python: hashlib.sha256(text.encode()).hexdigest() of '"a \\"\\\\\u200b\u0301" ' + pixel + '\n"b" -\n', where pixel is
         // hashlib.sha256(struct.pack("<II", 1, 1) + b"\1xxx").hexdigest()
         let expected = "967dd2419cd2688308545bfba997c140eace3c0acfef6713bb42e4f2244f0df5";
-        assert_eq!(Hashed::read(&photos, None, &Preprocess::default()).sha256().0, expected);
+        assert_eq!(hashed(&photos, None).sha256().0, expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the pixels of a photo come from: a file, the bytes of one, or memory.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,15 +113,8 @@ impl Pixels {
     /// Kind `Image` where a side is 0, above 65535 or the whole above 64 megapixels, where a row does not fit the stride, or where
     /// `bytes` ends before the last pixel.
     pub fn new(bytes: &[u8], layout: Layout, [width, height]: [u32; 2], stride: usize) -> Result<Self> {
-        let refuse =
-            |message: String| Err(Error::new(ErrorKind::Image, format_args!("{width}x{height} pixels"), message));
-        if width == 0 || height == 0 {
-            return refuse("are none; give both sides of the photo".to_owned());
-        }
-        if width.max(height) > MOST_PHOTO_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
-            let most = MOST_PIXELS / 1_000_000;
-            return refuse(format!("are above the limit of {most} megapixels and {MOST_PHOTO_SIDE} pixels a side"));
-        }
+        let refuse = |message: String| Err(refused([width, height], message));
+        check_size([width, height])?;
         // Within the limits, so that nothing overflows.
         let (row, rows) = (width as usize * layout.channels(), height as usize);
         if stride < row {
@@ -139,8 +133,41 @@ impl Pixels {
                 Layout::Grey8 => rgb.extend(row.iter().flat_map(|&grey| [grey; 3])),
             }
         }
-        let pixels = RgbImage::from_raw(width, height, rgb);
-        pixels.map(Pixels).ok_or_else(|| Error::new(ErrorKind::Internal, "pixels", "have another length than planned"))
+        whole(rgb, [width, height])
+    }
+
+    /// The same of `values` that lie anywhere, in any order in memory: they come row by row from the top, pixel by pixel from the left,
+    /// channel by channel. Nothing is taken before the size has been checked, and no more than the size asks for.
+    ///
+    /// ```
+    /// use srlora::session::{Layout, Pixels};
+    /// let rows = [[1, 2, 3], [4, 5, 6]];
+    /// let upside_down = Pixels::from_values(rows.iter().rev().flatten().copied(), Layout::Grey8, [3, 2])?;
+    /// assert_eq!(upside_down, Pixels::new(&[4, 5, 6, 1, 2, 3], Layout::Grey8, [3, 2], 3)?);
+    /// # Ok::<(), srlora::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Kind `Image` where a side is 0, above 65535 or the whole above 64 megapixels, or where there are fewer values.
+    pub fn from_values(
+        values: impl IntoIterator<Item = u8>,
+        layout: Layout,
+        [width, height]: [u32; 2],
+    ) -> Result<Self> {
+        check_size([width, height])?;
+        let needed = width as usize * height as usize * layout.channels();
+        let mut packed = Vec::with_capacity(needed);
+        packed.extend(values.into_iter().take(needed));
+        if packed.len() < needed {
+            let message = format!("take {needed} values, and there are {}", packed.len());
+            return Err(refused([width, height], message));
+        }
+        match layout {
+            Layout::Rgb8 => {}
+            Layout::Bgr8 => packed.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
+            Layout::Grey8 => packed = packed.into_iter().flat_map(|grey| [grey; 3]).collect(),
+        }
+        whole(packed, [width, height])
     }
 
     /// Width and height.
@@ -150,9 +177,55 @@ impl Pixels {
     }
 }
 
+/// Red, green and blue of every pixel.
+fn whole(rgb: Vec<u8>, [width, height]: [u32; 2]) -> Result<Pixels> {
+    let pixels = RgbImage::from_raw(width, height, rgb);
+    pixels.map(Pixels).ok_or_else(|| Error::new(ErrorKind::Internal, "pixels", "have another length than planned"))
+}
+
+fn refused([width, height]: [u32; 2], message: impl Display) -> Error {
+    Error::new(ErrorKind::Image, format_args!("{width}x{height} pixels"), message)
+}
+
+fn check_size([width, height]: [u32; 2]) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(refused([width, height], "are none; give both sides of the photo"));
+    }
+    if width.max(height) > MOST_PHOTO_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let most = MOST_PIXELS / 1_000_000;
+        let message = format!("are above the limit of {most} megapixels and {MOST_PHOTO_SIDE} pixels a side");
+        return Err(refused([width, height], message));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_in_any_order_give_the_pixels_that_they_are() {
+        let bgr: Vec<u8> = (0..12).collect();
+        let expected = Pixels::new(&bgr, Layout::Bgr8, [2, 2], 6).unwrap();
+        assert_eq!(Pixels::from_values(bgr.iter().copied(), Layout::Bgr8, [2, 2]).unwrap(), expected);
+        // Held as columns of planes, as Fortran would.
+        let planes: Vec<u8> = (0..12).map(|at| bgr[at % 2 * 6 + at / 2 % 2 * 3 + at / 4]).collect();
+        let gathered = (0..12).map(|at| planes[at / 6 + 2 * (at / 3 % 2) + 4 * (at % 3)]);
+        assert_eq!(Pixels::from_values(gathered, Layout::Bgr8, [2, 2]).unwrap(), expected);
+        for layout in [Layout::Rgb8, Layout::Grey8] {
+            let [width, height] = [3, 2];
+            let bytes: Vec<u8> = (0..6 * layout.channels() as u8).collect();
+            let expected = Pixels::new(&bytes, layout, [width, height], 3 * layout.channels()).unwrap();
+            assert_eq!(
+                Pixels::from_values(bytes.iter().copied().chain([9]), layout, [width, height]).unwrap(),
+                expected
+            );
+        }
+        let few = Pixels::from_values([1; 11], Layout::Rgb8, [2, 2]).unwrap_err();
+        assert_eq!(few.to_string(), "2x2 pixels: take 12 values, and there are 11");
+        let none = Pixels::from_values(std::iter::repeat(1), Layout::Rgb8, [u32::MAX; 2]).unwrap_err();
+        assert!(none.to_string().contains("above the limit"), "{none}");
+    }
 
     #[test]
     fn layouts_and_strides_give_the_same_pixels() {

@@ -45,8 +45,10 @@ impl Runner {
             }
         });
         let mut adapter = self.adapter_mut();
-        let found = adapter.end_sketches();
-        looked?;
+        // What has ended the looking ends this as well.
+        let found = looked.and_then(|()| adapter.end_sketches(|| audience.go_on()));
+        adapter.drop_sketches();
+        let found = found?;
         audience.tell(Progress::End);
         let found = found.ok_or_else(|| Error::new(ErrorKind::Internal, "directions", "a site was not looked at"))?;
         if have_learned { adapter.go_on_along(&found) } else { adapter.go_along(Some(found)) }

@@ -203,18 +203,24 @@ impl Runner {
     }
 
     /// The feature vectors of all photos, one after the other; `None` where one cannot be read.
-    pub(crate) fn all_features(&mut self, data: &Dataset) -> Result<Option<Vec<f32>>> {
+    ///
+    /// # Errors
+    /// Kind `Stopped` where it is stopped.
+    pub(crate) fn all_features(&mut self, data: &Dataset, audience: &mut Audience) -> Result<Option<Vec<f32>>> {
         let (mut features, mut whole) = (Vec::new(), true);
         let photos = data.photos.iter().map(|photo| view(photo, None));
-        self.features(photos, &mut Audience::nobody(), |row, _| {
+        self.features(photos, audience, |row, audience| {
             whole &= row.is_some();
             features.extend_from_slice(row.unwrap_or_default());
-            Ok(())
+            audience.go_on()
         })?;
         Ok(whole.then_some(features))
     }
 
     /// Mean gradients over the photos `indices` of `data` into `total`, and the time in ms that the network took.
+    ///
+    /// # Errors
+    /// Kind `Stopped` where it is stopped: after the micro-batch under way, and nothing but `total` has changed.
     pub(crate) fn gradients(
         &mut self,
         data: &Dataset,
@@ -238,7 +244,7 @@ impl Runner {
             }
             clock += done.ms;
             self.source.recycle(done);
-            Ok(())
+            audience.go_on()
         })?;
         total.average();
         // Threads work side by side.
@@ -257,6 +263,9 @@ impl Runner {
     }
 
     /// Mean cross-entropy of the photos `indices` of `data`, nothing being changed; `None` where none can be read.
+    ///
+    /// # Errors
+    /// Kind `Stopped` where it is stopped.
     pub(crate) fn loss(
         &mut self,
         data: &Dataset,
@@ -267,11 +276,11 @@ impl Runner {
         let photos = indices.iter().map(|&index| view(&data.photos[index], cut(augment, index)));
         let adapter = self.adapter.clone();
         let (mut at, mut losses) = (0, Vec::with_capacity(indices.len()));
-        self.features(photos, audience, |row, _| {
+        self.features(photos, audience, |row, audience| {
             let class = data.photos[indices[at]].class;
             at += 1;
             losses.extend(row.map(|row| read(&adapter).head.loss(row, class)));
-            Ok(())
+            audience.go_on()
         })?;
         Ok((!losses.is_empty()).then(|| losses.iter().sum::<f32>() / losses.len() as f32))
     }
