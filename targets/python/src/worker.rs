@@ -66,9 +66,13 @@ impl<T: Default + 'static> Worker<T> {
             let done = work(own, &mut observer);
             let _ = say.send(Said::Done(done));
         });
+        let panicked = || {
+            let message = "a thread has panicked, a fault of this library; what was kept before is as it was";
+            fault(Error::new(ErrorKind::Internal, "the work", message))
+        };
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(panicked)?;
         let mut raised = None;
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        while sent {
+        loop {
             let heard;
             (said, heard) = wait(py, said);
             match heard {
@@ -84,7 +88,7 @@ impl<T: Default + 'static> Worker<T> {
                     return ended(py, done, raised);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
             }
             if let Err(error) = py.check_signals() {
                 raised.get_or_insert(error);
@@ -93,8 +97,6 @@ impl<T: Default + 'static> Worker<T> {
                 stop.set();
             }
         }
-        let message = "a thread has panicked, a fault of this library; what was kept before is as it was";
-        Err(fault(Error::new(ErrorKind::Internal, "the work", message)))
     }
 }
 
