@@ -125,11 +125,9 @@ def keras_network(name):
 
 def export(net, exporter, side, path):
     if exporter == "tf2onnx":
-        import tensorflow as tf
-        import tf2onnx
-        spec = (tf.TensorSpec((None, side, side, 3), tf.float32, name="image"),)
-        call = tf.function(lambda image: net(image, training=False), input_signature=spec)
-        tf2onnx.convert.from_function(call, input_signature=spec, output_path=str(path))
+        saved = path.with_name("saved")
+        net.export(str(saved), verbose=False)
+        subprocess.run([sys.executable, "-m", "tf2onnx.convert", "--saved-model", saved, "--output", path], check=True, capture_output=True)
         return
     import torch
     torch.onnx.export(net, (torch.zeros(1, 3, side, side),), str(path), dynamo=exporter == "dynamo", verbose=False)
@@ -179,7 +177,8 @@ def keras_gradients(single, image, found):
 
 
 def in_double(layer):
-    return layer.__class__.from_config(layer.get_config() | {"dtype": "float64"})
+    config = layer.get_config()
+    return layer.__class__.from_config(config | ({"dtype": "float64"} if "dtype" in config else {}))
 
 
 def nearest(tensors, features):
@@ -273,8 +272,8 @@ def one(arguments, family, exporter, place):
     try:
         gradients = (keras_gradients if library == "keras" else torch_gradients)(build(), values, found)
         worst, compared, unknown = check_gradients(found, gradients)
-    except ValueError as error:
-        return row | dict(step="gradients", error=str(error))
+    except (TypeError, ValueError) as error:
+        return row | dict(step="gradients", error=str(error).splitlines()[0])
     row |= dict(gradient=float(worst), compared=compared, unknown=unknown)
     wrong = worst > BOUND or 2 * compared < len(report["sites"])
     return row | (dict(step="gradients", error=f"{worst:.1e} off, {compared} compared") if wrong else dict(step="done"))
