@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
+use super::layout::{Layout, rows_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MOST_PHOTO_SIDE, MOST_PIXELS};
 
@@ -72,28 +73,6 @@ impl From<PathBuf> for Picture {
     }
 }
 
-/// How pixels lie in memory: 8 bits a channel, row by row from the top, from left to right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Red, green, blue.
-    Rgb8,
-    /// Blue, green, red, as OpenCV has them.
-    Bgr8,
-    /// One channel.
-    Grey8,
-}
-
-impl Layout {
-    /// Bytes of a pixel.
-    #[must_use]
-    pub const fn channels(self) -> usize {
-        match self {
-            Layout::Rgb8 | Layout::Bgr8 => 3,
-            Layout::Grey8 => 1,
-        }
-    }
-}
-
 /// The pixels of a photo, held upright.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pixels(pub(crate) RgbImage);
@@ -113,26 +92,12 @@ impl Pixels {
     /// Kind `Image` where a side is 0, above 65535 or the whole above 64 megapixels, where a row does not fit the stride, or where
     /// `bytes` ends before the last pixel.
     pub fn new(bytes: &[u8], layout: Layout, [width, height]: [u32; 2], stride: usize) -> Result<Self> {
-        let refuse = |message: String| Err(refused([width, height], message));
         check_size([width, height])?;
         // Within the limits, so that nothing overflows.
         let (row, rows) = (width as usize * layout.channels(), height as usize);
-        if stride < row {
-            return refuse(format!("have rows of {row} bytes ({layout:?}), more than the stride of {stride}"));
-        }
-        let needed = (rows - 1).checked_mul(stride).and_then(|before| before.checked_add(row));
-        if needed.is_none_or(|needed| bytes.len() < needed) {
-            let needed = needed.map_or_else(|| "more than there can be".to_owned(), |needed| needed.to_string());
-            return refuse(format!("with a stride of {stride} take {needed} bytes, and there are {}", bytes.len()));
-        }
+        let lines = rows_of(bytes, [row, rows], stride, &format!("{layout:?}"), [width, height])?;
         let mut rgb = Vec::with_capacity(3 * width as usize * rows);
-        for row in bytes.chunks(stride).take(rows).map(|line| &line[..row]) {
-            match layout {
-                Layout::Rgb8 => rgb.extend_from_slice(row),
-                Layout::Bgr8 => rgb.extend(row.chunks_exact(3).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]])),
-                Layout::Grey8 => rgb.extend(row.iter().flat_map(|&grey| [grey; 3])),
-            }
-        }
+        lines.for_each(|line| layout.append(line, &mut rgb));
         whole(rgb, [width, height])
     }
 
@@ -165,7 +130,11 @@ impl Pixels {
         match layout {
             Layout::Rgb8 => {}
             Layout::Bgr8 => packed.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
-            Layout::Grey8 => packed = packed.into_iter().flat_map(|grey| [grey; 3]).collect(),
+            Layout::Rgba8 | Layout::Bgra8 | Layout::Grey8 => {
+                let mut rgb = Vec::with_capacity(3 * width as usize * height as usize);
+                layout.append(&packed, &mut rgb);
+                packed = rgb;
+            }
         }
         whole(packed, [width, height])
     }
@@ -178,16 +147,16 @@ impl Pixels {
 }
 
 /// Red, green and blue of every pixel.
-fn whole(rgb: Vec<u8>, [width, height]: [u32; 2]) -> Result<Pixels> {
+pub(super) fn whole(rgb: Vec<u8>, [width, height]: [u32; 2]) -> Result<Pixels> {
     let pixels = RgbImage::from_raw(width, height, rgb);
     pixels.map(Pixels).ok_or_else(|| Error::new(ErrorKind::Internal, "pixels", "have another length than planned"))
 }
 
-fn refused([width, height]: [u32; 2], message: impl Display) -> Error {
+pub(super) fn refused([width, height]: [u32; 2], message: impl Display) -> Error {
     Error::new(ErrorKind::Image, format_args!("{width}x{height} pixels"), message)
 }
 
-fn check_size([width, height]: [u32; 2]) -> Result<()> {
+pub(super) fn check_size([width, height]: [u32; 2]) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(refused([width, height], "are none; give both sides of the photo"));
     }
