@@ -56,8 +56,9 @@ pub(super) fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
     }
     let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| fixed(d.value.as_ref())).collect();
     let (batch, channels, height, width, channels_last) = match dims[..] {
-        [batch, channels @ (None | Some(1 | 3)), height, width] => (batch, channels, height, width, false),
+        [batch, channels @ Some(1 | 3), height, width] => (batch, channels, height, width, false),
         [batch, height, width, channels @ Some(1 | 3)] => (batch, channels, height, width, true),
+        [batch, None, height, width] => (batch, None, height, width, false),
         [_, _, _] => {
             return Err(format!(
                 "input {} has three axes, no batch axis; export the model with an input of N x 3 x H x W",

@@ -3,6 +3,7 @@
  */
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 
 #include "test.h"
 
-enum { WIDTH = 20, HEIGHT = 16, STRIDE = 64, FRAMES = 8, STEPS = 6 };
+enum { WIDTH = 20, HEIGHT = 16, STRIDE = 64, FRAMES = 8, STEPS = 6, SIGNALS = 6 };
 
 static const srlora_bundle *bundle;
 
@@ -223,8 +224,16 @@ static void learned_from_a_folder(const char *photos, const char *store) {
     srlora_lesson_free(lesson);
 }
 
+/* What the process does on a signal, for those that libraries like to take. */
+static void look_at_signals(struct sigaction *found) {
+    static const int signals[SIGNALS] = {SIGINT, SIGTERM, SIGPIPE, SIGSEGV, SIGBUS, SIGABRT};
+    for (int at = 0; at < SIGNALS; at++) CHECK(sigaction(signals[at], NULL, &found[at]) == 0);
+}
+
 int main(int count, char **arguments) {
     if (count != 4) return EXIT_FAILURE;
+    struct sigaction before[SIGNALS], after[SIGNALS];
+    look_at_signals(before);
     srlora_bundle *opened = NULL;
     CHECK(srlora_bundle_open(arguments[1], &opened, NULL) == SRLORA_CODE_OK);
     bundle = opened;
@@ -240,5 +249,7 @@ int main(int count, char **arguments) {
     learned_from_a_folder(arguments[2], stores[3]);
     srlora_photos_free(photos);
     srlora_bundle_free(opened);
+    look_at_signals(after);
+    for (int at = 0; at < SIGNALS; at++) CHECK(before[at].sa_handler == after[at].sa_handler);
     return verdict();
 }
