@@ -59,20 +59,9 @@ impl Place {
     fn of(model: &Path) -> Self {
         let folder = TempDir::new().unwrap();
         let output = folder.path().join("a.bundle");
-        let request = PackRequest {
-            model: model.to_path_buf(),
-            output: output.clone(),
-            rank: 1,
-            reserve: 4,
-            sites: "all".into(),
-            features: None,
-            labels: None,
-            size: None,
-            preprocess: Preprocess { fit: Fit::Stretch, ..Preprocess::default() },
-            precision: Precision::Keep,
-            sign: None,
-            release: None,
-        };
+        let preprocess = Preprocess { fit: Fit::Stretch, ..Preprocess::default() };
+        let sites = "all".into();
+        let request = PackRequest { rank: 1, reserve: 4, sites, preprocess, ..PackRequest::new(model, &output) };
         pack(&request, |_| {}).unwrap();
         let bundle = Bundle::open(&output).unwrap();
         let photos = photos(bundle.preprocess.height);
@@ -332,7 +321,19 @@ fn preprocessing_in_the_graph_reads_bytes_and_gives_probabilities() {
     };
     let report = export_onnx(&place.bundle, &store, &request, &mut |_: Progress| ()).unwrap();
     assert!(report.check.max_probability_difference < 1e-5, "{report:?}");
-    assert!(Place::of(&place.path("a.onnx")).bundle.backbone().unwrap().image().is_bytes, "it packs again");
+    let again = Place::of(&place.path("a.onnx"));
+    assert!(again.bundle.backbone().unwrap().image().is_bytes, "it packs again");
+    let entries = metadata(&place.bytes("a.onnx"));
+    assert_eq!(
+        [&entries["srlora.mean"], &entries["srlora.std"], &entries["srlora.range"]],
+        ["[0, 0, 0]", "[1, 1, 1]", "255"]
+    );
+    assert!(!entries.contains_key("srlora.unknown_below"), "a limit of logits");
+    let learned = again.store("store", Method::Srlora);
+    again.export(&learned, "b.onnx", Precision::Keep).unwrap();
+    let merged = again.bytes("b.onnx");
+    // With a number behind it, as the file that was packed has a tensor `logits` within.
+    assert_eq!(part(part(part(&merged, 7), 12), 1), b"logits.2", "logits are not called probabilities");
     let bytes = place.bytes("a.onnx");
     let graph = part(&bytes, 7);
     let [input, output] = [11, 12].map(|number| part(graph, number));

@@ -60,7 +60,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 #[test]
 fn every_form_computes_what_onnxruntime_does_and_keeps_its_weights_as_they_ship() {
     for (name, expected) in expected() {
-        let backbone = Backbone::read(read(&name), &name, None, None).unwrap();
+        let backbone = Backbone::read(read(&name), &name, None, Some([SIDE; 2])).unwrap();
         let off = difference(&logits(&backbone), &expected.logits);
         println!("{name}: within {off:.1e} of onnxruntime");
         assert!(off <= TOLERANCE.max(expected.rounding), "{name}: {off:e}");
@@ -76,7 +76,7 @@ fn the_first_layer_learns_through_whatever_stands_behind_it() {
     for (name, _) in expected().into_iter().filter(|(name, _)| behind.iter().any(|start| name.starts_with(start))) {
         let mut pack = Command::new(env!("CARGO_BIN_EXE_srlora"));
         pack.arg("pack").arg(form(&format!("{name}.onnx"))).arg("-o").arg(place.path().join(&name));
-        let done = pack.args(["--rank", "2", "--sites", "conv", "--json"]).output().unwrap();
+        let done = pack.args(["--rank", "2", "--sites", "conv", "--input", "8x8", "--json"]).output().unwrap();
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
         let report: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert!(report["gradient_error"].as_f64().unwrap() < 0.01, "{name}: {report}");
@@ -144,6 +144,9 @@ fn files_that_onnxruntime_refuses_or_that_mean_something_else_are_refused_by_nod
         ("bias_nan", &["tensor b2", "holds NaN"][..]),
         ("classifier_width", &["node fc", "12 channels"][..]),
         ("classifier_infinite", &["tensor far", "holds inf"][..]),
+        ("operator_unknown", &["node hardest (Hardmax)", "--features", "other exporter"][..]),
+        ("weight_computed", &["node conv", "computed in the file", "node hardest (Hardmax)"][..]),
+        ("batch_resized", &["node resize (Resize)", "how many images"][..]),
         ("blocks", &["node fc (MatMulNBits)", "blocked quantization"][..]),
     ] {
         let file = form(&format!("{name}.onnx"));
@@ -154,8 +157,19 @@ fn files_that_onnxruntime_refuses_or_that_mean_something_else_are_refused_by_nod
         let told = String::from_utf8(run.stderr).unwrap();
         assert_eq!(run.status.code(), Some(1), "{name}: {told}");
         assert!(words.iter().all(|word| told.contains(word)), "{name}: {told}");
+        assert!(!told.contains("Srlora") && !told.contains("tract"), "{name} shows what nobody knows: {told}");
         assert!(!bundle.exists(), "{name} left a file");
     }
+}
+
+/// The way out that a refusal names: what stands behind the features does not have to run.
+#[test]
+fn features_that_are_named_leave_out_what_cannot_be_taken() {
+    let place = tempfile::tempdir().unwrap();
+    let mut pack = Command::new(env!("CARGO_BIN_EXE_srlora"));
+    pack.arg("pack").arg(form("operator_unknown.onnx")).arg("-o").arg(place.path().join("a.bundle"));
+    let done = pack.args(["--features", "f", "--sites", "conv", "--rank", "2"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[derive(Deserialize)]

@@ -98,20 +98,9 @@ pub fn export(bytes: &[u8]) -> bool {
         drop(fs::remove_dir_all(&store));
     };
     remove();
-    let request = PackRequest {
-        model: model.clone(),
-        output: bundle.clone(),
-        rank: 1,
-        reserve: 1,
-        sites: "all".into(),
-        features: None,
-        labels: None,
-        size: None,
-        preprocess: Preprocess { fit: Fit::Stretch, ..Preprocess::default() },
-        precision: Precision::Keep,
-        sign: None,
-        release: None,
-    };
+    let preprocess = Preprocess { fit: Fit::Stretch, ..Preprocess::default() };
+    let (rank, reserve, sites) = (1, 1, "all".into());
+    let request = PackRequest { rank, reserve, sites, preprocess, ..PackRequest::new(&model, &bundle) };
     let written = || -> srlora::Result<()> {
         pack(&request, |_| {})?;
         let bundle = Bundle::open(&bundle)?;

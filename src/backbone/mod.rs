@@ -326,9 +326,20 @@ impl Backbone {
     pub(crate) fn told<T>(&self, result: TractResult<T>) -> Result<T> {
         result.map_err(|e| {
             let cause = e.root_cause().to_string();
+            let fault = |what: &str| {
+                Error::new(ErrorKind::Model, &self.file.subject, format!("the graph cannot be prepared: {what}"))
+            };
+            // What this crate has found names its node. tract's own words are of no use to whoever has the file.
+            if ["node ", "the input", "tensor "].iter().any(|start| cause.starts_with(start)) {
+                return fault(&cause);
+            }
             let context = e.to_string();
-            let what = if context == cause { cause } else { format!("{context}: {cause}") };
-            Error::new(ErrorKind::Model, &self.file.subject, format!("the graph cannot be prepared: {what}"))
+            let quoted = [&context, &cause].into_iter().find_map(|text| text.split('"').nth(1).map(str::to_owned));
+            let names = self.node_names();
+            let node = quoted.map(|node| graph::onnx_name(&names, &node).to_owned()).filter(|node| names.contains(node));
+            let place = node.map_or_else(|| "a part of it".to_owned(), |node| format!("node {node}"));
+            fault(&format!("{place} is not of a kind that is taken; export the model with PyTorch's other exporter or another opset"))
+                .because(cause)
         })
     }
 }

@@ -4,9 +4,11 @@ mod check;
 mod container;
 mod directions;
 mod header;
+mod input;
 mod kind;
 mod output;
 mod pack;
+mod packed;
 mod plausible;
 mod preprocess;
 mod signature;
@@ -16,23 +18,24 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, Site};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::limits::{
-    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_INPUT_VALUES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
-    SITE_SHARE,
+    MOST_CLASSES, MOST_DIRECTIONS, MOST_FEATURES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES, SITE_SHARE,
 };
 
 pub use crate::adapter::DirectionsBuf;
 pub use container::{Container, VERSION, sha256};
 pub use directions::directions;
 pub(crate) use header::check_lists;
+use input::check_input;
 pub use kind::Kind;
 #[cfg(feature = "cli")]
 pub(crate) use output::write_new;
 pub use output::{TEMPORARY_PREFIX, check_output};
 pub(crate) use output::{new_folder, sync_folder_of, write_checked};
-pub use pack::{PackReport, PackRequest, SiteReport, pack};
+pub use pack::{PackRequest, pack};
 pub(crate) use pack::{check_labels, read_file, read_labels};
+pub use packed::{PackReport, SiteReport};
 pub use preprocess::{Fit, PRESETS, Preprocess, Preset};
 pub use signature::Trust;
 
@@ -263,20 +266,4 @@ fn take_directions(container: &mut Container, site: &BundleSite) -> Result<Direc
     };
     [sigma, u, v].iter().for_each(|name| container.forget(name));
     Ok(directions)
-}
-
-/// # Errors
-/// Kind `Model`, about the file `subject`, where one run of `backbone` would take an absurd number of pixels.
-fn check_input(backbone: &Backbone, subject: &str) -> Result<()> {
-    let [height, width] = backbone.size();
-    let values = [3, height, width].iter().try_fold(backbone.batch(), |product, &n| product.checked_mul(n));
-    if values.is_some_and(|values| values <= MOST_INPUT_VALUES) {
-        return Ok(());
-    }
-    let message = format!(
-        "takes {} images of {height}x{width} at once, above the limit of {MOST_INPUT_VALUES} values; export it with a \
-         smaller or a symbolic batch, or smaller images",
-        backbone.batch()
-    );
-    Err(Error::new(ErrorKind::Model, subject, message))
 }

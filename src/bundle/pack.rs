@@ -6,21 +6,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::{
     BACKBONE, Bundle, BundleSite, Container, DirectionsBuf, Kind, Preprocess,
     check::{Checked, check},
-    check_input, check_output,
+    check_output,
     directions::directions,
-    plausible::doubtful,
+    input::{check_input, fit_input},
+    packed::{PackReport, SiteReport, warnings},
     sha256,
     signature::{RELEASE, Signet},
 };
 use crate::autodiff::Network;
-use crate::backbone::{
-    Backbone, Doubt, FeaturesFrom, ImageInput, Precision, Rounding, Selection, Site, encode, inline,
-};
+use crate::backbone::{Backbone, Precision, Rounding, Selection, Site, encode, inline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     MOST_CLASSES, MOST_DIRECTIONS, MOST_LABEL_BYTES, MOST_MODEL_BYTES, MOST_NAME_BYTES, MOST_PAIRS, MOST_SITES,
@@ -86,73 +83,6 @@ impl PackRequest {
             sign: None,
             release: None,
         }
-    }
-}
-
-/// One packed site.
-#[derive(Debug, Clone, Serialize)]
-pub struct SiteReport {
-    /// The ONNX node's name.
-    pub name: String,
-    /// Rows of W.
-    pub out_dim: usize,
-    /// Columns of W.
-    pub in_dim: usize,
-    /// DirectionsBuf shipped.
-    pub reserve: usize,
-    /// ||W - W'|| / ||W|| of its weight as it ships against the file's; null where nothing was rounded.
-    pub rounding_error: Option<f64>,
-    /// The share of weights that rounding has made 0 in the row that lost most; null where nothing was rounded.
-    pub rounded_to_zero: Option<f64>,
-}
-
-/// What `pack` answers.
-#[derive(Debug, Clone, Serialize)]
-pub struct PackReport {
-    /// The sites, in graph order.
-    pub sites: Vec<SiteReport>,
-    /// Pairs per site.
-    pub rank: usize,
-    /// The tensor that the head reads.
-    pub features: String,
-    /// How it was found.
-    pub features_from: FeaturesFrom,
-    /// Its length per image.
-    pub feature_dim: usize,
-    /// Precision of the frozen weights as they ship: `fp32`, `fp16` or `int8`.
-    pub precision: &'static str,
-    /// Size of the ONNX file as it ships.
-    pub backbone_bytes: usize,
-    /// Bytes of frozen weights in memory, in that precision.
-    pub weight_bytes: usize,
-    /// Bytes of biases, norms and other constants, which are f32.
-    pub f32_bytes: usize,
-    /// Size of all shipped directions.
-    pub directions_bytes: usize,
-    /// Size of the bundle file.
-    pub bundle_bytes: u64,
-    /// Largest difference between the optimized graph and the file, relative to the largest |feature|.
-    pub forward_error: f32,
-    /// Worst relative error of the gradients against finite differences.
-    pub gradient_error: f64,
-    /// Whether the network takes bytes and brings them into range itself.
-    pub takes_bytes: bool,
-    /// Time taken.
-    pub seconds: f64,
-    /// Things worth knowing: maps left out, a clamped reserve.
-    pub notes: Vec<String>,
-    /// What may make the bundle useless, and the flag that helps.
-    pub warnings: Vec<String>,
-}
-
-impl PackReport {
-    /// Nobody has said which values the network was trained on: warns of that, unless it takes bytes. What was forgotten costs accuracy,
-    /// and nothing else shows it: which of the usual values a network was trained on cannot be told from its weights where they differ by
-    /// a few times only.
-    pub fn warn_unsaid(&mut self) {
-        let unsaid = "nothing says which values the network was trained on, so it reads bytes / 255; most were trained on others: see \
-                      option `preset`, of which unit says that this is meant";
-        self.warnings.extend((!self.takes_bytes).then(|| unsaid.to_owned()));
     }
 }
 
@@ -328,45 +258,6 @@ impl<'r> Packing<'r> {
             warnings: warnings(&backbone, &preprocess),
         })
     }
-}
-
-fn warnings(backbone: &Backbone, preprocess: &Preprocess) -> Vec<String> {
-    let scores = backbone.doubt().map(|Doubt { candidate, node }| {
-        format!(
-            "the head reads {}, the model's own output; if these are scores of classes, made by node {node}, pack it with option `features` \
-             {candidate}, which is what that node reads",
-            backbone.features()
-        )
-    });
-    scores.into_iter().chain(doubtful(preprocess, backbone.first_layer().as_ref())).collect()
-}
-
-/// The values that photos become, as the file's own input asks for.
-///
-/// # Errors
-/// Kind `Usage`: several colours' values for a network that has one channel, any for one that takes bytes.
-fn fit_input(asked: &Preprocess, backbone: &Backbone, notes: &mut Vec<String>) -> Result<Preprocess> {
-    let ImageInput { name, is_grey, is_bytes, .. } = backbone.image();
-    let refuse = |message: String| Err(Error::new(ErrorKind::Usage, "option `mean`", message));
-    let of = |preprocess: &Preprocess| (preprocess.range, preprocess.mean, preprocess.std);
-    let bytes = Preprocess { range: 255.0, ..Preprocess::default() };
-    if *is_bytes {
-        if ![of(&bytes), of(&Preprocess::default())].contains(&of(asked)) {
-            return refuse(format!(
-                "the network takes bytes ({name} is uint8) and brings them into range itself; leave out option `range`, option `mean`, \
-                 option `std` and option `preset`"
-            ));
-        }
-        notes.push(format!("the network takes bytes ({name} is uint8), so photos become values of 0 to 255"));
-        return Ok(Preprocess { fit: asked.fit, ..bytes });
-    }
-    let differ = |values: [f32; 3]| values.iter().any(|value| *value != values[0]);
-    if *is_grey && (differ(asked.mean) || differ(asked.std)) {
-        return refuse(format!(
-            "the network takes one channel, the grey of a photo ({name}); give one mean and one std"
-        ));
-    }
-    Ok(asked.clone())
 }
 
 /// Ranks and reserves that no site can have are refused before the model is read.

@@ -86,7 +86,8 @@ pub(super) enum Command {
     /// LoRA and rsLoRA of linear layers and convolutions are taken, with a classifier in `modules_to_save`. Pairs beyond the bundle's
     /// rank go into the delta.
     Import(ImportArgs),
-    /// Write the network with what a store has learned: as one ONNX file for any runtime, or as an adapter for PyTorch's PEFT.
+    /// Write the network with what a store has learned: as one ONNX file for any runtime, as an adapter for
+    /// onnxruntime, or as one for PyTorch's PEFT.
     ///
     /// The file is the vendor's, byte by byte, but for the weights of the sites, into which the pairs are merged, and the classifier,
     /// which gives logits of the store's classes. Its metadata has the names of the classes and how photos are prepared.
@@ -125,7 +126,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct PackArgs {
-    /// The classifier: an ONNX file (fp32, fp16 or int8) with one image input, N x 3 x H x W.
+    /// The classifier: an ONNX file (fp32, fp16 or int8) with one image input: N x 3 x H x W, N x H x W x 3 or one channel.
     pub(super) model: PathBuf,
     /// The bundle to write; it must not exist yet.
     #[arg(short, long, value_name = "BUNDLE")]

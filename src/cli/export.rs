@@ -40,7 +40,7 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     naming: NamingFlags,
     /// Precision of its weights: `keep` writes each in the type that it has in the bundle. A network in fp32 can be written in any;
-    /// one that is quantized in fp32, in which it computes with floats instead of integers.
+    /// one that is quantized in fp32, in which it computes with floats instead of integers. A base of --ort-adapter takes keep and fp32.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Keep)]
     precision: PrecisionArg,
     /// Put the preprocessing into the file: it takes the bytes of an image of the network's size (`image`, uint8, 1 x H x W x 3), and

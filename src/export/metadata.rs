@@ -17,6 +17,18 @@ pub(super) fn metadata(
     [names].into_iter().chain(of_bundle(bundle)).chain([generation]).chain(limit).collect()
 }
 
+/// The same of a file that has the preprocessing in it and gives probabilities: it reads bytes, and a limit of logits is of no use.
+pub(super) fn wrapped(metadata: Vec<(String, String)>) -> Vec<(String, String)> {
+    let read = |(key, value): (String, String)| match key.as_str() {
+        "srlora.mean" => Some((key, listed(&[0.0; 3]))),
+        "srlora.std" => Some((key, listed(&[1.0; 3]))),
+        "srlora.range" => Some((key, 255.to_string())),
+        "srlora.unknown_below" => None,
+        _ => Some((key, value)),
+    };
+    metadata.into_iter().filter_map(read).collect()
+}
+
 /// What is the same for all stores of a bundle.
 pub(crate) fn of_bundle(bundle: &Bundle) -> Vec<(String, String)> {
     let preprocess = &bundle.preprocess;

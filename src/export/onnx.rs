@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::check::{Answers, Difference, SelfCheck, read_back};
-use super::metadata::metadata;
+use super::metadata::{metadata, wrapped};
 use super::moments::moments;
 use crate::adapter::{Adapter, Moment};
 use crate::backbone::{Backbone, Merged, Merging, Normalize, Precision, Site};
@@ -107,7 +107,7 @@ pub fn export_onnx<A: Into<Flow>>(
     let moments = if rounds { moments(bundle, store, request.photos.as_ref(), audience)? } else { Vec::new() };
     let learned = Learned::open(bundle, store)?;
     audience.tell(Progress::Begin { phase: "merging", total: 0 });
-    let Merged { bytes, saturated } = learned.merged(bundle, store, request.precision, &moments)?;
+    let Merged { bytes, saturated } = learned.merged(bundle, store, request, &moments)?;
     let bytes = if request.with_preprocessing { learned.wrapped(bundle, &bytes)? } else { bytes };
     audience.tell(Progress::End);
     let (errors, difference) = write_checked(&request.output, bytes, |path| {
@@ -156,7 +156,7 @@ impl Learned {
         &self,
         bundle: &Bundle,
         store: &Store,
-        precision: Precision,
+        request: &OnnxRequest,
         moments: &[Option<Moment>],
     ) -> Result<Merged> {
         let Generation { record, adapter } = &self.generation;
@@ -164,6 +164,8 @@ impl Learned {
         let temperature = calibration.map_or(1.0, |calibration| calibration.temperature);
         let [weight, bias] = adapter.head.cooled(temperature);
         let metadata = metadata(bundle, &record.classes, store.current(), calibration);
+        let metadata = if request.with_preprocessing { wrapped(metadata) } else { metadata };
+        let precision = request.precision;
         let merging = Merging { sites: &self.sites, adapter, moments, head: (&weight, &bias), precision, metadata };
         self.backbone.merged(&bundle.backbone_bytes()?, merging)
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::contents::{adapter, given, note_name, pairs_of};
 use super::format::AdapterFile;
 use crate::backbone::{Backbone, Base, Basing, Branch, Precision, Site, with_given};
-use crate::bundle::{Bundle, check_output, read_file, write_checked};
+use crate::bundle::{Bundle, check_output, read_file, sha256, write_checked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Answers, Difference, ExportedFile, SAME, SelfCheck, of_bundle, read_back};
 use crate::limits::MOST_MODEL_BYTES;
@@ -98,7 +98,7 @@ pub fn export_ort_adapter<A: Into<Flow>>(
     let answers = Answers::of(&mut Classifier::new(bundle, Some(store))?, bundle, request.photos.as_ref(), audience)?;
     let mut learned = Learned::open(bundle, store, request)?;
     let base = std::mem::take(&mut learned.base.bytes);
-    let base = if base_kept { request.refuse_another(&base).map(|()| None)? } else { Some(base) };
+    let base = if base_kept { request.refuse_another(&sha256(&base)).map(|()| None)? } else { Some(base) };
     let adapter = learned.adapter(bundle, store, request.rank)?;
     let (errors, difference) = write(request, base, adapter, |base, adapter| {
         learned.check([base, adapter], bundle, request, (&answers, audience))
@@ -142,9 +142,9 @@ impl OrtRequest {
     }
 
     /// # Errors
-    /// `Exists` where the base that is there is not `base`.
-    fn refuse_another(&self, base: &[u8]) -> Result<()> {
-        if read_file(&self.base, MOST_MODEL_BYTES, ErrorKind::Exists)? == base {
+    /// `Exists` where the base that is there has another sha256 than `hash`.
+    fn refuse_another(&self, hash: &str) -> Result<()> {
+        if sha256(&read_file(&self.base, MOST_MODEL_BYTES, ErrorKind::Exists)?) == hash {
             return Ok(());
         }
         let message = "is there, and is not the base of this bundle in this precision, as this version writes it; choose another path for the base, \
@@ -171,11 +171,19 @@ fn write<T>(
     request: &OrtRequest,
     base: Option<Vec<u8>>,
     adapter: Vec<u8>,
-    check: impl FnOnce(&Path, &Path) -> Result<T>,
+    mut check: impl FnMut(&Path, &Path) -> Result<T>,
 ) -> Result<T> {
-    write_checked(&request.adapter, adapter, |adapter| match base {
-        None => check(&request.base, adapter),
-        Some(base) => write_checked(&request.base, base, |base| check(base, adapter)),
+    write_checked(&request.adapter, adapter, |adapter| {
+        let Some(base) = base else { return check(&request.base, adapter) };
+        let hash = sha256(&base);
+        match write_checked(&request.base, base, |base| check(base, adapter)) {
+            // Another export has made it meanwhile.
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                request.refuse_another(&hash)?;
+                check(&request.base, adapter)
+            }
+            written => written,
+        }
     })
 }
 

@@ -302,7 +302,7 @@ def write(page, work):
     """Puts what is found in `work` behind the page's last heading."""
     rows = [json.loads(path.read_text()) for path in sorted(work.glob("*/row.json"))]
     head, mark, _ = page.read_text().partition(MARK)
-    libraries = ", ".join(sorted({row["made_with"] for row in rows}))
+    libraries = ", ".join(sorted({library for row in rows for library in row["made_with"].split(", ")}))
     families = {row["family"] for row in rows}
     refused = {row["family"] for row in rows if row["step"] != "done"}
     said = f"{len(families) - len(refused)} of {len(families)} families, {max(row['date'] for row in rows)}. {libraries}."

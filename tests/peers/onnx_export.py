@@ -302,26 +302,33 @@ def works(act):
         return False
 
 
-def check_fixture(program, work, path):
-    """A small network in one of the forms in which a file can hold its weights: every precision that it can be written in."""
-    place, flags = work / "fixtures" / path.stem, ["--range", "1"]
+def taught(program, work, place, path):
+    """A small network that has learned two classes, in `place`: whether onnx's checker takes its file, pictures, and what `predict` says of
+    them. Or a text: why it is not taken."""
     subprocess.run(["rm", "-rf", place], check=True)
     place.mkdir(parents=True)
-    model = onnx.load(path)
     # What the vendor's file cannot, the exported one need not.
     valid = works(lambda: onnx.checker.check_model(str(path), full_check=True))
     if not works(lambda: ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])):
-        return {"fixture": path.stem, "refused": "onnxruntime does not run the vendor's own file"}
-    side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value or 32
-    root = work / f"noise{side}"
-    packed = subprocess.run([program, "pack", path, "-o", place / "a.bundle", "--fit", "stretch", "--sites", "all", "--rank", "1", "--reserve", "4", "--range", "1"], capture_output=True, text=True)
+        return "onnxruntime does not run the vendor's own file"
+    side = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    size = [] if side else ["--input", "32x32"]
+    root, bundle, store = work / f"noise{side or 32}", place / "a.bundle", place / "store"
+    packed = subprocess.run([program, "pack", path, "-o", bundle, "--fit", "stretch", "--sites", "all", "--rank", "1", "--reserve", "4", "--range", "1", *size], capture_output=True, text=True)
     if packed.returncode != 0:
-        return {"fixture": path.stem, "refused": packed.stderr.strip().splitlines()[-1][:120]}
-    run(program, "train", place / "a.bundle", "--data", root / "train", "-o", place / "store", "--steps", "30", "--interval", "8", "--lr", "0.01")
+        return packed.stderr.strip().splitlines()[-1][:120]
+    run(program, "train", bundle, "--data", root / "train", "-o", store, "--steps", "30", "--interval", "8", "--lr", "0.01")
     paths = sorted((root / "test").glob("*/*.png"))
-    images, classes = [pixels(p, flags) for p in paths], ["dark", "light"]
-    told = [{g["label"]: g["probability"] for g in a["top"]} for a in run(program, "predict", place / "a.bundle", "--store", place / "store", "--top", 2, *paths)]
-    expected = np.array([[one[label] for label in classes] for one in told])
+    return valid, [pixels(p, ["--range", "1"]) for p in paths], predicted(program, bundle, store, ["dark", "light"], paths)
+
+
+def check_fixture(program, work, path):
+    """A small network in one of the forms in which a file can hold its weights: every precision that it can be written in."""
+    place = work / "fixtures" / path.stem
+    known = taught(program, work, place, path)
+    if isinstance(known, str):
+        return {"fixture": path.stem, "refused": known}
+    valid, images, expected = known
     result = {"fixture": path.stem}
     for precision in ("keep", "fp32", "fp16", "int8"):
         file = place / f"{precision}.onnx"
@@ -341,7 +348,8 @@ def check_fixture(program, work, path):
     return result
 
 
-def main():
+def asked():
+    """The arguments, once there are pictures to learn."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
     parser.add_argument("--assets", type=Path, required=True)
@@ -352,6 +360,11 @@ def main():
     given.work.mkdir(parents=True, exist_ok=True)
     print(f"onnx {onnx.__version__}, onnxruntime {ort.__version__}")
     noise_photos(given.work)
+    return given
+
+
+def main():
+    given = asked()
     for path in given.fixtures:
         result = check_fixture(given.program, given.work, path)
         print(json.dumps(result), flush=True)

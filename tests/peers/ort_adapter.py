@@ -223,20 +223,11 @@ def is_right(result, kind):
 def check_fixture(program, work, path):
     """A small network in one of the forms in which a file can hold its weights."""
     place = work / "ort-fixtures" / path.stem
-    subprocess.run(["rm", "-rf", place], check=True)
-    place.mkdir(parents=True)
-    if not peer.works(lambda: session(path, True)):
-        return {"fixture": path.stem, "refused": "onnxruntime does not run the vendor's own file"}
-    valid = peer.works(lambda: onnx.checker.check_model(str(path), full_check=True))
-    side = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[2].dim_value or 32
-    root, bundle = work / f"noise{side}", place / "a.bundle"
-    packed = subprocess.run([program, "pack", path, "-o", bundle, "--fit", "stretch", "--sites", "all", "--rank", "1", "--reserve", "4", "--range", "1"], capture_output=True, text=True)
-    if packed.returncode != 0:
-        return {"fixture": path.stem, "refused": packed.stderr.strip().splitlines()[-1][:120]}
-    peer.run(program, "train", bundle, "--data", root / "train", "-o", place / "store", "--steps", "30", "--interval", "8", "--lr", "0.01")
-    paths = sorted((root / "test").glob("*/*.png"))
-    images = [peer.pixels(p, ["--range", "1"]) for p in paths]
-    expected = peer.predicted(program, bundle, place / "store", ["dark", "light"], paths)
+    known = peer.taught(program, work, place, path)
+    if isinstance(known, str):
+        return {"fixture": path.stem, "refused": known}
+    valid, images, expected = known
+    bundle = place / "a.bundle"
     result = {"fixture": path.stem}
     for precision in ("keep", "fp32"):
         base, adapter = place / f"{precision}.onnx", place / f"{precision}.onnx_adapter"
@@ -253,16 +244,7 @@ def check_fixture(program, work, path):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--fixtures", type=Path, nargs="*", default=[])
-    parser.add_argument("models", nargs="*")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    print(f"onnx {onnx.__version__}, onnxruntime {ort.__version__}")
-    peer.noise_photos(given.work)
+    given = peer.asked()
     for path in given.fixtures:
         result = check_fixture(given.program, given.work, path)
         print(json.dumps(result), flush=True)

@@ -85,13 +85,22 @@ pub(crate) fn settle_operands(
         .map(|(node, name)| (node.name.clone(), name.clone()))
         .collect();
     for (node, name) in missing {
-        let value = evaluate(proto, &name, constants, budget)
-            .map_err(|e| format!("node {node}: its operand {name} cannot be worked out ({})", e.root_cause()))?;
+        let value = evaluate(proto, &name, constants, budget).map_err(|e| unsettled(&node, &name, &e))?;
         constants.insert_made(&name, value)?;
     }
     let Some(graph) = proto.graph.as_mut() else { return Ok(()) };
     graph.node.retain(|node| node.output.iter().any(|name| constants.known(name).is_none()));
     Ok(())
+}
+
+fn unsettled(node: &str, name: &str, error: &TractError) -> String {
+    let cause = error.root_cause().to_string();
+    // What this crate has found names its node; tract's own words tell nobody anything.
+    let because = if cause.starts_with("node ") { format!(" ({cause})") } else { String::new() };
+    format!(
+        "node {node}: its operand {name} is computed in the file in a way that is not taken{because}; export the model with its weights \
+         computed beforehand"
+    )
 }
 
 /// Drops the nodes that no image reaches and whose results nothing uses.

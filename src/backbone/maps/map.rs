@@ -14,6 +14,16 @@ pub(crate) enum MapKind {
     Conv(Geometry),
 }
 
+impl MapKind {
+    /// What a file calls it.
+    pub(crate) fn operator(&self) -> &'static str {
+        match self {
+            MapKind::Linear => "Gemm or MatMul",
+            MapKind::Conv(_) => "Conv",
+        }
+    }
+}
+
 /// One frozen map: y = W x + b.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {

@@ -32,7 +32,8 @@ pub(crate) struct Classifier<'h> {
 /// The dimension of classes whose number is known at run time.
 const CLASSES: &str = "srlora.classes";
 
-/// Puts the classifier behind the features, under the name of the output that it takes the place of. The names of its weight and its bias.
+/// Puts the classifier behind the features, under the name of the output that it takes the place of; where that gave probabilities, as
+/// `logits`, so that nobody takes the one for the other. The names of its weight and its bias.
 ///
 /// # Errors
 /// Says why the features cannot be read.
@@ -40,7 +41,8 @@ pub(super) fn append(document: &mut Document, head: &Classifier, image: &str) ->
     let mut tensor = in_float(document, head.features)?;
     let wanted = document.graph.output.first().map(|output| output.name.clone()).ok_or("it has no output")?;
     let is_needed = ancestors(document, &[tensor.as_str(), head.features]).1.contains(&wanted);
-    let output = if is_needed { document.names.fresh("logits") } else { wanted };
+    let output =
+        if is_needed || gives_probabilities(document, &wanted) { document.names.fresh("logits") } else { wanted };
     tensor = pooled(document, tensor, head.shape)?;
     let (classes, features) = (head.bias.len(), head.weight.len() / head.bias.len().max(1));
     let width = if head.is_given { Dim::Named(CLASSES) } else { Dim::Size(classes) };
@@ -63,6 +65,19 @@ pub(super) fn append(document: &mut Document, head: &Classifier, image: &str) ->
     let described = described(document, &output, image, width);
     document.set_output(described);
     Ok([weight, bias])
+}
+
+/// Whether a softmax or the like makes `output`, but for what changes no number.
+fn gives_probabilities(document: &Document, output: &str) -> bool {
+    let mut tensor = output;
+    while let Some(node) = document.producer(tensor).map(|at| &document.graph.node[at]) {
+        match (node.op_type.as_str(), node.input.first()) {
+            ("Softmax" | "LogSoftmax" | "Sigmoid", _) => return true,
+            ("Identity" | "Reshape" | "Flatten" | "Squeeze" | "Cast", Some(before)) => tensor = before,
+            _ => break,
+        }
+    }
+    false
 }
 
 /// The features as floats of 32 bits: a quantized tensor is decoded on the grid that it was written with.

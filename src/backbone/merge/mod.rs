@@ -149,8 +149,15 @@ impl Backbone {
         let mut document = Document::read(bytes, &self.file.subject)?;
         let refuse = |what: String| Error::new(ErrorKind::Usage, "option `with_preprocessing`", what);
         let ImageInput { channels_last, is_grey, is_bytes, .. } = self.file.input;
-        if channels_last || is_grey || is_bytes {
-            return Err(refuse("is for networks that read N x 3 x H x W floats, and this one does not".into()));
+        if is_bytes {
+            return Err(refuse(
+                "has nothing to add: this network takes bytes, and normalizes them itself; leave it out".into(),
+            ));
+        }
+        if channels_last || is_grey {
+            return Err(refuse(
+                "is for networks that read N x 3 x H x W; leave it out, and normalize as `srlora.mean` says".into(),
+            ));
         }
         preprocess::wrap(&mut document, &self.file.input.name, normalize, classes).map_err(refuse)?;
         Ok(document.written(|_| false))

@@ -101,7 +101,11 @@ impl Counts {
         while !rest.is_empty() {
             let (field, wire, content) = next(&mut rest).ok_or(DAMAGED)?;
             match part(kind, field) {
-                Part::Never(what) => return Err(format!("holds {what}, which is not taken; export the model without")),
+                Part::Never(what) => {
+                    return Err(format!(
+                        "holds {what}, which is not taken; export the model without (PyTorch's other exporter may do so: dynamo=True or False)"
+                    ));
+                }
                 Part::Piece => self.count(Kind::Piece)?,
                 Part::Message(inner) if wire == 2 => self.message(content, inner, depth + 1)?,
                 Part::Numbers => {

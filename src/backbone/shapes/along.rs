@@ -119,15 +119,25 @@ impl Call<'_> {
         }
         let changes =
             axes.iter().zip(&targets).filter(|(axis, (size, scale))| x.dims[**axis] != *size || *scale != 1.0);
-        changes.map(|(&axis, &(size, scale))| sampling.step(axis, x.dims[axis], size, scale)).collect()
+        let step = |(&axis, &(size, scale)): (&usize, &(usize, f32))| match axis {
+            0 if !x.is_fixed => Err("it changes how many images there are, which is not taken".into()),
+            _ => sampling.step(axis, x.dims[axis], size, scale),
+        };
+        changes.map(step).collect()
     }
 
     fn sampling(&self) -> Outcome<Sampling<'_>> {
         let or = |name: &str, default: &'static str| {
             self.text(name).map(|text| if text.is_empty() { default } else { text })
         };
-        if self.flag("antialias", false)? || or("keep_aspect_ratio_policy", "stretch")? != "stretch" {
-            return Err("it smooths what it shrinks, or keeps the aspect ratio, which is not taken".into());
+        if self.flag("antialias", false)? {
+            return Err("it smooths what it shrinks (antialias), which is not taken; export the model without".into());
+        }
+        if or("keep_aspect_ratio_policy", "stretch")? != "stretch" {
+            return Err(
+                "it keeps the aspect ratio, which is not taken; export the model with sizes or scales of its own"
+                    .into(),
+            );
         }
         let place = or("coordinate_transformation_mode", if self.opset < 11 { "asymmetric" } else { "half_pixel" })?;
         let known = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"];
@@ -135,7 +145,9 @@ impl Call<'_> {
         let nearest = or("nearest_mode", if self.opset < 11 { "floor" } else { "round_prefer_floor" })?;
         let rounds = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"];
         if !known.contains(&place) || !["nearest", "linear", "cubic"].contains(&mode) || !rounds.contains(&nearest) {
-            return Err(format!("its modes {mode}, {place} and {nearest} are not taken"));
+            return Err(format!(
+                "it resizes by {mode}, {place} and {nearest}, which is not taken; nearest, linear and cubic are, with half_pixel or align_corners"
+            ));
         }
         let cubic =
             self.typed("cubic_coeff_a", tract_onnx::pb::attribute_proto::AttributeType::Float)?.map_or(-0.75, |a| a.f);
@@ -147,13 +159,13 @@ impl Sampling<'_> {
     fn step(&self, axis: usize, inputs: usize, outputs: usize, scale: f32) -> Outcome<Step> {
         limits::elements(&[inputs, outputs], limits::MOST_INTEGERS * 16)
             .ok_or_else(|| format!("it makes {outputs} numbers of {inputs}, which is too many"))?;
-        let places = (0..outputs).map(|at| self.place(at, [inputs, outputs], f64::from(scale)));
+        let places = (0..outputs).map(|at| self.place(at, [inputs, outputs], scale));
         let along = if self.mode == "nearest" {
-            Along::Pick(places.map(|x| self.round(x).clamp(0.0, (inputs - 1) as f64) as usize).collect())
+            Along::Pick(places.map(|x| self.round(x).clamp(0.0, (inputs - 1) as f32) as usize).collect())
         } else {
             let mut matrix = vec![0.0; inputs * outputs];
             for (to, x) in places.enumerate() {
-                for (from, weight) in self.taps(x, inputs) {
+                for (from, weight) in self.taps(f64::from(x), inputs) {
                     matrix[from * outputs + to] += weight as f32;
                 }
             }
@@ -162,9 +174,10 @@ impl Sampling<'_> {
         Ok(Step { axis, inputs, outputs, along })
     }
 
-    /// Where output `at` lies among the inputs.
-    fn place(&self, at: usize, [inputs, outputs]: [usize; 2], scale: f64) -> f64 {
-        let (at, inputs, outputs) = (at as f64, inputs as f64, outputs as f64);
+    /// Where output `at` lies among the inputs, in single precision: so do onnxruntime and PyTorch, and where a place should be whole, which
+    /// input is the nearest depends on it.
+    fn place(&self, at: usize, [inputs, outputs]: [usize; 2], scale: f32) -> f32 {
+        let (at, inputs, outputs) = (at as f32, inputs as f32, outputs as f32);
         match self.place {
             "asymmetric" => at / scale,
             "align_corners" if outputs > 1.0 => at * (inputs - 1.0) / (outputs - 1.0),
@@ -175,7 +188,7 @@ impl Sampling<'_> {
         }
     }
 
-    fn round(&self, x: f64) -> f64 {
+    fn round(&self, x: f32) -> f32 {
         match self.nearest {
             "floor" => x.floor(),
             "ceil" => x.ceil(),

@@ -12,8 +12,8 @@ use crate::limits;
 pub(super) type Outcome<T> = Result<T, String>;
 
 /// Of an operator that has no rule.
-pub(super) const NOT_TAKEN: &str = "this operator is not one that is taken; export the model with the other exporter or another opset \
-                                    (torch.onnx.export with dynamo=True or False), or end it before this node with option `features`";
+pub(super) const NOT_TAKEN: &str = "this operator is not one that is taken; end the model before this node with option `features`, or export it so that \
+                                    it is written otherwise: PyTorch's other exporter (dynamo=True or False) or another opset may do so";
 
 /// Floats that follow from the file are remembered where a tensor has so many at most: the scales of a Resize, padding on its way to
 /// integers.

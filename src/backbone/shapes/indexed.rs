@@ -47,7 +47,7 @@ impl Call<'_> {
     fn scatter_nd(&self) -> Outcome<Picks> {
         self.takes(3..=3)?;
         if !["", "none"].contains(&self.text("reduction")?) {
-            return Err("it adds up what it puts in one place, which is not taken".into());
+            return Err("it adds up what it puts in one place, which is not taken; PyTorch's other exporter may write it otherwise".into());
         }
         let (data, updates) = (self.operand(0)?, self.operand(2)?);
         let (places, rows, depth) = self.blocks_at(0)?;

@@ -286,7 +286,9 @@ impl<'c> Call<'c> {
             dims[axis] = dims[axis].checked_add(before + after).ok_or("its output is too large")?;
         }
         if !["", "constant", "reflect", "edge"].contains(&mode) {
-            return Err(format!("its mode {mode} is not taken"));
+            return Err(format!(
+                "its mode {mode} is not taken; constant, reflect and edge are, and PyTorch's other exporter may write it otherwise"
+            ));
         }
         Made::one(x.shaped(dims))
     }

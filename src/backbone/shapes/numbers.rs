@@ -3,6 +3,7 @@
 
 use super::call::Call;
 use super::fact::{Fact, Kind, Made, Outcome, REMEMBERED};
+use crate::backbone::onnx::attribute;
 
 impl Call<'_> {
     /// What a Cast makes of floats that are known, if that is integers: their whole part.
@@ -47,6 +48,7 @@ impl Call<'_> {
         };
         let each = |f: fn(f32) -> f32| one().map(|values| values.into_iter().map(f).collect::<Vec<f32>>());
         let found = match op {
+            "Constant" => self.written(),
             "Cast" | "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Flatten" => one(),
             "Ceil" => each(f32::ceil),
             "Floor" => each(f32::floor),
@@ -66,6 +68,12 @@ impl Call<'_> {
             _ => None,
         };
         found.filter(|values| values.len() == count && values.iter().all(|value| value.is_finite()))
+    }
+
+    /// The floats that a Constant has as an attribute.
+    fn written(&self) -> Option<Vec<f32>> {
+        let one = attribute(self.node, "value_float").map(|a| vec![a.f]);
+        one.or_else(|| attribute(self.node, "value_floats").map(|a| a.floats.clone()))
     }
 
     fn clipped(&self) -> Option<Vec<f32>> {

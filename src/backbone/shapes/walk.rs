@@ -52,14 +52,16 @@ pub(super) fn facts<'m>(
     }
     let mut walk = Walk::new(graph, budget);
     for (at, node) in graph.node.iter().enumerate() {
-        let fault = |what: String| format!("node {} ({}): {what}", node.name, node.op_type);
+        let map = map(node);
+        let op = map.map_or(node.op_type.as_str(), |map| map.kind.operator());
+        let fault = |what: String| format!("node {} ({op}): {what}", node.name);
         let operands = node.input.iter().map(|name| match name.as_str() {
             "" => Ok(None),
             _ => facts.get(name).map(Some).ok_or_else(|| format!("nothing makes its input {name}")),
         });
         let operands = operands.collect::<Outcome<Vec<_>>>().map_err(fault)?;
         let fixed = operands.iter().flatten().all(|fact| fact.is_fixed);
-        let call = Call { node, operands, opset, map: map(node) };
+        let call = Call { node, operands, opset, map };
         let mut made = call.make().map_err(fault)?;
         made.outputs.iter_mut().for_each(|fact| fact.is_fixed = fixed);
         walk.step(at, node, &made, &facts).map_err(fault)?;
@@ -105,7 +107,7 @@ fn integer_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
 
 fn too_large(what: &str, dims: &[usize], budget: Budget) -> String {
     format!(
-        "{what} has the shape {dims:?}, above the {} MiB that the activations of a file of this size may take",
+        "{what} has the shape {dims:?}, above the {} MiB that the activations of a file of this size may take; use smaller images",
         budget.bytes >> 20
     )
 }
@@ -140,7 +142,7 @@ impl Walk {
         }
         if self.alive.saturating_add(made.scratch.saturating_mul(4)) > self.budget.bytes {
             return Err(format!(
-                "{} MiB of activations would live at once, above the {} MiB that a file of this size may take",
+                "{} MiB of activations would live at once, above the {} MiB that a file of this size may take; use smaller images",
                 self.alive.saturating_add(made.scratch.saturating_mul(4)) >> 20,
                 self.budget.bytes >> 20
             ));

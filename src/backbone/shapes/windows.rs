@@ -250,13 +250,20 @@ impl Call<'_> {
         Ok(Made { outputs: vec![x.shaped(x.dims.clone())], scratch: 2 * x.elements(), multiply_adds: 0 })
     }
 
-    /// A product of two tensors over named axes; the first equation of numpy's, without its ellipsis.
+    /// A product of two tensors over named axes, as numpy's einsum, without its ellipsis and its implicit output.
     pub(super) fn einsum(&self) -> Outcome<Made> {
+        if self.operands.len() != 2 {
+            let count = self.operands.len();
+            return Err(format!("it multiplies {count} tensors, and two are taken; write it as products of two"));
+        }
         self.takes(2..=2)?;
         let (a, b) = (self.float(0)?, self.float(1)?);
         let equation: String = self.text("equation")?.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
-        let refuse =
-            || format!("its equation {equation} is not one of two products with a letter for each axis and an output");
+        let refuse = || {
+            format!(
+                "its equation {equation} has not a letter for each axis and an output behind ->; write it so, without an ellipsis"
+            )
+        };
         let (inputs, output) = equation.split_once("->").ok_or_else(refuse)?;
         let (left, right) = inputs.split_once(',').ok_or_else(refuse)?;
         let mut sizes: HashMap<char, usize> = HashMap::new();

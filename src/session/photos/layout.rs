@@ -70,9 +70,11 @@ impl Pixels {
     ///
     /// The colours are those of BT.601 in the narrow range, with Y of 16 to 235 and U, V of 16 to 240:
     ///
-    ///     R = 1.164 (Y - 16) + 1.596 (V - 128)
-    ///     G = 1.164 (Y - 16) - 0.391 (U - 128) - 0.813 (V - 128)
-    ///     B = 1.164 (Y - 16) + 2.018 (U - 128)
+    /// ```text
+    /// R = 1.164 (Y - 16) + 1.596 (V - 128)
+    /// G = 1.164 (Y - 16) - 0.391 (U - 128) - 0.813 (V - 128)
+    /// B = 1.164 (Y - 16) + 2.018 (U - 128)
+    /// ```
     ///
     /// in steps of 1/256, cut to 0..255. The four pixels of a pair have its colour; nothing is interpolated.
     ///

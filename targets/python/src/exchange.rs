@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use srlora::bundle::Bundle;
 use srlora::export::{OnnxRequest, export_onnx as to_onnx};
 use srlora::peft::{ImportRequest, Naming, PeftRank, PeftRequest, export_peft as to_peft, import_peft as of_peft};
 use srlora::session::{self, Dataset, EvalRequest, Flow, Progress, Stop};
@@ -52,11 +53,8 @@ pub(crate) fn export_onnx<'py>(
         photos: photos(&mut given)?,
     };
     given.finish()?;
-    let (bundle, store) = (opened(bundle)?, folder(store)?);
-    let report = watched(py, callback, progress, move |observer| {
-        let store = session::Store::open(&store)?;
-        tell_damage(&store, observer);
-        to_onnx(&bundle, &store, &request, &mut |progress: Progress<'_>| observer(progress))
+    let report = exported(bundle, store, (callback, progress), move |bundle, store, observer| {
+        to_onnx(bundle, store, &request, &mut |progress: Progress<'_>| observer(progress))
     })?;
     tell(py, report.warnings())?;
     answer(py, &report)
@@ -89,11 +87,8 @@ pub(crate) fn export_peft<'py>(
     let (naming, photos) = (naming(&mut given)?, photos(&mut given)?);
     let request = PeftRequest { output, rank, naming, photos };
     given.finish()?;
-    let (bundle, store) = (opened(bundle)?, folder(store)?);
-    let report = watched(py, callback, progress, move |observer| {
-        let store = session::Store::open(&store)?;
-        tell_damage(&store, observer);
-        to_peft(&bundle, &store, &request, &mut |progress: Progress<'_>| observer(progress))
+    let report = exported(bundle, store, (callback, progress), move |bundle, store, observer| {
+        to_peft(bundle, store, &request, &mut |progress: Progress<'_>| observer(progress))
     })?;
     tell(py, report.warnings())?;
     answer(py, &report)
@@ -170,6 +165,21 @@ fn watched<R: Send + 'static>(
     let seen = stop.clone();
     Worker::<()>::start()?.ask(py, &mut listener, &stop, move |(), observer| {
         work(&mut |progress| if seen.is_set() { Flow::Stop } else { observer(progress) })
+    })
+}
+
+/// What `work` makes of a bundle and a store, on a thread of its own.
+fn exported<R: Send + 'static>(
+    bundle: &Bound<'_, PyAny>,
+    store: &Bound<'_, PyAny>,
+    (callback, progress): (Option<Bound<'_, PyAny>>, bool),
+    work: impl FnOnce(&Bundle, &session::Store, &mut dyn FnMut(Progress<'_>) -> Flow) -> srlora::Result<R> + Send + 'static,
+) -> PyResult<R> {
+    let (py, opened, store) = (bundle.py(), opened(bundle)?, folder(store)?);
+    watched(py, callback, progress, move |observer| {
+        let store = session::Store::open(&store)?;
+        tell_damage(&store, observer);
+        work(&opened, &store, observer)
     })
 }
 
