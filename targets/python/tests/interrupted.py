@@ -5,11 +5,14 @@
 Says `begin` when it begins, and `interrupted TIME CAUSE` when KeyboardInterrupt has come out, with the system's monotonic clock.
 """
 
+import signal
 import sys
 import time
 
 import srlora
 
+# Whoever starts the tests in the background has SIGINT ignored; Python then takes no notice of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 bundle, data, store = sys.argv[1:4]
 print("begin", flush=True)
 try:
