@@ -11,6 +11,7 @@
 //! peft      adapters of PyTorch's PEFT, in and out                         safetensors
 //! ort       adapters of onnxruntime: one file for all, and a small one for each store
 //! lab       what only measures: methods compared, devices simulated
+//! report    what a command has found, as a page to look at
 //! cli       the `srlora` command
 //! ```
 //!
@@ -76,6 +77,8 @@ pub mod limits;
 pub mod ort;
 #[cfg(feature = "std")]
 pub mod peft;
+#[cfg(feature = "cli")]
+mod report;
 #[cfg(feature = "std")]
 pub mod session;
 

@@ -24,6 +24,8 @@ pub const MOST_CLASSES: usize = 1 << 16;
 pub const MOST_MATRIX_CLASSES: usize = 1 << 10;
 /// Mistakes that an evaluation lists: more than anybody looks through, and 6 MiB with the longest names and paths.
 pub const MOST_MISTAKES: usize = 1000;
+/// Photos with a wrong guess that an evaluation keeps to be shown: some ten for each of the pairs of classes that a report shows.
+pub const MOST_WRONG: usize = 256;
 /// Values of the photos that a head is solved from, their features or their scores: 2 MiB. That is 400 photos of 1280 features, or 8000
 /// of 64.
 pub const MOST_SOLVED: usize = 1 << 19;
@@ -127,6 +129,28 @@ pub const MOST_CHUNK_BYTES: u64 = 16 << 20;
 pub const MOST_SCANS: usize = 256;
 /// A photo's size stands among its first bytes, behind its metadata.
 pub const MOST_HEAD_BYTES: u64 = 1 << 18;
+
+/// Photos that a report shows: what somebody looks through, and with [`MOST_REPORT_PHOTO_BYTES`] half of the 2 MiB that one is to be
+/// smaller than.
+pub const MOST_REPORT_PHOTOS: usize = 144;
+/// Letters that their data may take in the file together.
+pub const MOST_REPORT_PHOTO_BYTES: usize = 1 << 20;
+/// Longer side of a photo in a report, in pixels: sharp at its width on a phone, and 3 to 5 KB as a JPEG.
+pub const REPORT_PHOTO_SIDE: usize = 128;
+/// Of these photos, those with the largest loss.
+pub const MOST_REPORT_WORST: usize = 24;
+/// Wrong cells of a confusion matrix whose photos a report shows.
+pub const MOST_REPORT_CELLS: usize = 32;
+/// Classes of a confusion matrix that a report shows: more columns than these fit on no screen.
+pub const MOST_REPORT_MATRIX: usize = 24;
+/// Rows of a table of a report; the JSON has all.
+pub const MOST_REPORT_ROWS: usize = 64;
+/// Points of a line of a report: about one for two pixels.
+pub const MOST_REPORT_POINTS: usize = 240;
+/// Sites whose importance a report draws; `inspect --svg` draws all.
+pub const MOST_REPORT_SITES: usize = 24;
+/// Points of all their courses together, 10 bytes each.
+pub const MOST_REPORT_COURSE_POINTS: usize = 30_000;
 
 /// Bytes of activations that a network in a file of `file` bytes may have at the same time.
 #[must_use]

@@ -9,6 +9,7 @@ use super::compare::CompareArgs;
 use super::export::ExportArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::import::ImportArgs;
+use super::report::ReportFlag;
 use super::simulate::SimulateArgs;
 use super::values::{
     CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
@@ -200,6 +201,8 @@ pub(super) struct TrainArgs {
     /// Seconds between checkpoints: the most work that a power cut can cost. 0 means after every step.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub(super) checkpoint: Duration,
+    #[command(flatten)]
+    pub(super) report: ReportFlag,
     /// What is trained, and how.
     #[arg(long, value_enum, default_value_t = MethodArg::Srlora)]
     pub(super) method: MethodArg,
@@ -291,6 +294,8 @@ pub(super) struct EvalArgs {
     /// Photos that show none of the classes, in DIR or in folders in it: how many are found to be unknown.
     #[arg(long, value_name = "DIR")]
     pub(super) unknown: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) report: ReportFlag,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::flags::{LessonFlags, TrustFlags};
-use super::output::{Meter, Output, count, percent, size, tell};
+use super::output::{Meter, Output, count, percent, shown, size, tell};
+use super::report::{ReportFlag, origin};
 use super::values::{parse_interval, parse_rate};
 use crate::core::MethodSettings;
 use crate::error::Result;
@@ -73,6 +74,8 @@ pub(super) struct CompareArgs {
     /// in the system's folder for temporary files, in files without a name that vanish with the run.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportFlag,
 }
 
 fn parse_contender(name: &str) -> std::result::Result<&'static Contender, String> {
@@ -86,6 +89,7 @@ fn contenders_help() -> String {
 }
 
 pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
+    args.report.check(args.output.as_deref())?;
     let bundle = args.trust.open(&args.bundle)?;
     for flag in ignored(args) {
         tell(format_args!("warning: {flag} has no effect with these --methods"));
@@ -99,7 +103,9 @@ pub(super) fn run(args: &CompareArgs, output: &Output) -> Result<()> {
             tell(format_args!("warning: {} did best with the {end} rate it may choose; {advice}", standing.method));
         }
     }
-    output.result(&report, describe)
+    output.result(&report, describe)?;
+    let origin = || origin(&bundle, shown(&args.lesson.data), None);
+    args.report.write(output, || Ok(crate::report::comparison(&origin(), &report)))
 }
 
 /// The flags that were given and that no method looks at.

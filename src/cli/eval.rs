@@ -2,7 +2,8 @@
 
 use super::args::EvalArgs;
 use super::open_store;
-use super::output::{Meter, Output, count, percent, plain, tell};
+use super::output::{Meter, Output, count, percent, plain, shown, tell};
+use super::report::origin;
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::limits::MOST_MATRIX_CLASSES;
@@ -14,6 +15,7 @@ const LARGEST_MATRIX: usize = 20;
 const LISTED: usize = 10;
 
 pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
+    args.report.check([])?;
     let bundle = args.trust.open(&args.bundle)?;
     let store = open_store(args.store.as_deref())?;
     let data = Dataset::open(&args.data)?;
@@ -25,7 +27,9 @@ pub(super) fn run(args: &EvalArgs, output: &Output) -> Result<()> {
     if store.is_none() && evaluation.confusion.is_at_chance() == Some(true) {
         tell(at_chance(&bundle));
     }
-    output.result(&evaluation, describe)
+    output.result(&evaluation, describe)?;
+    let origin = || origin(&bundle, shown(&args.data), args.store.as_deref());
+    args.report.write(output, || Ok(crate::report::evaluation(&origin(), &evaluation)))
 }
 
 /// What is most often behind it where a model is asked for its own classes.

@@ -14,7 +14,7 @@ use crate::session::{Length, Lesson, Validation};
 pub(super) struct LessonFlags {
     /// One folder per class, with JPEG or PNG files. Photos of other formats are counted and named.
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Photos held back to measure accuracy on, in folders as --data has them. None of them may be in --data.
     #[arg(long, value_name = "DIR", conflicts_with = "val_split")]
     val: Option<PathBuf>,

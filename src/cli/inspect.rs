@@ -2,9 +2,10 @@
 
 use super::args::InspectArgs;
 use super::output::{Output, count, in_flags, percent, plain, size, tell};
-use super::picture::{line, svg};
+use super::picture::line;
 use crate::bundle::write_new;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::chart::importance;
 use crate::session::{Event, History, InspectedSite, Inspection, Outcome, Trial, history, inspect};
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
@@ -23,7 +24,7 @@ pub(super) fn run(args: &InspectArgs, output: &Output) -> Result<()> {
         found.importance = Some(history(&args.path, record)?);
     }
     if let (Some(file), Some(sites)) = (&args.svg, &found.importance) {
-        write_new(file, svg(sites, found.events.as_deref().unwrap_or_default()).as_bytes())?;
+        write_new(file, importance::file(sites, found.events.as_deref().unwrap_or_default()).as_bytes())?;
     }
     output.result(&found, |found| describe(found) + &if args.events { ledger(found) } else { String::new() })
 }

@@ -16,6 +16,7 @@ mod output;
 mod pack;
 mod picture;
 mod predict;
+mod report;
 mod signals;
 mod simulate;
 mod train;

@@ -1,6 +1,5 @@
 //! Where results and progress go: JSON alone on stdout, or text; bars on a terminal, plain lines elsewhere.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -10,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result, with_options};
+pub(super) use crate::report::words::{count, percent, plain, size};
 use crate::session::{CachePlace, Forecast, Progress};
 
 /// Without a terminal, a line at most this often.
@@ -67,12 +67,6 @@ pub(super) fn tell(text: impl Display) {
 /// The library speaks of "option `ram_limit`"; who reads this has typed --ram-limit.
 pub(super) fn in_flags(text: &str) -> String {
     with_options(text, |name| format!("--{}", name.replace('_', "-")))
-}
-
-/// Names and paths as one line of a terminal: control characters as Rust escapes.
-pub(super) fn plain(text: impl Display) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.to_string().chars().map(escape).collect()
 }
 
 /// [`plain`] of a path.
@@ -220,35 +214,12 @@ fn planned(forecast: &Forecast) -> String {
     )
 }
 
-/// 13965000 as "13.3 MiB".
-pub(super) fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB"];
-    let unit = (0..units.len() - 1).find(|&u| bytes < 1 << (10 * (u + 1))).unwrap_or(units.len() - 1);
-    let value = bytes as f64 / (1u64 << (10 * unit)) as f64;
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
-}
-
-/// 0.8342 as "83.4 %".
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-/// "1 photo", "2 photos".
-pub(super) fn count(n: usize, noun: &str) -> String {
-    let plural: Cow<str> = match noun.strip_suffix("ss") {
-        Some(_) => format!("{noun}es").into(),
-        None => format!("{noun}s").into(),
-    };
-    format!("{n} {}", if n == 1 { noun } else { &plural })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_other_letters_are_not() {
-        assert_eq!(plain("Übung\n\u{1b}[2J\u{9b}\t薔薇"), "Übung\\n\\u{1b}[2J\\u{9b}\\t薔薇");
+    fn control_characters_of_a_path_are_escaped() {
         assert_eq!(shown(Path::new("a\rb/c")), "a\\rb/c");
     }
 
@@ -282,16 +253,5 @@ mod tests {
             assert_eq!(printed.stdout.strip_prefix(b"./").unwrap_or(&printed.stdout), bytes, "{word}");
         }
         assert_eq!(quoted(Path::new("")), "''");
-    }
-
-    #[test]
-    fn sizes_and_counts_read_well() {
-        assert_eq!(size(512), "512 B");
-        assert_eq!(size(13_965_000), "13.3 MiB");
-        assert_eq!(size(3 << 30), "3.0 GiB");
-        assert_eq!(
-            (count(1, "class"), count(2, "class"), count(3, "photo")),
-            ("1 class".into(), "2 classes".into(), "3 photos".into())
-        );
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::flags::{LessonFlags, TrustFlags};
-use super::output::{Meter, Output, count, percent, plain, size};
+use super::output::{Meter, Output, count, percent, plain, shown, size};
+use super::report::{ReportFlag, origin};
 use super::signals::leave_nothing_on_signals;
 use super::values::{CacheArg, MethodArg, parse_bytes, parse_seconds, parse_whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lab::{Cause, Cut, CutAt, Cuts, Device, Phase, Point, Simulation, simulate};
+use crate::lab::{CutAt, Cuts, Device, Point, Simulation, simulate};
+use crate::report::simulation::{cause, left, place, struck};
+use crate::report::words::{grouped, span};
 use crate::session::{CachePlace, Lesson};
 
 #[derive(Debug, Args)]
@@ -49,9 +52,12 @@ pub(super) struct SimulateArgs {
     /// Cut the power so many times at random.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub(super) cuts: u32,
+    #[command(flatten)]
+    report: ReportFlag,
 }
 
 pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
+    args.report.check(args.output.as_deref())?;
     let device = Device::find(&args.profile)?;
     let bundle = args.trust.open(&args.bundle)?;
     let cuts = Cuts { checkpoint: args.checkpoint, at: args.cut_at.clone(), random: args.cuts };
@@ -61,6 +67,8 @@ pub(super) fn run(args: &SimulateArgs, output: &Output) -> Result<()> {
     let report = simulate(&bundle, &lesson(args), &device, &cuts, args.output.as_deref(), &mut show)?;
     meter.end();
     output.result(&report, describe)?;
+    let origin = || origin(&bundle, shown(&args.lesson.data), args.output.as_deref());
+    args.report.write(output, || Ok(crate::report::simulation(&origin(), &report)))?;
     match (report.ram.excess, report.finishes) {
         (Some(excess), _) => {
             let message = format!(
@@ -220,21 +228,12 @@ fn cuts(report: &Simulation) -> String {
     }
     let mut text = "\n".to_owned();
     for cut in &report.cuts {
-        let Cut { cause, at_s, phase, step, saving, generation, checkpoint, lost_steps, lost_s } = cut;
-        let what = match cause {
-            Cause::Cut => "power cut",
-            Cause::Schedule => "power off",
-        };
-        let place = if *saving { "while a generation was being written".to_owned() } else { place(*phase, *step) };
-        let left = match generation {
-            None => "no store yet".to_owned(),
-            Some(n) => format!("generation {n} survives{}{}", accuracy(report, *n), kept(*checkpoint)),
-        };
+        let (what, place, left) = (cause(cut), struck(cut), left(report, cut));
         text += &format!(
             "{what} at {}, {place}: {left}; {} and {} of work lost\n",
-            span(*at_s),
-            count(usize::try_from(*lost_steps).unwrap_or(usize::MAX), "step"),
-            span(*lost_s)
+            span(cut.at_s),
+            count(usize::try_from(cut.lost_steps).unwrap_or(usize::MAX), "step"),
+            span(cut.lost_s)
         );
     }
     if report.cuts_missed > 0 {
@@ -244,81 +243,11 @@ fn cuts(report: &Simulation) -> String {
     text
 }
 
-/// ", and a checkpoint after step 34", where there is one.
-fn kept(checkpoint: Option<u64>) -> String {
-    match checkpoint {
-        None => String::new(),
-        Some(0) => ", and what was cross-validated".to_owned(),
-        Some(step) => format!(", and a checkpoint after step {step}"),
-    }
-}
-
-/// ", 72.0 %", where the accuracy of a generation is known.
-fn accuracy(report: &Simulation, generation: u64) -> String {
-    let measured = match generation {
-        1 => report.train.val_accuracy_before,
-        n if n == report.train.generation => report.train.val_accuracy,
-        _ => None,
-    };
-    measured.map_or_else(String::new, |share| format!(" ({})", percent(share)))
-}
-
-fn place(phase: Phase, step: u64) -> String {
-    match (phase, step) {
-        (Phase::Start, _) => "while starting".to_owned(),
-        (Phase::Imprint, _) => "while imprinting".to_owned(),
-        (Phase::Accuracy, _) => "while measuring accuracy".to_owned(),
-        (Phase::Directions, _) => "while finding directions".to_owned(),
-        (Phase::CrossValidate, _) => "while cross-validating".to_owned(),
-        (_, 0) => "before the first step".to_owned(),
-        (_, step) => format!("after step {step}"),
-    }
-}
-
-/// 754 s as "12.6 min".
-fn span(seconds: f64) -> String {
-    match seconds {
-        s if s < 0.9995 => format!("{:.0} ms", s * 1e3),
-        s if s < 99.5 => format!("{s:.1} s"),
-        s if s < 99.5 * 60.0 => format!("{:.1} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
-/// 300000 as "300 000", two leading digits kept.
-fn grouped(number: f64) -> String {
-    if !number.is_finite() {
-        return "any number of".to_owned();
-    }
-    let unit = 10f64.powi((number.max(1.0).log10() as i32 - 1).max(0));
-    let digits = format!("{:.0}", (number / unit).round() * unit);
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// imprint, save, or a step.
 fn parse_cut(text: &str) -> std::result::Result<CutAt, String> {
     match text {
         "imprint" => Ok(CutAt::Imprint),
         "save" => Ok(CutAt::Save),
         step => step.parse().map(CutAt::Step).map_err(|_| "write a step, `imprint` or `save`".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_and_large_numbers_read_well() {
-        assert_eq!([0.0123, 4.26, 754.0, 9000.0].map(span), ["12 ms", "4.3 s", "12.6 min", "2.5 h"]);
-        assert_eq!([7.0, 93.0, 1234.0, 293_472.0].map(grouped), ["7", "93", "1 200", "290 000"]);
-        assert_eq!(grouped(f64::INFINITY), "any number of");
     }
 }

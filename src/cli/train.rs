@@ -4,13 +4,17 @@ use std::path::Path;
 
 use super::args::TrainArgs;
 use super::output::{Meter, Output, count, percent, plain, quoted, shown, size, tell};
+use super::report::origin;
 use super::signals::stop_on_signals;
 use super::values::Switch;
 use crate::core::Method;
 use crate::error::Result;
-use crate::session::{CrossValidation, Keep, Known, Lesson, TrainReport, Trainer, Trial, TrialPhotos};
+use crate::report::training;
+use crate::report::verdict::{cross_validated, known, rested, why_aside};
+use crate::session::{Keep, Lesson, TrainReport, Trainer, course};
 
 pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
+    args.report.check([store(args)])?;
     let bundle = args.trust.open(&args.bundle)?;
     let method = Method::from(args.method);
     for flag in ignored(args) {
@@ -27,7 +31,11 @@ pub(super) fn run(args: &TrainArgs, output: &Output) -> Result<()> {
     let trainer = Trainer::new(&bundle, lesson(args), keep)?;
     let report = trainer.run(&mut |progress| meter.show(progress))?;
     meter.end();
-    output.result(&report, |report| describe(report, args))
+    output.result(&report, |report| describe(report, args))?;
+    args.report.write(output, || {
+        let origin = origin(&bundle, shown(&args.lesson.data), Some(store(args)));
+        Ok(training(&origin, &report, &course(store(args), &report.shown.record)?))
+    })
 }
 
 fn store(args: &TrainArgs) -> &Path {
@@ -76,84 +84,6 @@ fn lesson(args: &TrainArgs) -> Lesson {
         ram_limit: args.ram_limit,
         ..lesson
     }
-}
-
-/// Why a lesson is not what counts.
-fn why_aside(trial: Option<&Trial>) -> String {
-    let Some(Trial { on, before, after, known, all, .. }) = trial else {
-        return "nothing says whether the lesson is better than what was there: no class has two photos, or how known ones look is \
-                not known, and none was held back (--val)"
-            .to_owned();
-    };
-    let photos = match on {
-        TrialPhotos::HeldBack => "on photos held back",
-        TrialPhotos::Replayed => "on what was held back",
-        TrialPhotos::Seen => "on the photos and examples trained on",
-        TrialPhotos::CrossValidated => "on the training photos, each left out once",
-        TrialPhotos::LeftOut if known.is_empty() => "on the training photos, against imprinting on each one left out",
-        TrialPhotos::LeftOut => "on the training photos",
-        TrialPhotos::MadeUp => "on made-up features of the known classes",
-    };
-    let (before, after) = (percent(*before), percent(*after));
-    if known.is_empty() {
-        return format!("the lesson is no better than what was there ({after} against {before} {photos})");
-    }
-    let lost: Vec<String> = trial.iter().flat_map(|trial| trial.lost()).map(|class| plain(&class.class)).collect();
-    if !lost.is_empty() {
-        return format!("too little is left of {}, {photos}", lost.join(", "));
-    }
-    match all {
-        Some(all) if all.after < all.imprinted => format!(
-            "the lesson is no better than imprinting all classes ({} against {} {photos})",
-            percent(all.after),
-            percent(all.imprinted)
-        ),
-        _ => format!("the classes that were known are recognized worse ({after} against {before} {photos})"),
-    }
-}
-
-/// What a further lesson makes of the classes that were known.
-fn known(trial: &Trial) -> String {
-    if trial.known.is_empty() {
-        return String::new();
-    }
-    let photos = match trial.on {
-        TrialPhotos::MadeUp => "made-up feature vector",
-        TrialPhotos::HeldBack => "validation photo",
-        TrialPhotos::Replayed => "example that was held back",
-        TrialPhotos::Seen => "example trained on",
-        TrialPhotos::LeftOut | TrialPhotos::CrossValidated => "training photo",
-    };
-    let (before, after) = (percent(trial.before), percent(trial.after));
-    let mut text =
-        format!("classes known before: {before} as they were, {after} now, on {}\n", count(trial.photos, photos));
-    for Known { class, before, after, .. } in trial.known.iter().filter(|class| class.after < class.before) {
-        text += &format!("  {}: {}, now {}\n", plain(class), percent(*before), percent(*after));
-    }
-    text
-}
-
-/// How a lesson on few photos was cross-validated.
-fn cross_validated(cross_validation: CrossValidation) -> String {
-    let CrossValidation { photos, imprinted, head, pairs, .. } = cross_validation;
-    let learn =
-        if cross_validation.pairs_help() { "so pairs learn" } else { "so pairs rest and the head learns alone" };
-    format!(
-        "of {photos} photos left out in turn, imprinting gets {imprinted} right, the head alone {head}, with pairs {pairs}: {learn}\n"
-    )
-}
-
-/// That pairs rested, where a cross-validation does not say so.
-fn rested(report: &TrainReport) -> Option<String> {
-    let rested = report.rested_steps.filter(|steps| *steps > 0 && report.cross_validation.is_none())?;
-    let why = match report.left_out_accuracy {
-        Some(_) => "imprinting alone may get nine of ten photos right, so",
-        None => "no class has two photos to tell what they bring, and",
-    };
-    Some(format!(
-        "pairs rested in {rested} of {} steps, while the loss was low: {why} they could only have learned the photos by heart\n",
-        report.steps
-    ))
 }
 
 fn replayed(examples: usize) -> String {

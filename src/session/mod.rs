@@ -26,10 +26,12 @@ pub mod store;
 
 pub use classify::{
     ClassScore, Classifier, Confused, Confusion, EvalRequest, Evaluation, Guess, Mistake, Prediction, Tally, Unknown,
-    evaluate,
+    Wrong, evaluate,
 };
 pub use forecast::Forecast;
-pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, TrainReport, Trainer, train};
+pub use lesson::{CHECKPOINT_EVERY, Happened, Keep, Shown, TrainReport, Trainer, train};
+#[cfg(feature = "cli")]
+pub(crate) use photos::thumbnail;
 pub use photos::{Augment, Dataset, Ignored, Layout, Photo, Picture, Pixels, Quarantine, Quarantined, load, order};
 pub use policy::{AllClasses, Calibration, CrossValidation, Event, Known, Outcome, Trial, TrialPhotos};
 #[cfg(feature = "cli")]
@@ -39,5 +41,6 @@ pub use progress::{Flow, Progress, Stop};
 pub use settings::{Album, CachePlace, DirectionSource, Interval, Length, Lesson, Rates, Validation};
 pub(crate) use start::fresh_adapter;
 pub use store::{
-    Generation, History, Imported, InspectedSite, Inspection, JOURNAL, Record, Store, StoreWriter, history, inspect,
+    Course, Generation, History, Imported, InspectedSite, Inspection, JOURNAL, Record, RecordedLesson, StepSeen, Store,
+    StoreWriter, course, history, inspect,
 };

@@ -81,7 +81,7 @@ impl<'b> Stage<'b> {
         audience.tell(Progress::Begin { phase: "training photos", total: photos.data.photos.len() as u64 });
         runner.imprint(&mut photos.data, [0; 2], &mut Replay::default(), audience)?;
         audience.tell(Progress::End);
-        measure(&mut runner, &photos.validation, "before", audience)?;
+        measure(&mut runner, &photos.validation, "before", None, audience)?;
         let unreadable = runner.quarantine();
         let readable = |name: &str| unreadable.iter().all(|photo| photo.path != name);
         photos.validation.photos.retain(|photo| readable(&photo.picture.name()));
@@ -166,7 +166,7 @@ impl<'p> Curve<'p> {
 
     fn measure(&mut self, step: u64, runner: &mut Runner) -> Result<()> {
         let begin = Instant::now();
-        let evaluation = measure(runner, self.measured, "", &mut Audience::nobody())?;
+        let evaluation = measure(runner, self.measured, "", None, &mut Audience::nobody())?;
         self.points.push((step, evaluation.accuracy));
         self.images = evaluation.n;
         self.seconds += begin.elapsed().as_secs_f64();

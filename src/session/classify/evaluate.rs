@@ -10,8 +10,8 @@ use super::reliability::{Reliability, auroc};
 use super::scores::{argmax, probabilities};
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MOST_MATRIX_CLASSES, MOST_MISTAKES};
-use crate::session::photos::{Dataset, Ignored, Photo, Quarantined, ignored};
+use crate::limits::{MOST_MATRIX_CLASSES, MOST_MISTAKES, MOST_WRONG};
+use crate::session::photos::{Dataset, Ignored, Photo, Picture, Quarantined, ignored};
 use crate::session::policy::{Calibration, Recognized};
 use crate::session::progress::{Audience, Flow, Progress, Stop};
 use crate::session::run::{Runner, view};
@@ -34,6 +34,9 @@ pub struct Evaluation {
     /// Photos with a wrong guess, the most probable guess first, of equal ones the first photo; as many as were asked for at
     /// most. `None` where they were not asked for.
     pub mistakes: Option<Vec<Mistake>>,
+    /// Photos with a wrong guess, the largest loss first, of equal ones the first photo; [`MOST_WRONG`] at most. They are no part of the
+    /// JSON.
+    pub wrong: Vec<Wrong>,
     /// What photos of none of the classes have shown; `None` where there are none.
     pub unknown: Option<Unknown>,
     /// Photos that could not be read.
@@ -81,6 +84,21 @@ pub struct Mistake {
     pub probability: f32,
 }
 
+/// A photo with a wrong guess, to be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wrong {
+    /// The photo.
+    pub picture: Picture,
+    /// Its class, in the order of [`Evaluation::classes`].
+    pub class: usize,
+    /// What it was taken for, in the same order.
+    pub guess: usize,
+    /// How likely the classifier held that to be, in 0..1.
+    pub probability: f32,
+    /// Cross-entropy, -ln of how likely the classifier held its class to be.
+    pub loss: f32,
+}
+
 /// Photos of a class that were taken for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Confused<'e> {
@@ -115,6 +133,7 @@ impl Evaluation {
             confusion: Confusion::default(),
             images_per_second: 0.0,
             mistakes: (most_mistakes > 0).then(Vec::new),
+            wrong: Vec::new(),
             quarantined: Vec::new(),
             most_mistakes,
             ignored: Vec::new(),
@@ -138,7 +157,17 @@ impl Evaluation {
         probabilities(&mut scores, own_classifier, self.temperature.unwrap_or(1.0));
         let probability = scores[guess];
         calibrated.count(probability, guess == photo.class);
-        let Some(mistakes) = self.mistakes.as_mut().filter(|_| guess != photo.class) else { return };
+        if guess == photo.class {
+            return;
+        }
+        let loss = -scores.get(photo.class).copied().unwrap_or(0.0).max(f32::MIN_POSITIVE).ln();
+        let at = self.wrong.partition_point(|other| other.loss >= loss);
+        if at < MOST_WRONG {
+            self.wrong.truncate(MOST_WRONG - 1);
+            self.wrong
+                .insert(at, Wrong { picture: photo.picture.clone(), class: photo.class, guess, probability, loss });
+        }
+        let Some(mistakes) = self.mistakes.as_mut() else { return };
         let at = mistakes.partition_point(|other| other.probability >= probability);
         if at < self.most_mistakes {
             mistakes.truncate(self.most_mistakes - 1);
@@ -226,12 +255,18 @@ impl Serialize for Evaluation {
     }
 }
 
-/// Accuracy and confusion of `runner` over `data`; unreadable photos do not count.
+/// Accuracy and confusion of `runner` over `data`, its logits read as `calibration` says; unreadable photos do not count.
 ///
 /// # Errors
 /// Kind `Data` where none can be read; `Stopped` where it is stopped.
-pub(crate) fn measure(runner: &mut Runner, data: &Dataset, phase: &str, audience: &mut Audience) -> Result<Evaluation> {
-    let evaluation = Evaluation::new(&data.classes, &EvalRequest::default(), None);
+pub(crate) fn measure(
+    runner: &mut Runner,
+    data: &Dataset,
+    phase: &str,
+    calibration: Option<&Calibration>,
+    audience: &mut Audience,
+) -> Result<Evaluation> {
+    let evaluation = Evaluation::new(&data.classes, &EvalRequest::default(), calibration);
     fill(evaluation, runner, data, phase, audience)
 }
 

@@ -11,5 +11,5 @@ mod scores;
 pub use classifier::{Classifier, Guess, Prediction};
 pub use confusion::{Confusion, Tally};
 pub(crate) use evaluate::measure;
-pub use evaluate::{ClassScore, Confused, EvalRequest, Evaluation, Mistake, Unknown, evaluate};
+pub use evaluate::{ClassScore, Confused, EvalRequest, Evaluation, Mistake, Unknown, Wrong, evaluate};
 pub(crate) use scores::argmax;

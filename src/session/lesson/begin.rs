@@ -94,7 +94,10 @@ fn measure_before(
 ) -> Result<(Before, Option<Evaluation>)> {
     let Opening { knew, validation, examples, .. } = opening;
     if *knew == 0 {
-        let measured = validation.as_ref().map(|v| measure(runner, v, "before", audience)).transpose()?;
+        let measured = validation
+            .as_ref()
+            .map(|v| measure(runner, v, "before", opening.record.calibration.as_ref(), audience))
+            .transpose()?;
         let imprinted = measured.as_ref().map(Evaluation::recognized);
         return Ok((Before { held_back: imprinted.is_some(), imprinted, ..Before::default() }, measured));
     }
@@ -146,7 +149,10 @@ pub(crate) fn begin_steps(
     let (before, measured) = match () {
         () if is_under_way => (core::mem::take(&mut opening.before), None),
         () if opening.over => {
-            let measured = opening.validation.as_ref().map(|v| measure(runner, v, "", audience));
+            let measured = opening
+                .validation
+                .as_ref()
+                .map(|v| measure(runner, v, "", opening.record.calibration.as_ref(), audience));
             (Before::default(), measured.transpose()?)
         }
         () => measure_before(runner, opening, seen, audience)?,

@@ -23,6 +23,6 @@ mod work;
 pub(crate) use cross_validation::{CROSS_VALIDATION, CrossValidated};
 pub(crate) use data::{datasets, refuse_among_photos};
 pub use keep::{CHECKPOINT_EVERY, Keep};
-pub use report::TrainReport;
+pub use report::{Shown, TrainReport};
 pub(crate) use steps::{Ran, Steps, Taken};
 pub use trainer::{Happened, Trainer, train};

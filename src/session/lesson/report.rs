@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use crate::session::classify::Evaluation;
 use crate::session::forecast::Forecast;
 use crate::session::photos::{Ignored, Quarantined};
 use crate::session::policy::{Calibration, CrossValidation, Trial};
+use crate::session::store::Record;
 
 /// What `train` answers; times in seconds or milliseconds, sizes in bytes, accuracies in 0..1.
 #[derive(Debug, Clone, Serialize)]
@@ -81,4 +83,20 @@ pub struct TrainReport {
     pub replay_bytes: u64,
     /// Photos that accuracy was measured on.
     pub val_images: usize,
+    /// What it has shown on its way; no part of the JSON.
+    #[serde(skip)]
+    pub shown: Shown,
+}
+
+/// What a lesson has shown on its way, for who wants to look at it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the generation knows that it became, or the lesson that was kept aside: settings, sites, recompositions.
+    pub record: Record,
+    /// Photos trained on, by class.
+    pub trained: Vec<usize>,
+    /// Of each class that there was before, [recognized, all] of the photos held back; `None` where that was not measured.
+    pub before: Option<Vec<[usize; 2]>>,
+    /// The photos held back, as they were classified after the lesson; `None` where there are none.
+    pub after: Option<Evaluation>,
 }

@@ -9,7 +9,7 @@ use super::cross_validation::CrossValidated;
 use super::data::{datasets, refuse_among_photos};
 use super::keep::{Keep, Keeper};
 use super::opening::Opening;
-use super::report::TrainReport;
+use super::report::{Shown, TrainReport};
 use super::room::{Applicant, Found};
 use super::steps::{Ran, Steps};
 use super::verdict::{Ending, Verdict};
@@ -408,6 +408,12 @@ impl Trainer {
             replayed: data.photos.len() - data.present(),
             replay_bytes: under_way.replay.bytes(),
             val_images: verdict.photos,
+            shown: Shown {
+                record: record.clone(),
+                trained: data.per_class(),
+                before: verdict.before.clone().map(|before| before.0),
+                after: verdict.evaluation.clone(),
+            },
         }
     }
 }

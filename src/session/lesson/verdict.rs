@@ -24,6 +24,10 @@ pub(crate) struct Verdict {
     pub(crate) photos: usize,
     pub(crate) accuracy: Option<f64>,
     pub(crate) accuracy_before: Option<f64>,
+    /// Of each class, the photos held back that were recognized before.
+    pub(crate) before: Option<Recognized>,
+    /// What accuracy was measured by.
+    pub(crate) evaluation: Option<Evaluation>,
 }
 
 /// A lesson whose steps have all been taken.
@@ -57,7 +61,7 @@ impl Ending<'_> {
         };
         let look = || -> Result<_> {
             let after = match validation {
-                Some(v) if is_judged => Some(measure(runner, v, "after", audience)?),
+                Some(v) if is_judged => Some(measure(runner, v, "after", record.calibration.as_ref(), audience)?),
                 _ => measured,
             };
             let head = runner.adapter().head.clone();
@@ -98,7 +102,12 @@ impl Ending<'_> {
         }
         store.end_lesson();
         let photos = after.as_ref().map_or(0, |evaluation| evaluation.n);
-        Ok(Verdict { generation: store.current(), aside, photos, accuracy, accuracy_before })
+        let before = before.held_back.then(|| match *knew {
+            0 => before.imprinted.clone().unwrap_or_default(),
+            _ => before.known.clone(),
+        });
+        let generation = store.current();
+        Ok(Verdict { generation, aside, photos, accuracy, accuracy_before, before, evaluation: after })
     }
 }
 

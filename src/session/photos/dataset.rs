@@ -239,6 +239,13 @@ impl Dataset {
         self.photos.iter_mut().zip(identities).for_each(|(photo, identity)| photo.identity = *identity);
     }
 
+    /// Photos of each class that are there to be decoded.
+    pub(crate) fn per_class(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        self.photos.iter().filter(|photo| !photo.is_replayed()).for_each(|photo| counts[photo.class] += 1);
+        counts
+    }
+
     /// Photos that are there to be decoded.
     pub(crate) fn present(&self) -> usize {
         self.photos.iter().filter(|photo| !photo.is_replayed()).count()

@@ -20,6 +20,8 @@ pub use dataset::{Dataset, Photo};
 pub(crate) use duplicates::{Hashed, refuse_shared_folder};
 pub use folder::Ignored;
 pub(crate) use folder::ignored;
+#[cfg(feature = "cli")]
+pub(crate) use image::thumbnail;
 pub use image::{Augment, load};
 pub(crate) use image::{footprint, pixels};
 pub use layout::Layout;

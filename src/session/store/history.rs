@@ -1,4 +1,4 @@
-//! How important each pair was over a lesson, as its journal tells.
+//! How a lesson went, as its journal tells: the loss of each step, and how important each pair was.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,6 +26,26 @@ pub struct History {
     pub pairs: Vec<Vec<f32>>,
 }
 
+/// A step of a lesson.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSeen {
+    /// Its number, from 1.
+    pub step: u64,
+    /// Mean cross-entropy of its batch before the update.
+    pub loss: f32,
+    /// Share of the batch that was classified right before the update.
+    pub accuracy: f64,
+}
+
+/// How a lesson went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Course {
+    /// Its steps, in order.
+    pub steps: Vec<StepSeen>,
+    /// A history per site.
+    pub sites: BTreeMap<String, History>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
@@ -33,39 +53,59 @@ struct Line {
     lesson: Option<RecordedLesson>,
     parent: u64,
     step: u64,
+    loss: Option<f32>,
+    accuracy: Option<f64>,
     importance: BTreeMap<String, Vec<f32>>,
 }
 
-/// Reads what the journal of `store` tells of the steps of `record`: a history per site, empty where there is no journal. Lines of
-/// another lesson or kind, a last one that is torn, and what speaks of another number of pairs than a site's first line, are passed
-/// over; so are more pairs and sites than there can be.
+/// Reads what the journal of `store` tells of the importance of pairs over the steps of `record`: the sites of its [`course`].
 ///
 /// # Errors
 /// Kind `Io` where the journal cannot be read.
 pub fn history(store: &Path, record: &Record) -> Result<BTreeMap<String, History>> {
+    course(store, record).map(|course| course.sites)
+}
+
+/// Reads what the journal of `store` tells of the steps of `record`; nothing where there is no journal. Lines of another lesson or kind, a
+/// last one that is torn, and what speaks of another number of pairs than a site's first line, are passed over; so are more pairs and
+/// sites than there can be.
+///
+/// # Errors
+/// Kind `Io` where the journal cannot be read.
+pub fn course(store: &Path, record: &Record) -> Result<Course> {
     let path = store.join(JOURNAL);
-    let mut sites: BTreeMap<String, History> = BTreeMap::new();
+    let mut course = Course::default();
     let file = match refuse_irregular(&path).and_then(|()| File::open(&path)) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(sites),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(course),
         file => file.map_err(|e| Error::io(&path, e))?,
     };
     let mut is_told = true;
     for line in BufReader::new(file.take(MOST_BYTES)).split(b'\n') {
         let line = line.map_err(|e| Error::io(&path, e))?;
-        let Ok(Line { lesson: head, parent, step, importance }) = serde_json::from_slice(&line) else { continue };
-        is_told = head.map_or(is_told, |head| head == record.lesson && parent == record.parent);
-        if !is_told || step > record.steps {
-            continue;
+        let Ok(line) = serde_json::from_slice::<Line>(&line) else { continue };
+        is_told = line.lesson.as_ref().map_or(is_told, |head| *head == record.lesson && line.parent == record.parent);
+        if is_told && line.step <= record.steps {
+            course.add(line);
+        }
+    }
+    Ok(course)
+}
+
+impl Course {
+    /// A lesson that was taken up again tells some steps twice; the later line counts.
+    fn add(&mut self, Line { step, loss, accuracy, importance, .. }: Line) {
+        if let (Some(loss), Some(accuracy)) = (loss, accuracy) {
+            self.steps.truncate(self.steps.partition_point(|seen| seen.step < step));
+            self.steps.push(StepSeen { step, loss, accuracy });
         }
         for (name, values) in importance {
-            if values.len() > MOST_PAIRS || sites.len() == MOST_SITES && !sites.contains_key(&name) {
+            if values.len() > MOST_PAIRS || self.sites.len() == MOST_SITES && !self.sites.contains_key(&name) {
                 continue;
             }
             let fresh = || History { steps: Vec::new(), pairs: vec![Vec::new(); values.len()] };
-            let site = sites.entry(name).or_insert_with(fresh);
+            let site = self.sites.entry(name).or_insert_with(fresh);
             // Never more than the file holds: a line that speaks of other pairs than the first is passed over.
             if site.pairs.len() == values.len() {
-                // A lesson that was taken up again tells some steps twice.
                 let known = site.steps.partition_point(|noted| *noted < step);
                 site.steps.truncate(known);
                 site.pairs.iter_mut().for_each(|history| history.truncate(known));
@@ -74,7 +114,6 @@ pub fn history(store: &Path, record: &Record) -> Result<BTreeMap<String, History
             }
         }
     }
-    Ok(sites)
 }
 
 #[cfg(test)]
@@ -95,6 +134,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lines = [
             r#"{"step":1,"loss":2.0}"#,
+            r#"{"step":2,"loss":1.5,"accuracy":0.5}"#,
+            r#"{"step":3,"loss":1.0,"accuracy":0.75}"#,
+            r#"{"step":3,"loss":1.25,"accuracy":0.5}"#,
             r#"{"step":1,"importance":{"a":[1.0,2.0],"b":[0.5]}}"#,
             r#"{"step":5,"importance":{"a":[3.0,4.0],"b":[0.25]}}"#,
             r#"{"step":6,"importance":{"a":[3.0]}}"#,
@@ -104,6 +146,9 @@ mod tests {
         let sites = history(folder.path(), &record()).unwrap();
         assert_eq!(sites["a"], History { steps: vec![1, 5], pairs: vec![vec![1.0, 3.0], vec![2.0, 4.0]] });
         assert_eq!(sites["b"].pairs, [[0.5, 0.25]]);
+        let steps = course(folder.path(), &record()).unwrap().steps;
+        let told: Vec<_> = steps.iter().map(|seen| (seen.step, seen.loss, seen.accuracy)).collect();
+        assert_eq!(told, [(2, 1.5, 0.5), (3, 1.25, 0.5)], "a step that is told twice counts once");
         assert_eq!(history(&folder.path().join("nothing"), &record()).unwrap(), BTreeMap::new());
     }
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use checkpoint::{Standing, UnderWay};
-pub use history::{History, JOURNAL, history};
+pub use history::{Course, History, JOURNAL, StepSeen, course, history};
 pub use inspect::{InspectedSite, Inspection, inspect};
 use medium::refuse_irregular;
 pub use medium::{Disk, Lock, Medium, Sink};

@@ -61,6 +61,31 @@ pub fn load(picture: &Picture, preprocess: &Preprocess, augment: Option<Augment>
     Ok(preprocess.normalize(input.as_raw()))
 }
 
+/// The part of a photo that the network sees, small and as a JPEG, without what the file tells of its place and time: the longer side of
+/// the input becomes `side` pixels.
+///
+/// # Errors
+/// As of [`load`].
+#[cfg(feature = "cli")]
+pub(crate) fn thumbnail(picture: &Picture, preprocess: &Preprocess, side: usize) -> Result<Vec<u8>> {
+    let longer = preprocess.width.max(preprocess.height).max(1);
+    let scaled = |length: usize| (length * side / longer).max(1);
+    let (width, height) = (scaled(preprocess.width), scaled(preprocess.height));
+    let small = Preprocess { width, height, ..preprocess.clone() };
+    let cut = decoded(picture, &small, None).and_then(|Decoded { photo, cut, eighths }| cut.of(&photo, eighths));
+    let mut bytes = Vec::new();
+    let encoded = cut.and_then(|photo| {
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, THUMBNAIL_QUALITY);
+        encoder.encode_image(&photo).map_err(|e| e.to_string())
+    });
+    encoded.map_err(|message| Error::new(ErrorKind::Image, picture.name(), message))?;
+    Ok(bytes)
+}
+
+/// Of a JPEG, in percent: at a size of some hundred pixels less shows blocks, and more only takes more bytes.
+#[cfg(feature = "cli")]
+const THUMBNAIL_QUALITY: u8 = 72;
+
 /// sha256, in lowercase hex, of what a photo shows: its width and height as it is decoded (u32, little-endian), the number of its EXIF
 /// orientation (a byte), and its pixels in RGB. `None` where it cannot be read.
 pub(crate) fn pixels_sha256(picture: &Picture, preprocess: &Preprocess) -> Option<String> {
