@@ -13,6 +13,8 @@ use crate::session::{Evaluation, Ignored, Quarantined, Wrong};
 const MOST_DRAWN: usize = 24;
 /// Photos behind a cell that are shown.
 const MOST_BEHIND: usize = 6;
+/// Letters of a class name that a column of figures has room for.
+const LONGEST_IN_COLUMN: usize = 3;
 
 /// What a share is written as, on an axis.
 pub(crate) fn share_word(share: f64) -> String {
@@ -179,9 +181,13 @@ fn matrix(evaluation: &Evaluation, linked: impl Fn(usize, usize) -> bool) -> Mar
     let scores = evaluation.per_class();
     let known: Vec<usize> =
         (0..scores.len()).filter(|&at| scores[at].recall.or(scores[at].precision).is_some()).collect();
-    let head = known
-        .iter()
-        .map(|&at| tag("th").with("scope", "col").with("abbr", &evaluation.classes[at]).holding((at + 1).to_string()));
+    // Long names would make columns that are wider than their figures; numbers stand for them.
+    let is_numbered = known.iter().any(|&at| evaluation.classes[at].chars().count() > LONGEST_IN_COLUMN);
+    let column = |at: usize| tag("th").with("scope", "col").with("abbr", &evaluation.classes[at]);
+    let head = known.iter().map(|&at| match is_numbered {
+        true => column(at).holding((at + 1).to_string()),
+        false => column(at).all([name(&evaluation.classes[at])]),
+    });
     let head = [tag("th").with("scope", "col").holding("true class")].into_iter().chain(head);
     let rows = known.iter().map(|&row| {
         let cells = known.iter().map(|&column| {
@@ -196,11 +202,17 @@ fn matrix(evaluation: &Evaluation, linked: impl Fn(usize, usize) -> bool) -> Mar
                 _ => tag("td").class("wrong").holding(photos.to_string()),
             }
         });
-        let heading =
-            tag("span").class("no").holding((row + 1).to_string()).then(" ").then(name(&evaluation.classes[row]));
+        let class = name(&evaluation.classes[row]);
+        let heading = match is_numbered {
+            true => tag("span").class("no").holding((row + 1).to_string()).then(" ").then(class),
+            false => class,
+        };
         tag("tr").all([tag("th").with("scope", "row").holding(heading)].into_iter().chain(cells)).line()
     });
-    let caption = "Photos by true class (rows) and by what they were taken for (columns, numbered as the rows)";
+    let caption = match is_numbered {
+        true => "Photos by true class (rows) and by what they were taken for (columns, numbered as the rows)",
+        false => "Photos by true class (rows) and by what they were taken for (columns)",
+    };
     let parts =
         [tag("caption").holding(caption), tag("thead").holding(tag("tr").all(head)).line(), tag("tbody").all(rows)];
     scrolling(caption, true, tag("table").class("matrix").all(parts))
