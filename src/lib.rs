@@ -12,11 +12,12 @@
 //! ort       adapters of onnxruntime: one file for all, and a small one for each store
 //! lab       what only measures: methods compared, devices simulated
 //! report    what a command has found, as a page to look at
+//! serve     the page of a device: photos, lessons and what they bring, over HTTP
 //! cli       the `srlora` command
 //! ```
 //!
 //! Each layer uses only those above it in this list. Without features the crate is `core` alone; `std` adds everything up
-//! to `lab`, `cli` the binary, `defmt` formats and log points in the core.
+//! to `lab`, `cli` the page and the binary, `defmt` formats and log points in the core.
 //!
 //! # Train and predict
 //!
@@ -79,6 +80,8 @@ pub mod ort;
 pub mod peft;
 #[cfg(feature = "cli")]
 mod report;
+#[cfg(feature = "cli")]
+pub mod serve;
 #[cfg(feature = "std")]
 pub mod session;
 

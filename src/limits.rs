@@ -151,6 +151,48 @@ pub const MOST_REPORT_POINTS: usize = 240;
 pub const MOST_REPORT_SITES: usize = 24;
 /// Points of all their courses together, 10 bytes each.
 pub const MOST_REPORT_COURSE_POINTS: usize = 30_000;
+/// Longest head of a request to `serve`, in bytes: its first line and its headers. Browsers send some 700.
+pub const MOST_REQUEST_HEAD_BYTES: usize = 16 << 10;
+/// Headers of a request. Browsers send some twenty.
+pub const MOST_REQUEST_HEADERS: usize = 64;
+/// Largest photo that is sent to `serve`, in bytes. Phones make 3 to 12 MB; the page sends a tenth of that.
+pub const MOST_UPLOAD_BYTES: u64 = 32 << 20;
+/// A photo of so many bytes is held in memory whoever else sends one: a page's has a quarter of that, and all connections together take
+/// 16 MiB.
+pub const SMALL_UPLOAD_BYTES: u64 = 256 << 10;
+/// Larger photos that are held in memory to be classified, at the same time; others wait on the disk, or are asked to come again.
+pub const MOST_UPLOADS_IN_MEMORY: usize = 2;
+/// Largest JSON that is sent to `serve`, in bytes: the numbers of ten thousand photos.
+pub const MOST_JSON_BYTES: u64 = 256 << 10;
+/// Connections at the same time, each of which has a thread. A page has six.
+pub const MOST_CONNECTIONS: usize = 64;
+/// Of these, those from one address.
+pub const MOST_CONNECTIONS_A_PEER: usize = 48;
+/// Requests of one address in a second, over a longer time. A page that shows a folder asks for a few hundred photos at once, which the next
+/// limit lets through.
+pub const MOST_REQUESTS_A_SECOND: f64 = 300.0;
+/// Requests of one address that may come at once.
+pub const MOST_REQUESTS_AT_ONCE: f64 = 1500.0;
+/// Addresses whose requests are counted; the one that asked longest ago is forgotten.
+pub const MOST_COUNTED_PEERS: usize = 256;
+/// Seconds in which the head of a request has to come.
+pub const HEAD_SECONDS: u64 = 10;
+/// Seconds that a connection may rest between two requests.
+pub const REST_SECONDS: u64 = 30;
+/// Fewest bytes of a body in a second, over all of it, and of an answer: slower than any network that a page can be used over.
+pub const FEWEST_BYTES_A_SECOND: u64 = 8 << 10;
+/// Largest picture of a camera, in bytes: 12 megapixels of MJPEG take 6 MB.
+pub const MOST_FRAME_BYTES: usize = 8 << 20;
+/// Who watches the camera at the same time.
+pub const MOST_VIEWERS: usize = 8;
+/// Photos of a class that it is imprinted from while no lesson has learned it, the newest: more change its mean little.
+pub const MOST_IMPRINTED: usize = 64;
+/// Photos in the folder of `serve`: what it knows of one takes some hundred bytes.
+pub const MOST_ALBUM_PHOTOS: usize = 100_000;
+/// Photos that are looked through for wrong labels after a lesson: their features take 5 KiB each.
+pub const MOST_REVIEWED: usize = 600;
+/// Bytes that are left free on the medium that photos are written to, whatever its limit: a lesson needs some for its store and its cache.
+pub const SPARE_BYTES: u64 = 64 << 20;
 
 /// Bytes of activations that a network in a file of `file` bytes may have at the same time.
 #[must_use]

@@ -88,6 +88,11 @@ fn specifications() {
 }
 
 #[test]
+fn requests() {
+    each("requests", 10_000, targets::requests);
+}
+
+#[test]
 fn operations_on_a_store() {
     each("operations", 1_000, targets::operations);
 }

@@ -181,3 +181,8 @@ pub fn peft(bytes: &[u8]) {
 pub fn operations(bytes: &[u8]) {
     srlora::session::store::operations(bytes);
 }
+
+/// A request to `serve`, and a camera's stream.
+pub fn requests(bytes: &[u8]) {
+    srlora::serve::reads(bytes);
+}

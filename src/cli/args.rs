@@ -10,6 +10,7 @@ use super::export::ExportArgs;
 use super::flags::{LessonFlags, TrustFlags};
 use super::import::ImportArgs;
 use super::report::ReportFlag;
+use super::serve::ServeArgs;
 use super::simulate::SimulateArgs;
 use super::values::{
     CacheArg, DirectionsArg, FitArg, MethodArg, PairsArg, PrecisionArg, StartArg, Switch, parse_bytes,
@@ -96,6 +97,14 @@ pub(super) enum Command {
     /// Before it has its name, the file is read again and checked: photos go through it and through the adapted network, and the
     /// largest difference of a probability is printed.
     Export(ExportArgs),
+    /// Serve a page to collect photos, learn and undo, from a phone's browser.
+    ///
+    /// It shows the camera with what is recognized in it, collects photos into classes, runs lessons, and goes back to earlier
+    /// generations. A class works as soon as it has its first photos. Guesses go on during a lesson, with the generation before.
+    ///
+    /// Without --listen only this machine can open the page. With it, the page needs a token, which is part of the address that is
+    /// printed. SIGTERM ends it; a lesson under way leaves a checkpoint, and the page offers to go on with it.
+    Serve(ServeArgs),
     /// Show what a bundle or a store holds.
     Inspect(InspectArgs),
     /// Time the forward pass and the training step on this machine.

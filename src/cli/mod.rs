@@ -17,6 +17,7 @@ mod pack;
 mod picture;
 mod predict;
 mod report;
+mod serve;
 mod signals;
 mod simulate;
 mod train;
@@ -80,6 +81,7 @@ fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Export(args) => export::run(args, output),
         Command::Import(args) => import::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
+        Command::Serve(args) => serve::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Compare(args) => compare::run(args, output),
         Command::Simulate(args) => simulate::run(args, output),

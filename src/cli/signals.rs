@@ -23,6 +23,28 @@ pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// From now on the first signal calls `end`, and the second one ends the process.
+#[cfg(unix)]
+pub(super) fn call_on_signals(end: impl Fn() + Send + 'static) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(fault)?;
+    let wait = move || {
+        let mut forever = signals.forever();
+        if forever.next().is_some() {
+            let ends = std::thread::Builder::new().name("end".to_owned()).spawn(end);
+            if let (Some(signal), Ok(_)) = (forever.next(), ends) {
+                std::process::exit(BY_SIGNAL + signal);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop).map_err(fault)
+}
+
+/// Elsewhere a signal ends the process as it is.
+#[cfg(not(unix))]
+pub(super) fn call_on_signals(_end: impl Fn() + Send + 'static) -> Result<()> {
+    Ok(())
+}
+
 /// From now on a signal ends the process at once, and removes its temporary folders before.
 #[cfg(unix)]
 pub(super) fn leave_nothing_on_signals() -> Result<()> {

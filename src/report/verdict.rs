@@ -68,6 +68,19 @@ pub(crate) fn why_aside(trial: Option<&Trial>) -> String {
     }
 }
 
+/// What has become of a lesson and why, for who has no flags to set.
+pub(crate) fn verdict(report: &TrainReport) -> String {
+    match (report.aside, &report.trial) {
+        (None, Some(trial)) => format!("Kept: {}.", why_kept(trial)),
+        (None, None) => "The classes are imprinted, and this counts now.".to_owned(),
+        (Some(_), Some(trial)) => format!("Kept aside, and all is as it was: {}.", why_aside(Some(trial))),
+        (Some(_), None) => {
+            "Kept aside, and all is as it was: no class has two photos, so nothing says whether the lesson is better."
+                .to_owned()
+        }
+    }
+}
+
 /// How many photos, or examples, a further lesson was judged on.
 fn judged_on(trial: &Trial) -> String {
     let (noun, which) = match trial.on {

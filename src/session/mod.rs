@@ -24,6 +24,8 @@ pub(crate) mod settings;
 pub(crate) mod start;
 pub mod store;
 
+#[cfg(feature = "cli")]
+pub(crate) use classify::GrowingClassifier;
 pub use classify::{
     ClassScore, Classifier, Confused, Confusion, EvalRequest, Evaluation, Guess, Mistake, Prediction, Tally, Unknown,
     Wrong, evaluate,

@@ -5,6 +5,8 @@
 mod classifier;
 mod confusion;
 mod evaluate;
+#[cfg(feature = "cli")]
+mod growing;
 mod reliability;
 mod scores;
 
@@ -12,4 +14,6 @@ pub use classifier::{Classifier, Guess, Prediction};
 pub use confusion::{Confusion, Tally};
 pub(crate) use evaluate::measure;
 pub use evaluate::{ClassScore, Confused, EvalRequest, Evaluation, Mistake, Unknown, Wrong, evaluate};
+#[cfg(feature = "cli")]
+pub(crate) use growing::GrowingClassifier;
 pub(crate) use scores::argmax;

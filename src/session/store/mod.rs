@@ -107,6 +107,38 @@ impl Store {
         Ok([numbers(Series::Generation)?, numbers(Series::Aside)?])
     }
 
+    /// The same store with another generation open, or with a lesson that was kept aside.
+    ///
+    /// # Errors
+    /// `Usage` where it has none of that number; `Store` where that is damaged; `Io`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn at(&self, number: u64) -> Result<Store> {
+        let [generations, asides] = self.numbers()?;
+        let series = match () {
+            () if generations.contains(&number) => Series::Generation,
+            () if asides.contains(&number) => Series::Aside,
+            () => {
+                let message = format!("has no generation {number}");
+                return Err(Error::new(ErrorKind::Usage, self.path.display(), message));
+            }
+        };
+        let container = Some(series.read(&*self.medium, &self.path, number)?);
+        Ok(Store {
+            medium: self.medium.clone(),
+            path: self.path.clone(),
+            current: number,
+            container,
+            faults: Vec::new(),
+        })
+    }
+
+    /// The file of a generation, or of a lesson that was kept aside.
+    #[cfg(feature = "cli")]
+    pub(crate) fn file(&self, number: u64) -> Option<PathBuf> {
+        let files = [Series::Generation, Series::Aside].map(|series| series.file(&self.path, number));
+        files.into_iter().find(|file| file.is_file())
+    }
+
     /// What the current generation knows besides its numbers.
     ///
     /// # Errors
