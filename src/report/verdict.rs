@@ -69,7 +69,7 @@ pub(crate) fn why_aside(trial: Option<&Trial>) -> String {
 }
 
 /// What has become of a lesson and why, for who has no flags to set.
-pub(crate) fn verdict(report: &TrainReport) -> String {
+pub(crate) fn in_short(report: &TrainReport) -> String {
     match (report.aside, &report.trial) {
         (None, Some(trial)) => format!("Kept: {}.", why_kept(trial)),
         (None, None) => "The classes are imprinted, and this counts now.".to_owned(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::review::Review;
 use crate::error::{Error, ErrorKind, with_options};
-use crate::report::verdict::verdict;
+use crate::report::verdict::in_short;
 use crate::session::{Forecast, Progress, TrainReport};
 
 /// Points of a curve: as many as a phone has pixels for.
@@ -124,7 +124,7 @@ impl Outcome {
             Some(trial) => (Some(trial.before), Some(trial.after)),
             None => (report.val_accuracy_before, report.val_accuracy),
         };
-        let (kept, sentence) = (report.aside.is_none(), verdict(&report));
+        let (kept, sentence) = (report.aside.is_none(), in_short(&report));
         Outcome { kept, stopped: false, sentence, before, after, report: Some(report), review }
     }
 

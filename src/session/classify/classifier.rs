@@ -4,13 +4,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::evaluate::{Answering, classifier};
+use super::answering::{Answering, classifier};
 use super::scores::best;
 use crate::bundle::Bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Picture;
-use crate::session::progress::Audience;
-use crate::session::run::View;
 use crate::session::store::Store;
 
 /// A class and how likely it is.
@@ -68,7 +66,7 @@ impl Classifier {
     /// Kind `Image` where it cannot be read.
     pub fn predict(&mut self, picture: impl Into<Picture>, top: usize) -> Result<Prediction> {
         let (begin, picture) = (Instant::now(), picture.into());
-        let mut scores = self.only(picture.clone(), true)?;
+        let mut scores = self.0.only(picture.clone(), true)?;
         let unknown = self.0.unknown(&scores);
         self.0.soften(&mut scores);
         let guess = |class: usize| Guess {
@@ -86,7 +84,7 @@ impl Classifier {
     /// # Errors
     /// As of [`Classifier::predict`].
     pub fn probabilities(&mut self, picture: impl Into<Picture>) -> Result<Vec<f32>> {
-        let mut scores = self.only(picture.into(), true)?;
+        let mut scores = self.0.only(picture.into(), true)?;
         self.0.soften(&mut scores);
         Ok(scores)
     }
@@ -100,30 +98,6 @@ impl Classifier {
             let message = "the model's own classifier has no features to give; open it with a store";
             return Err(Error::new(ErrorKind::Usage, "embed", message));
         }
-        self.only(picture.into(), false)
-    }
-
-    /// The scores or the features of one photo.
-    fn only(&mut self, picture: Picture, scored: bool) -> Result<Vec<f32>> {
-        let view = View { picture: picture.clone(), label: -1, augment: None, slot: None };
-        let runner = &mut self.0.runner;
-        let (mut found, nobody) = (None, &mut Audience::nobody());
-        if scored {
-            runner.scores([view], nobody, |scores, _| {
-                found = scores;
-                Ok(())
-            })?;
-        } else {
-            runner.features([view], nobody, |features, _| {
-                found = features.map(<[f32]>::to_vec);
-                Ok(())
-            })?;
-        }
-        // Nothing of it is kept: a program may classify for months.
-        let unreadable = runner.take_quarantine();
-        found.ok_or_else(|| {
-            let reason = unreadable.list().first().map_or("cannot be read", |photo| &photo.reason);
-            Error::new(ErrorKind::Image, picture.name(), reason)
-        })
+        self.0.only(picture.into(), false)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::answering::{Answering, classifier};
 use super::confusion::{Confusion, Tally};
 use super::reliability::{Reliability, auroc};
 use super::scores::{argmax, probabilities};
@@ -15,7 +16,7 @@ use crate::session::photos::{Dataset, Ignored, Photo, Picture, Quarantined, igno
 use crate::session::policy::{Calibration, Recognized};
 use crate::session::progress::{Audience, Flow, Progress, Stop};
 use crate::session::run::{Runner, view};
-use crate::session::store::{Generation, Record, Store};
+use crate::session::store::Store;
 
 /// What `eval` answers. In JSON `confusion` is the matrix, rows by true class, or null above [`MOST_MATRIX_CLASSES`];
 /// `confused` lists its wrong cells and `per_class` what [`Evaluation::per_class`] gives, for any number of classes.
@@ -351,40 +352,4 @@ fn stand_out(
         })
     });
     Ok(Unknown { photos: largest.len(), auroc, told })
-}
-
-/// What answers, its classes, and how its logits are to be read.
-pub(crate) struct Answering {
-    pub(crate) runner: Runner,
-    pub(crate) classes: Vec<String>,
-    pub(crate) calibration: Option<Calibration>,
-}
-
-impl Answering {
-    /// Makes probabilities of scores.
-    pub(crate) fn soften(&self, scores: &mut [f32]) {
-        let temperature = self.calibration.map_or(1.0, |calibration| calibration.temperature);
-        probabilities(scores, self.runner.is_own_classifier(), temperature);
-    }
-
-    /// Whether scores are those of a photo of none of the classes.
-    pub(crate) fn unknown(&self, scores: &[f32]) -> Option<bool> {
-        let largest = scores.iter().copied().reduce(f32::max)?;
-        self.calibration.map(|calibration| largest < calibration.unknown_below)
-    }
-}
-
-/// The head of a store, or the model's own classifier.
-pub(crate) fn classifier(bundle: &Bundle, store: Option<&Store>) -> Result<Answering> {
-    let Some(store) = store else {
-        let labels = bundle.labels.clone().ok_or_else(|| {
-            let message = "has no labels of its own classes; give an option `store`, or pack it with option `labels`";
-            Error::new(ErrorKind::Mismatch, bundle.path.display(), message)
-        })?;
-        let runner = Runner::own_classifier(bundle, labels.len())?;
-        return Ok(Answering { runner, classes: labels, calibration: None });
-    };
-    let Generation { record, adapter } = store.load(bundle)?;
-    let Record { classes, calibration, .. } = record;
-    Ok(Answering { runner: Runner::inference(bundle, adapter)?, classes, calibration })
 }

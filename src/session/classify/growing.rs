@@ -2,16 +2,15 @@
 
 use std::time::Instant;
 
+use super::answering::Answering;
 use super::classifier::{Guess, Prediction};
-use super::evaluate::Answering;
 use super::scores::best;
 use crate::adapter::{ClassMeans, HeadBuffers};
 use crate::bundle::Bundle;
 use crate::core::{IMPRINT_SCALE, Method};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::photos::Picture;
-use crate::session::progress::Audience;
-use crate::session::run::{Runner, View};
+use crate::session::run::Runner;
 use crate::session::settings::Lesson;
 use crate::session::start::fresh_adapter;
 use crate::session::store::{Generation, Record, Store};
@@ -121,17 +120,7 @@ impl GrowingClassifier {
     /// # Errors
     /// Kind `Image` where it cannot be read.
     pub(crate) fn features(&mut self, picture: Picture) -> Result<Vec<f32>> {
-        let view = View { picture: picture.clone(), label: -1, augment: None, slot: None };
-        let (runner, mut found) = (&mut self.answering.runner, None);
-        runner.features([view], &mut Audience::nobody(), |features, _| {
-            found = features.map(<[f32]>::to_vec);
-            Ok(())
-        })?;
-        let unreadable = runner.take_quarantine();
-        found.ok_or_else(|| {
-            let reason = unreadable.list().first().map_or("cannot be read", |photo| &photo.reason);
-            Error::new(ErrorKind::Image, picture.name(), reason)
-        })
+        self.answering.only(picture, false)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! In come a bundle, a store, and photos. Out go guesses with their probabilities, accuracy, and which classes are taken for which.
 
+mod answering;
 mod classifier;
 mod confusion;
 mod evaluate;
