@@ -86,11 +86,8 @@ fn guesses_go_on_during_a_lesson_and_nobody_else_may_change_the_store() {
     device.wait("the first step", |device| (device.get("/api/lesson")["step"].as_u64()? > 0).then_some(()));
     let (begin, mut guesses) = (Instant::now(), 0);
     while begin.elapsed() < Duration::from_secs(2) {
-        match device.ask("POST", "/api/predict", photo).status {
-            200 => guesses += 1,
-            // It is asked faster than it lets one address ask.
-            status => assert_eq!(status, 429),
-        }
+        assert_eq!(device.ask("POST", "/api/predict", photo).status, 200);
+        guesses += 1;
     }
     println!("{:.0} guesses a second during a lesson", f64::from(guesses) / begin.elapsed().as_secs_f64());
     for (method, path, body) in [

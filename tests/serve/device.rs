@@ -134,15 +134,19 @@ impl Device {
         read(&mut stream)
     }
 
+    /// Asks as a page does, which waits where it has asked too often.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
-        let host = self.address();
-        let length = body.len();
-        self.raw(
-            &format!(
-                "{method} {path} HTTP/1.1\nHost: {host}\nX-Srlora: 1\nContent-Length: {length}\nConnection: close\n\n"
-            ),
-            body,
-        )
+        let (host, length) = (self.address(), body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\nHost: {host}\nX-Srlora: 1\nContent-Length: {length}\nConnection: close\n\n"
+        );
+        loop {
+            let answer = self.raw(&head, body);
+            if answer.status != 429 {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     pub fn get(&self, path: &str) -> Value {
