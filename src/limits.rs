@@ -164,7 +164,7 @@ pub const SMALL_UPLOAD_BYTES: u64 = 256 << 10;
 pub const MOST_UPLOADS_IN_MEMORY: usize = 2;
 /// Largest JSON that is sent to `serve`, in bytes: the numbers of ten thousand photos.
 pub const MOST_JSON_BYTES: u64 = 256 << 10;
-/// Connections at the same time, each of which has a thread. A page has six.
+/// Connections at the same time, each of which has a thread while it is answered. A page has six.
 pub const MOST_CONNECTIONS: usize = 64;
 /// Of these, those from one address.
 pub const MOST_CONNECTIONS_A_PEER: usize = 48;
@@ -175,10 +175,8 @@ pub const MOST_REQUESTS_A_SECOND: f64 = 300.0;
 pub const MOST_REQUESTS_AT_ONCE: f64 = 1500.0;
 /// Addresses whose requests are counted; the one that asked longest ago is forgotten.
 pub const MOST_COUNTED_PEERS: usize = 256;
-/// Seconds in which the head of a request has to come.
+/// Seconds in which the head of a request has to come, and that a connection may rest between two requests.
 pub const HEAD_SECONDS: u64 = 10;
-/// Seconds that a connection may rest between two requests.
-pub const REST_SECONDS: u64 = 30;
 /// Fewest bytes of a body in a second, over all of it, and of an answer: slower than any network that a page can be used over.
 pub const FEWEST_BYTES_A_SECOND: u64 = 8 << 10;
 /// Largest picture of a camera, in bytes: 12 megapixels of MJPEG take 6 MB.

@@ -38,6 +38,7 @@ fn a_class_is_seen_at_once_learned_in_a_lesson_and_taken_back() {
     let device = Device::start(&[]);
     assert!(device.url.ends_with('/') && device.get("/api/state")["generation"].is_null());
     assert_eq!(device.ask("POST", "/api/predict", &photos("0", "val")[0]).status, 409, "there is no class yet");
+    assert_eq!(device.ask("GET", "/api/report.html", b"").status, 409, "there was no lesson yet");
     for (n, class) in ["0", "1", "2"].into_iter().enumerate() {
         device.collect(class, &photos(class, "train")[..10]);
         let begin = Instant::now();
@@ -62,6 +63,10 @@ fn a_class_is_seen_at_once_learned_in_a_lesson_and_taken_back() {
         };
         ["0", "1", "2"].map(of).iter().sum::<usize>()
     };
+    let page = device.ask("GET", "/api/report.html", b"");
+    let kept = page.header("Content-Disposition").unwrap().starts_with("attachment");
+    let html = String::from_utf8(page.body).unwrap();
+    assert!(kept && html.contains("3 classes learned") && html.contains("generation 2") && !html.contains("<script"));
     let learned = right(&device);
     println!("of 120 photos that it has not seen, {learned} are recognized after the lesson");
     assert!(learned > 80);
@@ -303,6 +308,29 @@ fn what_is_no_photo_is_too_large_or_finds_no_room_is_refused_and_memory_stays() 
         .collect();
     assert!(there.is_empty(), "{there:?}");
     no_panic(&device);
+}
+
+#[test]
+fn a_certificate_that_is_none_is_refused_by_its_name() {
+    let place = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = place.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (none, half) = (file("none.pem", "no PEM"), file("half.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"));
+    let missing = place.path().join("missing.pem").to_str().unwrap().to_owned();
+    for (certificate, key, words) in [
+        (&none, &none, vec!["--tls-cert", "none.pem", "holds no certificate in PEM"]),
+        (&half, &none, vec!["--tls-cert", "half.pem", "is no PEM file with a certificate"]),
+        (&missing, &none, vec!["missing.pem", "No such file"]),
+    ] {
+        let refused = Device::command(place.path(), &["--tls-cert", certificate, "--tls-key", key]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(words.iter().all(|word| said.contains(word)) && !said.contains("panicked"), "{said}");
+    }
+    let alone = Device::command(place.path(), &["--tls-cert", &none]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "a certificate has a key");
 }
 
 #[test]

@@ -40,6 +40,13 @@ pub(super) struct ServeArgs {
     /// A name that the page may be opened by, beside the device's address, its own name and localhost.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
+    /// A PEM file with a certificate of this device, and those that lead from it to one that browsers know. With it, the page is sent
+    /// encrypted (TLS 1.3), and browsers let it use their camera.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// A PEM file with the private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// The most that photos may take on the medium.
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_bytes)]
     photos_limit: u64,
@@ -68,10 +75,11 @@ pub(super) fn run(args: &ServeArgs, output: &Output) -> Result<()> {
         hosts: args.hosts.clone(),
         photos_limit: args.photos_limit,
         threads: args.threads as usize,
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(certificate, key)| [certificate, key]),
         ram_limit: args.ram_limit,
     })?;
     page.warnings().iter().for_each(|warning| tell(format_args!("warning: {warning}")));
-    let ender = page.ender()?;
+    let ender = page.ender();
     call_on_signals(move || ender.end())?;
     output.result(&Ready { url: page.url() }, |ready| format!("listening on {}\n", ready.url))?;
     if page.is_guarded() && io::stderr().is_terminal() {

@@ -28,6 +28,7 @@ pub(crate) struct Access {
     /// Names of this device, in lowercase, beside the address that was connected to.
     names: Vec<String>,
     cookie: String,
+    is_encrypted: bool,
 }
 
 /// What whoever asks has to know.
@@ -39,8 +40,9 @@ struct Token {
 }
 
 impl Access {
-    /// Of a server at `port`; `token`, where one is needed. Its own names are those of the machine, and `more`.
-    pub(crate) fn new(token: Option<String>, port: u16, more: &[String]) -> Self {
+    /// Of a server at `port`; `token`, where one is needed. Its own names are those of the machine, and `more`. Where what is sent
+    /// `is_encrypted`, its cookie goes no other way.
+    pub(crate) fn new(token: Option<String>, port: u16, more: &[String], is_encrypted: bool) -> Self {
         let token = token.map(|text| {
             let session = sha256(format!("srlora session {text}").as_bytes());
             Token { hash: sha256(text.as_bytes()), session, text }
@@ -51,7 +53,7 @@ impl Access {
         }
         names.extend(more.iter().map(|name| name.to_ascii_lowercase()));
         // Cookies of a name go to all ports.
-        Access { token, names, cookie: format!("srlora-{port}") }
+        Access { token, names, cookie: format!("srlora-{port}"), is_encrypted }
     }
 
     /// What the address of the page ends with.
@@ -130,8 +132,11 @@ impl Access {
     /// leads here, and so not to where a redirection would lead.
     pub(crate) fn pair(&self) -> Option<Answer> {
         let token = self.token.as_ref()?;
-        let cookie =
-            format!("{}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={COOKIE_SECONDS}", self.cookie, token.session);
+        let secure = if self.is_encrypted { "; Secure" } else { "" };
+        let cookie = format!(
+            "{}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={COOKIE_SECONDS}{secure}",
+            self.cookie, token.session
+        );
         let page = include_bytes!("page/paired.html");
         Some(Answer::new(200, "text/html; charset=utf-8", Content::Bytes(page.into())).with("Set-Cookie", cookie))
     }
@@ -194,11 +199,12 @@ mod tests {
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7));
 
     fn head(lines: &str) -> Head {
-        Head::parse(format!("POST /api/lesson?token=wrong HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes()).unwrap().unwrap().0
+        let text = format!("POST /api/lesson?token=wrong HTTP/1.1\r\n{lines}\r\n\r\n");
+        super::super::http::head_of_text(text.as_bytes()).unwrap().unwrap()
     }
 
     fn access() -> Access {
-        Access::new(Some("0123456789abcdef".to_owned()), 8080, &["Cam.example".to_owned()])
+        Access::new(Some("0123456789abcdef".to_owned()), 8080, &["Cam.example".to_owned()], false)
     }
 
     #[test]
@@ -217,7 +223,7 @@ mod tests {
         {
             assert_eq!(source(&format!("Host: localhost:8080\r\nOrigin: {origin}")), Err(403), "{origin}");
         }
-        let v6 = Access::new(None, 1, &[]);
+        let v6 = Access::new(None, 1, &[], false);
         assert!(v6.check_source(&head("Host: [::1]:8080"), "::1".parse().unwrap()).is_ok());
         assert!(v6.check_source(&head("Host: 127.0.0.1"), "::ffff:127.0.0.1".parse().unwrap()).is_ok());
     }

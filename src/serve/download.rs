@@ -1,4 +1,4 @@
-//! What was learned, to take away: the store and the adapter of PyTorch's PEFT as archives, the network as an ONNX file.
+//! What was learned, to take away: the lesson as a page, the store and the adapter of PyTorch's PEFT as archives, the network as an ONNX file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,7 +10,8 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::export::{OnnxRequest, export_onnx};
 use crate::peft::{Naming, PeftRank, PeftRequest, export_peft};
-use crate::session::{Progress, Store};
+use crate::report::{Origin, training};
+use crate::session::{Progress, Store, TrainReport, course};
 
 /// Bytes of a block of an archive.
 const BLOCK: u64 = 512;
@@ -103,6 +104,24 @@ pub(super) fn adapter(bundle: &Bundle, store: &Store) -> std::result::Result<Ans
     Ok(archive(&output, "adapter")?)
 }
 
+/// The page of a lesson: it stands alone, as a browser shows it that nothing serves it to.
+pub(super) fn report(
+    bundle: &Bundle,
+    photos: &Path,
+    store: &Path,
+    report: &TrainReport,
+) -> std::result::Result<Answer, Refusal> {
+    let origin = Origin {
+        command: "srlora serve".to_owned(),
+        bundle,
+        photos: photos.display().to_string(),
+        store: Some(store.display().to_string()),
+    };
+    let html = training(&origin, report, &course(store, &report.shown.record)?);
+    let answer = Answer::new(200, "text/html; charset=utf-8", Content::Bytes(html.into_bytes().into()));
+    Ok(answer.with("Content-Disposition", "attachment; filename=\"lesson.html\""))
+}
+
 /// A folder that leaves with what is in it; what is sent is open then.
 fn place() -> Result<tempfile::TempDir> {
     tempfile::tempdir().map_err(|e| Error::io(&std::env::temp_dir(), e))
@@ -120,7 +139,7 @@ mod tests {
         files.iter().for_each(|(name, bytes)| fs::write(folder.path().join(name), bytes).unwrap());
         fs::write(folder.path().join(".lock"), b"x").unwrap();
         let answer = archive(folder.path(), "store").unwrap();
-        let length = answer.length().unwrap();
+        let length = answer.content.length().unwrap();
         let Content::Stream(_, write) = answer.content else { panic!("a stream") };
         let mut bytes = Vec::new();
         write(&mut bytes).unwrap();

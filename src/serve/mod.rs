@@ -1,7 +1,7 @@
 //! The page of a device: photos are collected, lessons run and undone, and what was learned is seen at work, from a phone's browser.
 //!
 //! ```text
-//! http      requests and answers, with limits on everything        threads
+//! http      requests and answers, with limits on everything
 //! access    who may ask: token, Host, Origin
 //! album     the photos: a folder per class, as `train --data` takes it
 //! camera    a command's MJPEG, split into pictures
@@ -70,6 +70,8 @@ pub struct Settings {
     pub photos_limit: u64,
     /// Threads of lessons.
     pub threads: usize,
+    /// Its certificate and its key, PEM files both; then it speaks TLS.
+    pub tls: Option<[PathBuf; 2]>,
     /// Memory of lessons, as of [`Lesson::ram_limit`](crate::session::Lesson).
     pub ram_limit: Option<u64>,
 }
@@ -119,15 +121,17 @@ impl Page {
                 Err(_) => {}
             }
         }
-        let server = Server::listen(address)?;
+        let identity = settings.tls.as_ref().map(|[certificate, key]| http::identity(certificate, key)).transpose()?;
+        let server = Server::listen(address, identity)?;
         let bound = server.address()?;
         let token = match &settings.token {
             Some(file) => Some(access::read_token(file)?),
             None if bound.ip().is_loopback() => None,
             None => Some(access::new_token()?),
         };
-        let access = Access::new(token, bound.port(), &settings.hosts);
-        let url = format!("http://{}/{}", SocketAddr::new(shown(bound.ip()), bound.port()), access.query());
+        let access = Access::new(token, bound.port(), &settings.hosts, server.is_encrypted());
+        let scheme = if server.is_encrypted() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/{}", SocketAddr::new(shown(bound.ip()), bound.port()), access.query());
         let app = App::start(settings, album, access)?;
         Ok(Page { server, app, url, warnings })
     }
@@ -151,18 +155,16 @@ impl Page {
     }
 
     /// What ends it.
-    ///
-    /// # Errors
-    /// Kind `Io`.
-    pub fn ender(&self) -> Result<Ender> {
-        Ok(Ender { stopper: self.server.stopper()?, app: self.app.clone() })
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        Ender { stopper: self.server.stopper(), app: self.app.clone() }
     }
 
     /// Answers until it is ended.
     pub fn run(self) {
         let app = self.app.clone();
         let handler: Arc<Handler> = Arc::new(move |request| app.answer(request));
-        self.server.run(&handler);
+        self.server.run(handler);
         self.app.close();
     }
 }
@@ -170,9 +172,8 @@ impl Page {
 /// Reads a request, and a camera's stream, as far as that needs no device: nothing is done but parsing. For fuzzing.
 #[doc(hidden)]
 pub fn reads(bytes: &[u8]) {
-    let access = Access::new(Some("0123456789abcdef".to_owned()), 80, &[]);
-    if let Ok(Some((head, length))) = http::Head::parse(bytes) {
-        assert!(length <= bytes.len(), "a head ends where its bytes do");
+    let access = Access::new(Some("0123456789abcdef".to_owned()), 80, &[], false);
+    if let Some(Ok(head)) = http::head_of_text(bytes) {
         let _ = access.check_source(&head, IpAddr::from([127, 0, 0, 1])).and_then(|()| access.check(&head, true));
         for part in head.parts() {
             let _ = album::Id::parse(part).map(|id| assert_eq!(id.to_string(), part));

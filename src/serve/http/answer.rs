@@ -21,6 +21,17 @@ pub(crate) enum Content {
     Stream(Option<u64>, Stream),
 }
 
+impl Content {
+    /// Its bytes, where their number is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::File(_, length) => Some(*length),
+            Content::Stream(length, _) => *length,
+        }
+    }
+}
+
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -47,15 +58,6 @@ impl Answer {
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
-    }
-
-    /// Bytes of the content, where they are known.
-    pub(crate) fn length(&self) -> Option<u64> {
-        match &self.content {
-            Content::Bytes(bytes) => Some(bytes.len() as u64),
-            Content::File(_, length) => Some(*length),
-            Content::Stream(length, _) => *length,
-        }
     }
 }
 
@@ -87,31 +89,5 @@ impl From<Error> for Refusal {
             _ => 500,
         };
         Refusal::new(status, with_options(&error.to_string(), |name| format!("--{}", name.replace('_', "-"))))
-    }
-}
-
-/// The words after a status.
-pub(super) fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        303 => "See Other",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        507 => "Insufficient Storage",
-        _ => "Internal Server Error",
     }
 }

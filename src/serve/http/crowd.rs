@@ -1,9 +1,11 @@
 //! Who is connected, and how much each address asks: nobody keeps the others out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use tokio::task::AbortHandle;
 
 use crate::limits::{
     MOST_CONNECTIONS, MOST_CONNECTIONS_A_PEER, MOST_COUNTED_PEERS, MOST_REQUESTS_A_SECOND, MOST_REQUESTS_AT_ONCE,
@@ -11,7 +13,8 @@ use crate::limits::{
 
 struct Member {
     peer: IpAddr,
-    stream: TcpStream,
+    /// What ends it.
+    task: Option<AbortHandle>,
     /// Since when it has not asked for anything; `None` while it is answered.
     resting: Option<Instant>,
 }
@@ -39,60 +42,81 @@ impl Crowd {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in, and its number; `None` where there is no room. One that rests, or whose request does not come, makes room:
-    /// of the address that has the most, the one that has rested longest.
-    pub(super) fn join(&self, stream: &TcpStream, peer: IpAddr) -> Option<u64> {
-        let mut inside = self.inside();
-        let of_peer = inside.members.values().filter(|member| member.peer == peer).count();
-        if inside.is_closed {
-            return None;
+    /// Takes a connection in where there is room, and `begin`s the task that attends to it. One that rests, or whose request does not come,
+    /// makes room: of the address that has the most, the one that has rested longest.
+    pub(super) fn join(self: &Arc<Self>, peer: IpAddr, begin: impl FnOnce(Place) -> AbortHandle) {
+        let Some(number) = self.inside().join(peer) else { return };
+        let task = begin(Place { crowd: self.clone(), number, peer });
+        match self.inside().members.get_mut(&number) {
+            Some(member) => member.task = Some(task),
+            None => task.abort(),
         }
-        if of_peer >= MOST_CONNECTIONS_A_PEER {
-            inside.make_room(|member| member.peer == peer)?;
-        } else if inside.members.len() >= MOST_CONNECTIONS {
-            let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-            inside.members.values().for_each(|member| *counts.entry(member.peer).or_default() += 1);
-            let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer)?;
-            inside.make_room(|member| member.peer == most)?;
-        }
-        let stream = stream.try_clone().ok()?;
-        let number = inside.next;
-        inside.next += 1;
-        inside.members.insert(number, Member { peer, stream, resting: Some(Instant::now()) });
-        Some(number)
-    }
-
-    pub(super) fn leave(&self, number: u64) {
-        self.inside().members.remove(&number);
-    }
-
-    /// A request has come whole; whether its address may make it now.
-    pub(super) fn asks(&self, number: u64, peer: IpAddr) -> bool {
-        let mut inside = self.inside();
-        inside.members.get_mut(&number).into_iter().for_each(|member| member.resting = None);
-        inside.allows(peer, Instant::now())
-    }
-
-    /// It was answered.
-    pub(super) fn rests(&self, number: u64) {
-        self.inside().members.get_mut(&number).into_iter().for_each(|member| member.resting = Some(Instant::now()));
     }
 
     /// Ends all connections, and takes no other.
     pub(super) fn close(&self) {
         let mut inside = self.inside();
         inside.is_closed = true;
-        inside.members.values().for_each(|member| drop(member.stream.shutdown(Shutdown::Both)));
+        inside.members.values().filter_map(|member| member.task.as_ref()).for_each(AbortHandle::abort);
+    }
+}
+
+/// A connection's place among all, for as long as this lives.
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    number: u64,
+    peer: IpAddr,
+}
+
+impl Place {
+    /// A request has come whole; whether its address may make it now.
+    pub(super) fn asks(&self) -> bool {
+        let mut inside = self.crowd.inside();
+        inside.rest(self.number, None);
+        inside.allows(self.peer, Instant::now())
+    }
+
+    /// It was answered.
+    pub(super) fn rests(&self) {
+        self.crowd.inside().rest(self.number, Some(Instant::now()));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.inside().members.remove(&self.number);
     }
 }
 
 impl Inside {
+    fn join(&mut self, peer: IpAddr) -> Option<u64> {
+        let of_peer = self.members.values().filter(|member| member.peer == peer).count();
+        if self.is_closed {
+            return None;
+        }
+        if of_peer >= MOST_CONNECTIONS_A_PEER {
+            self.make_room(|member| member.peer == peer)?;
+        } else if self.members.len() >= MOST_CONNECTIONS {
+            let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+            self.members.values().for_each(|member| *counts.entry(member.peer).or_default() += 1);
+            let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer)?;
+            self.make_room(|member| member.peer == most)?;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.members.insert(number, Member { peer, task: None, resting: Some(Instant::now()) });
+        Some(number)
+    }
+
+    fn rest(&mut self, number: u64, since: Option<Instant>) {
+        self.members.get_mut(&number).into_iter().for_each(|member| member.resting = since);
+    }
+
     fn make_room(&mut self, of: impl Fn(&Member) -> bool) -> Option<()> {
         let resting = self.members.iter().filter(|(_, member)| of(member));
         let resting = resting.filter_map(|(number, member)| Some((member.resting?, *number)));
         let (_, number) = resting.min()?;
-        let member = self.members.remove(&number)?;
-        let _ = member.stream.shutdown(Shutdown::Both);
+        self.members.remove(&number)?.task.iter().for_each(AbortHandle::abort);
         Some(())
     }
 
@@ -114,7 +138,7 @@ impl Inside {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
@@ -135,17 +159,28 @@ mod tests {
 
     #[test]
     fn who_rests_makes_room_and_who_is_answered_stays() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (crowd, peer) = (Crowd::default(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let streams: Vec<TcpStream> = (0..MOST_CONNECTIONS_A_PEER).map(|_| connect()).collect();
-        let numbers: Vec<u64> = streams.iter().map(|stream| crowd.join(stream, peer).unwrap()).collect();
-        numbers[1..].iter().for_each(|number| assert!(crowd.asks(*number, peer)));
-        let one_more = connect();
-        assert!(crowd.join(&one_more, peer).is_some_and(|number| crowd.asks(number, peer)));
-        assert!(!crowd.inside().members.contains_key(&numbers[0]), "it had asked for nothing");
-        assert_eq!(crowd.join(&connect(), peer), None, "all others are being answered");
-        let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-        assert!(crowd.join(&connect(), other).is_some(), "one address does not keep others out");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (crowd, peer) = (Arc::<Crowd>::default(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let (to, places) = std::sync::mpsc::channel();
+            let join = |peer| {
+                let begin = |place| {
+                    to.send(place).unwrap();
+                    tokio::spawn(std::future::pending::<()>()).abort_handle()
+                };
+                crowd.join(peer, begin);
+                places.try_recv().ok()
+            };
+            let first: Vec<Place> = (0..MOST_CONNECTIONS_A_PEER).map(|_| join(peer).unwrap()).collect();
+            first[1..].iter().for_each(|place| assert!(place.asks()));
+            let one_more = join(peer).unwrap();
+            assert!(one_more.asks());
+            assert!(!crowd.inside().members.contains_key(&first[0].number), "it had asked for nothing");
+            assert!(join(peer).is_none(), "all others are being answered");
+            let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+            assert!(join(other).is_some(), "one address does not keep others out");
+            drop(first);
+            assert_eq!(crowd.inside().members.len(), 1, "who has gone takes no room");
+        });
     }
 }

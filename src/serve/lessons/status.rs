@@ -36,7 +36,7 @@ pub(crate) struct Status {
     /// A lesson that can be gone on with.
     pub(crate) left: Option<Left>,
     /// What became of the last one since the server was started.
-    last: Option<Outcome>,
+    pub(crate) last: Option<Outcome>,
     #[serde(skip)]
     stepping: Option<(Instant, u64)>,
     #[serde(skip)]
@@ -126,6 +126,11 @@ impl Outcome {
         };
         let (kept, sentence) = (report.aside.is_none(), in_short(&report));
         Outcome { kept, stopped: false, sentence, before, after, report: Some(report), review }
+    }
+
+    /// What the lesson has answered, where it came to its end.
+    pub(crate) fn report(&self) -> Option<&TrainReport> {
+        self.report.as_ref()
     }
 
     pub(super) fn failed(error: &Error) -> Self {

@@ -193,7 +193,9 @@ function drawAfter() {
       "From 20 photos of each class on, some are held back to judge a lesson by."));
   }
   if (review?.doubtful.length) parts.push(...doubts(review.doubtful));
-  if (last.kept) parts.push(el("div", { class: "row" }, el("a", { class: "button main", href: "#see" }, "See it at work")));
+  if (report) parts.push(el("div", { class: "row" },
+    last.kept ? el("a", { class: "button main", href: "#see" }, "See it at work") : null,
+    el("a", { class: "button", href: "/api/report.html", download: "lesson.html" }, "Report, to keep")));
   after.replaceChildren(...parts);
 }
 

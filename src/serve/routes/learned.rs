@@ -8,6 +8,7 @@ use super::{Answered, App, done};
 use crate::error::Result;
 use crate::serve::download;
 use crate::serve::http::Refusal;
+use crate::serve::lessons::Outcome;
 use crate::session::{Record, Store, StoreWriter};
 
 #[derive(Default, Deserialize)]
@@ -122,6 +123,16 @@ impl App {
         let store = self.store()?;
         let _one = self.one_export()?;
         download::adapter(&self.bundle, &store)
+    }
+
+    /// What the last lesson has come to, as `srlora train --report` writes it.
+    pub(super) fn download_report(&self) -> Answered {
+        let none = || Refusal::new(409, "no lesson has ended since the server was started; begin one");
+        let status = self.desk.status();
+        let report = status.last.as_ref().and_then(Outcome::report).ok_or_else(none)?;
+        let photos = self.album().root().to_path_buf();
+        let _one = self.one_export()?;
+        download::report(&self.bundle, &photos, self.desk.path(), report)
     }
 
     /// An export takes as much memory as a lesson's beginning: one at a time.

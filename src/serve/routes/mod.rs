@@ -70,7 +70,7 @@ impl App {
     }
 
     /// Answers a request.
-    pub(super) fn answer(self: &Arc<Self>, request: Request<'_, '_>) -> Answered {
+    pub(super) fn answer(self: &Arc<Self>, request: Request<'_>) -> Answered {
         let Request { head, body, local, .. } = request;
         self.access.check_source(&head, local.ip())?;
         let method = if head.method == Method::Head { Method::Get } else { head.method };
@@ -114,6 +114,7 @@ impl App {
             (Method::Get, ["api", "generations"]) => self.generations(),
             (Method::Post, ["api", "rollback"]) => self.rollback(&json_or_default(body)?),
             (Method::Post, ["api", "forget"]) => self.forget(&json(body)?),
+            (Method::Get, ["api", "report.html"]) => self.download_report(),
             (Method::Get, ["api", "store.tar"]) => self.download_store(),
             (Method::Get, ["api", "adapter.tar"]) => self.download_adapter(),
             (Method::Get, ["api", "model.onnx"]) => self.download_onnx(),
@@ -199,14 +200,14 @@ fn class(name: Option<&str>) -> Result<&str, Refusal> {
     name.ok_or_else(|| Refusal::new(400, "say which class: ?class=NAME"))
 }
 
-fn json<T: DeserializeOwned>(body: &mut Body<'_>) -> Result<T, Refusal> {
+fn json<T: DeserializeOwned>(body: &mut Body) -> Result<T, Refusal> {
     let bytes = body.whole(MOST_JSON_BYTES)?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Refusal::new(400, format_args!("the body is not the JSON that is expected here: {e}")))
 }
 
 /// The same, where nothing may be sent.
-fn json_or_default<T: DeserializeOwned + Default>(body: &mut Body<'_>) -> Result<T, Refusal> {
+fn json_or_default<T: DeserializeOwned + Default>(body: &mut Body) -> Result<T, Refusal> {
     if body.length() == 0 { Ok(T::default()) } else { json(body) }
 }
 

@@ -52,7 +52,7 @@ impl App {
     }
 
     /// Takes a photo in, from the request or from the camera: it is written, read as a lesson would, and only then has its name.
-    pub(super) fn add_photo(&self, body: &mut Body<'_>, name: Option<&str>, from: Option<&str>) -> Answered {
+    pub(super) fn add_photo(&self, body: &mut Body, name: Option<&str>, from: Option<&str>) -> Answered {
         let name = class(name)?.trim();
         let frame = if from == Some("camera") { Some(self.newest_frame()?) } else { None };
         let length = frame.as_ref().map_or(body.length(), |frame| frame.len() as u64);
@@ -121,7 +121,7 @@ impl App {
     }
 
     /// What a photo shows, that of the request or the camera's newest picture.
-    pub(super) fn predict(&self, body: &mut Body<'_>, top: Option<&str>, from: Option<&str>) -> Answered {
+    pub(super) fn predict(&self, body: &mut Body, top: Option<&str>, from: Option<&str>) -> Answered {
         let top = top.map_or(Ok(TOP), str::parse).ok().filter(|top| *top > 0);
         let top = top.ok_or_else(|| Refusal::new(400, "top is how many classes are answered, 1 or more"))?;
         let _held = if body.length() > SMALL_UPLOAD_BYTES { Some(self.hold()?) } else { None };
