@@ -10,6 +10,8 @@ import json
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -168,6 +170,9 @@ def a_newcomer_with_a_phone(browser) -> None:
         expect(page.locator(".verdict")).to_contain_text("Kept:", timeout=120_000)
         print(f"a newcomer's lesson, from opening the page: {time.monotonic() - begin:.1f} s and thinking")
         looked_at(page, "phone-learned")
+        with page.expect_download() as kept:
+            page.get_by_role("link", name="Report, to keep").click()
+        assert "digit 2" in Path(kept.value.path()).read_text() and kept.value.suggested_filename == "lesson.html"
         page.get_by_role("link", name="See it at work").click()
         page.locator("#view-see").get_by_label("Choose a photo").set_input_files(str(photos("1", 1, "val")[0]))
         expect(page.locator(".bar.first .name")).to_have_text("digit 1")
@@ -403,6 +408,53 @@ def the_browsers_own_camera_on_a_secure_origin(browser) -> None:
         expect(page.locator(".bar.first .name")).to_have_text("green")
 
 
+def certificate(folder: Path, name: str) -> tuple[str, str]:
+    """A certificate of `pi.local` that it has signed itself, and its key."""
+    made = [str(folder / f"{name}.{end}") for end in ("pem", "key")]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    command += ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return made[0], made[1]
+
+
+def with_a_certificate_all_is_encrypted_and_the_camera_works(browser) -> None:
+    folder = Path(tempfile.mkdtemp())
+    own, key = certificate(folder, "own")
+    _, other = certificate(folder, "other")
+    refused = ["serve", str(DEMO / "handwriting.bundle"), "--store", str(folder / "s"), "--photos", str(folder / "p")]
+    refused = subprocess.run([args.program, *refused, "--tls-cert", own, "--tls-key", other], capture_output=True, text=True)
+    assert refused.returncode == 2 and "do not make an identity" in refused.stderr, refused.stderr
+    with served("--token", str(folder / "token"), "--tls-cert", own, "--tls-key", key) as server:
+        assert server.url.startswith("https://"), server.url
+        # Another implementation: with its certificate in hand, OpenSSL trusts it, and nothing but TLS 1.3 is spoken.
+        trusting = ssl.create_default_context(cafile=own)
+        for version, is_spoken in [(ssl.TLSVersion.TLSv1_3, True), (ssl.TLSVersion.TLSv1_2, False)]:
+            trusting.minimum_version = trusting.maximum_version = version
+            try:
+                with socket.create_connection(("127.0.0.1", int(server.port))) as plain, trusting.wrap_socket(plain, server_hostname=NAME):
+                    assert is_spoken, version
+            except ssl.SSLError:
+                assert not is_spoken, version
+        with socket.create_connection(("127.0.0.1", int(server.port))) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP" not in plain.recv(1000), "nothing is told without TLS"
+        with opened(browser, permissions=["camera"], ignore_https_errors=True, **PHONE) as page:
+            page.goto(server.at(NAME))
+            page.wait_for_url(f"https://{NAME}:{server.port}/")
+            assert page.evaluate("isSecureContext")
+            go(page, "collect")
+            assert [cookie["secure"] for cookie in page.context.cookies()] == [True]
+            make(page, "green")
+            page.get_by_role("button", name="Use this browser's camera").click()
+            hold = page.get_by_role("button", name="Hold to collect")
+            hold.focus()
+            page.keyboard.down(" ")
+            expect(page.locator("#view-collect .grid li").nth(2)).to_be_visible()
+            page.keyboard.up(" ")
+            looked_at(page, "phone-encrypted")
+    shutil.rmtree(folder)
+
+
 def whoever_is_not_paired_is_told(browser) -> None:
     with served("--token", str(Path(tempfile.mkdtemp()) / "token")) as server:
         context = browser.new_context(**PHONE)
@@ -429,6 +481,7 @@ def main() -> None:
             every_view_is_for_everybody,
             all_of_it_by_keyboard,
             the_browsers_own_camera_on_a_secure_origin,
+            with_a_certificate_all_is_encrypted_and_the_camera_works,
             whoever_is_not_paired_is_told,
         ):
             begin = time.monotonic()

@@ -54,8 +54,7 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+        header(&self.head, name)
     }
 }
 
@@ -193,6 +192,11 @@ impl Device {
     }
 }
 
+fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+}
+
 /// Reads an answer to the end of the connection, or of its length.
 pub fn read(stream: &mut TcpStream) -> Answer {
     let (mut bytes, mut piece) = (Vec::new(), [0; 8192]);
@@ -200,7 +204,7 @@ pub fn read(stream: &mut TcpStream) -> Answer {
     loop {
         if let Some(end) = end(&bytes) {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
+            let length = header(&head, "Content-Length").map(|length| length.parse::<usize>().unwrap());
             if length.is_some_and(|length| bytes.len() >= end + length) {
                 break;
             }

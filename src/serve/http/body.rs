@@ -7,28 +7,38 @@ use std::time::Duration;
 
 use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
 use crate::limits::FEWEST_BYTES_A_SECOND;
 
+/// Pieces that have come and wait to be read.
+const PIECES: usize = 2;
 /// What a peer that is refused may still send, so that it comes to read why.
 const LINGER_BYTES: u64 = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The body of a request. It is read on a thread that may block, while the runtime's own waits for what comes.
+type Piece = Result<Bytes, Refusal>;
+
+/// The body of a request. It is read on a thread that may block, while the runtime waits for what comes.
 pub(crate) struct Body {
-    incoming: Incoming,
+    source: Source,
     runtime: Handle,
     length: u64,
     left: u64,
-    deadline: Option<Instant>,
+}
+
+enum Source {
+    /// Nobody has wanted it yet: a peer that asks first (`Expect: 100-continue`) has not been told to send it.
+    Unread(Option<Incoming>),
+    Coming(mpsc::Receiver<Piece>),
 }
 
 impl Body {
     /// Of `length` bytes, as the peer has said.
     pub(super) fn new(incoming: Incoming, length: u64, runtime: Handle) -> Self {
-        Body { incoming, runtime, length, left: length, deadline: None }
+        Body { source: Source::Unread(Some(incoming)), runtime, length, left: length }
     }
 
     /// Bytes of all of it, as the peer has said.
@@ -56,32 +66,56 @@ impl Body {
     /// 400 where the peer ends before, 408 where it is slow, 500 where it cannot be written.
     pub(crate) fn copy_to(&mut self, to: &mut impl Write) -> Result<(), Refusal> {
         let time = Duration::from_secs(10 + self.length / FEWEST_BYTES_A_SECOND);
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + time);
         while self.left > 0 {
-            let piece = self.piece(deadline)?;
+            let piece = self.piece(time)?;
             to.write_all(&piece).map_err(|e| Refusal::new(500, format_args!("what was sent cannot be kept: {e}")))?;
         }
         Ok(())
     }
 
-    /// Reads on for a moment where a request was refused before its end: a peer that still writes would not come to read why.
+    /// Reads for a moment where a request was refused before its body was looked at: a peer that still writes would not come to read why.
     pub(super) fn linger(&mut self) {
-        let (deadline, enough) = (Instant::now() + LINGER, self.left.saturating_sub(LINGER_BYTES));
-        while self.left > enough && self.piece(deadline).is_ok() {}
+        if matches!(self.source, Source::Unread(_)) {
+            let enough = self.left.saturating_sub(LINGER_BYTES);
+            while self.left > enough && self.piece(LINGER).is_ok() {}
+        }
     }
 
-    fn piece(&mut self, deadline: Instant) -> Result<Bytes, Refusal> {
-        let early = || Refusal::new(400, "the body ends before its length");
-        let incoming = &mut self.incoming;
-        let frame = poll_fn(|context| Pin::new(&mut *incoming).poll_frame(context));
-        let frame = self
-            .runtime
-            .block_on(async { timeout_at(deadline, frame).await })
-            .map_err(|_| Refusal::new(408, "the body did not come in time"))?
-            .ok_or_else(early)?
-            .map_err(|error| Refusal::new(400, format_args!("the body did not come: {error}")))?;
-        let piece = frame.into_data().map_err(|_| early())?;
+    /// What comes next. All of it has to come within `time`, from when the first piece is wanted.
+    fn piece(&mut self, time: Duration) -> Piece {
+        if let Source::Unread(incoming) = &mut self.source {
+            let (to, pieces) = mpsc::channel(PIECES);
+            if let Some(incoming) = incoming.take() {
+                self.runtime.spawn(pass_on(incoming, Instant::now() + time, to));
+            }
+            self.source = Source::Coming(pieces);
+        }
+        let next = match &mut self.source {
+            Source::Coming(pieces) => pieces.blocking_recv(),
+            Source::Unread(_) => None,
+        };
+        let piece = next.unwrap_or_else(|| Err(Refusal::new(400, "the body ends before its length")))?;
         self.left = self.left.saturating_sub(piece.len() as u64);
         Ok(piece)
+    }
+}
+
+/// Passes on what comes until `deadline`. It waits on the runtime, so that a server that ends has no thread waiting for a clock.
+async fn pass_on(mut incoming: Incoming, deadline: Instant, to: mpsc::Sender<Piece>) {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut incoming).poll_frame(context));
+        let piece = match timeout_at(deadline, frame).await {
+            Err(_) => Err(Refusal::new(408, "the body did not come in time")),
+            Ok(None) => return,
+            Ok(Some(Err(error))) => Err(Refusal::new(400, format_args!("the body did not come: {error}"))),
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => Ok(bytes),
+                Err(_) => return,
+            },
+        };
+        let is_last = piece.is_err();
+        if to.send(piece).await.is_err() || is_last {
+            return;
+        }
     }
 }

@@ -20,11 +20,11 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
     let certificates = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|e| fault("tls_cert", certificate, e, "a certificate"))?;
+        .map_err(|e| fault("tls_cert", certificate, e, "certificate"))?;
     if certificates.is_empty() {
-        return Err(fault("tls_cert", certificate, PemError::NoItemsFound, "a certificate"));
+        return Err(fault("tls_cert", certificate, PemError::NoItemsFound, "certificate"));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| fault("tls_key", key, e, "a private key"))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| fault("tls_key", key, e, "private key"))?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map(|builder| builder.with_no_client_auth());
@@ -44,6 +44,6 @@ fn fault(option: &str, file: &Path, error: PemError, expected: &str) -> Error {
         PemError::NoItemsFound => {
             wrong(option, file, format_args!("holds no {expected} in PEM; it begins with -----BEGIN"))
         }
-        error => wrong(option, file, format_args!("is no PEM file with {expected}: {error:?}")),
+        error => wrong(option, file, format_args!("is no PEM file with a {expected}: {error:?}")),
     }
 }
