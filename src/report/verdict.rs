@@ -13,8 +13,8 @@ pub(crate) fn why_kept(trial: &Trial) -> String {
                 "with each of {photos} left out once, imprinting gets {before} right and lessons {after}: that is not shown to be worse"
             ),
             TrialPhotos::LeftOut => format!(
-                "no photo was held back; imprinting gets {before} of {photos} right that are left out of it, and the lesson {after} of \
-                 those that it has seen, which would only find out one that has gone wrong"
+                "no photo was held back, so this is a weak test: of {photos}, imprinting gets {before} right, each left out of its \
+                 class, and the lesson {after}, all of which it has seen"
             ),
             _ => {
                 let how = if trial.after > trial.before { "better" } else { "no worse" };

@@ -171,7 +171,7 @@ def a_newcomer_with_a_phone(browser) -> None:
         print(f"a newcomer's lesson, from opening the page: {time.monotonic() - begin:.1f} s and thinking")
         looked_at(page, "phone-learned")
         with page.expect_download() as kept:
-            page.get_by_role("link", name="Report, to keep").click()
+            page.get_by_role("link", name="Save a report").click()
         assert "digit 2" in Path(kept.value.path()).read_text() and kept.value.suggested_filename == "lesson.html"
         page.get_by_role("link", name="See it at work").click()
         page.locator("#view-see").get_by_label("Choose a photo").set_input_files(str(photos("1", 1, "val")[0]))

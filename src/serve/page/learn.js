@@ -195,7 +195,7 @@ function drawAfter() {
   if (review?.doubtful.length) parts.push(...doubts(review.doubtful));
   if (report) parts.push(el("div", { class: "row" },
     last.kept ? el("a", { class: "button main", href: "#see" }, "See it at work") : null,
-    el("a", { class: "button", href: "/api/report.html", download: "lesson.html" }, "Report, to keep")));
+    el("a", { class: "button", href: "/api/report.html", download: "lesson.html" }, "Save a report")));
   after.replaceChildren(...parts);
 }
 
