@@ -37,6 +37,7 @@ parser.add_argument("--axe", type=Path, required=True)
 parser.add_argument("--chromium", default=shutil.which("chromium"))
 parser.add_argument("--shots", type=Path)
 parser.add_argument("--working-tree", action="store_true", help="the page's files as they are now, not those in the program")
+parser.add_argument("--picture", type=Path, help="only take the picture of the documentation")
 parser.add_argument("--only", default="", help="the checks whose names hold this")
 args = parser.parse_args()
 
@@ -465,12 +466,45 @@ def whoever_is_not_paired_is_told(browser) -> None:
         context.close()
 
 
+def picture(browser, file: Path) -> None:
+    """Three views side by side, as a phone shows them, for the documentation."""
+    shown = dict(zip("0179", ["zero", "one", "seven", "nine"]))
+    with tempfile.TemporaryDirectory() as frames, served(*camera(Path(frames))) as server, opened(browser, **PHONE) as page:
+        shutil.copy(photos("7", 1, "val")[0], frames)
+        for digit, name in shown.items():
+            for photo in photos(digit, 12) + photos(digit, 14, "val")[1:]:
+                server.ask(f"/api/photos?class={name}", photo.read_bytes())
+        page.goto(server.url)
+        go(page, "learn")
+        page.get_by_role("button", name="Learn", exact=True).click()
+        expect(page.locator(".verdict")).to_contain_text("Kept:", timeout=120_000)
+        page.locator(".matrix").scroll_into_view_if_needed()
+        views = [page.screenshot()]
+        go(page, "collect")
+        page.locator('.chip[data-name="seven"]').click()
+        expect(page.locator("#view-collect .grid li").first).to_be_visible()
+        views.insert(0, page.screenshot())
+        go(page, "see")
+        expect(page.locator(".bar.first .name")).to_have_text("seven")
+        page.wait_for_timeout(2000)
+        views.insert(0, page.screenshot())
+    views = [Image.open(io.BytesIO(view)).convert("RGB") for view in views]
+    (width, height), gap = views[0].size, 40
+    whole = Image.new("RGB", (len(views) * (width + gap) - gap, height), "white")
+    for nth, view in enumerate(views):
+        whole.paste(view, (nth * (width + gap), 0))
+    whole.resize((whole.width // 2, whole.height // 2)).quantize(64).save(file, optimize=True)
+
+
 def main() -> None:
     flags = ["--no-sandbox", f"--host-resolver-rules=MAP {NAME} 127.0.0.1", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     if args.working_tree:  # files that do not come from the device itself are taken for a public page's
         flags.append("--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,PrivateNetworkAccessSendPreflights")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=args.chromium, args=flags)
+        if args.picture:
+            picture(browser, args.picture)
+            return
         for check in (
             a_newcomer_with_a_phone,
             a_class_appears_while_it_is_collected,
