@@ -69,7 +69,7 @@ export const collect = {
   },
 
   // While photos are collected, nothing but their grid moves.
-  changed: () => (!isOpen ? undefined : held ? list() : load()),
+  changed: () => (held ? list() : load()),
 };
 
 async function load() {

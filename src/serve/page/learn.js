@@ -41,7 +41,7 @@ export const learn = {
     isOpen = false;
   },
 
-  changed: () => (isOpen ? load() : undefined),
+  changed: () => load(),
 
   lesson(now) {
     const wasRunning = lesson?.running;

@@ -4,7 +4,6 @@ import { device } from "./device.js";
 import { confirm, count, date, doing, el, percent, say, size } from "./parts.js";
 
 let line, classes, away;
-let isOpen = false;
 
 export const undo = {
   title: "Undo",
@@ -17,16 +16,8 @@ export const undo = {
     section.append(el("div", { class: "card" }, el("h2", {}, "What the device has known"), line), classes, away);
   },
 
-  async enter() {
-    isOpen = true;
-    await load();
-  },
-
-  leave() {
-    isOpen = false;
-  },
-
-  changed: () => (isOpen ? load() : undefined),
+  enter: () => load(),
+  changed: () => load(),
 };
 
 async function load() {
