@@ -122,6 +122,38 @@ fn guesses_go_on_during_a_lesson_and_nobody_else_may_change_the_store() {
 }
 
 #[test]
+fn a_class_that_was_learned_is_renamed_and_forgotten_whatever_lies_in_its_folder() {
+    let device = Device::start(&[]);
+    collected(&device);
+    // A plan that somebody waits for keeps nobody from beginning.
+    std::thread::scope(|scope| {
+        let plans: Vec<_> = (0..4).map(|_| scope.spawn(|| device.ask("GET", "/api/lesson/plan", b"").status)).collect();
+        assert_eq!(device.ask("POST", "/api/lesson", b"").status, 202);
+        plans.into_iter().for_each(|plan| assert!([200, 409].contains(&plan.join().unwrap())));
+    });
+    device.lesson();
+    let renamed = device.post("/api/classes/rename", json!({ "from": "1", "to": "one" })).json();
+    assert_eq!(renamed["forgotten"], json!(true), "{renamed}");
+    device.wait("the new name", |device| (device.best(&photos("1", "val")[0])? == "one").then_some(()));
+    let known = device.get("/api/state")["known"].clone();
+    assert_eq!((&known["learned"], &known["imprinted"]), (&json!(["0", "2"]), &json!(["one"])));
+    for name in [".DS_Store", "Thumbs.db", "._photo.png"] {
+        fs::write(device.place.path().join("photos/2").join(name), b"x").unwrap();
+    }
+    assert_eq!(device.post("/api/forget", json!({ "class": "2" })).status, 200);
+    assert_eq!(classes(&device), [("0".to_owned(), 10), ("one".to_owned(), 10)]);
+    // What another program does to the store is seen.
+    let store = device.place.path().join("store");
+    let back = std::process::Command::new(env!("CARGO_BIN_EXE_srlora")).arg("rollback").arg(&store).output().unwrap();
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    device.wait("the generation of another program", |device| {
+        (device.get("/api/state")["generation"] == device.get("/api/generations")["current"]).then_some(())
+    });
+    assert_eq!(device.post("/api/forget", json!({ "class": "0" })).status, 200);
+    no_panic(&device);
+}
+
+#[test]
 fn a_lesson_that_a_signal_has_ended_is_offered_and_goes_on() {
     let device = Device::start(&[]);
     collected(&device);
@@ -163,6 +195,7 @@ fn who_has_no_token_or_comes_from_elsewhere_is_refused() {
         ("GET /page.css", "Host: evil.example\n".to_owned(), 403),
         ("GET /api/state", format!("Host: evil.example\nAuthorization: Bearer {token}\n"), 403),
         ("GET /api/state", format!("Authorization: Bearer {token}\n"), 403),
+        ("GET /api/stream", format!("{own}Sec-Fetch-Site: cross-site\nAuthorization: Bearer {token}\n"), 403),
         ("GET /api/state", format!("{own}Origin: http://evil.example\nAuthorization: Bearer {token}\n"), 403),
         ("POST /api/lesson", format!("{own}Authorization: Bearer {token}\n"), 403),
         ("POST /api/rollback", format!("{own}X-Srlora: 1\nOrigin: null\nAuthorization: Bearer {token}\n"), 403),
@@ -352,6 +385,17 @@ fn slow_connections_keep_nobody_out_and_many_requests_take_no_memory() {
     }
     println!("20 answers beside {} slow connections: {:.0} ms", slow.len(), begin.elapsed().as_secs_f64() * 1e3);
     drop(slow);
+    for _ in 0..100 {
+        let mut events = device.connect();
+        write!(events, "GET /api/events HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        assert!(events.read(&mut [0; 16]).unwrap() > 0);
+    }
+    device.wait("the threads of pages that have gone", |device| (device.memory("Threads:") < 20).then_some(()));
+    // Whoever has said all, and says so, is answered.
+    let mut half = device.connect();
+    write!(half, "GET /api/lesson/plan HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read(&mut half).status, 200);
 
     let resident = device.memory("VmRSS:");
     let (mut stream, mut answered, mut told_to_wait) = (device.connect(), 0, 0);

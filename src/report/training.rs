@@ -175,8 +175,8 @@ pub(super) fn trial(report: &TrainReport) -> Section {
     }
     if report.val_images == 0 {
         body.push(paragraph(
-            "No photo was held back, so nothing here says how well photos are recognized that the lesson has not seen. With --val-split \
-             0.2 every fifth photo is.",
+            "No photo was held back, so nothing here says how well photos are recognized that the lesson has not seen. --val-split 0.2 holds \
+             back every fifth photo; the page of `srlora serve` does so from 20 photos of each class on.",
         ));
     }
     Section::new("trial", "Was it kept, and why", body)

@@ -71,6 +71,13 @@ pub(crate) fn why_aside(trial: Option<&Trial>) -> String {
 /// What has become of a lesson and why, for who has no flags to set.
 pub(crate) fn in_short(report: &TrainReport) -> String {
     match (report.aside, &report.trial) {
+        (None, Some(trial)) if trial.known.is_empty() && trial.on == TrialPhotos::LeftOut => format!(
+            "Kept. No photo was held back, so only its own {} could be looked at: it recognizes {} of them. Class means alone get {}, each \
+             photo left out of its own.",
+            count(trial.photos, "photo"),
+            percent(trial.after),
+            percent(trial.before)
+        ),
         (None, Some(trial)) => format!("Kept: {}.", why_kept(trial)),
         (None, None) => "The classes are imprinted, and this counts now.".to_owned(),
         (Some(_), Some(trial)) => format!("Kept aside, and all is as it was: {}.", why_aside(Some(trial))),

@@ -78,15 +78,19 @@ impl Access {
             );
             return Err(Refusal::new(403, message));
         }
-        match head.header("origin")? {
-            None => Ok(()),
-            Some(origin) => {
-                let asks = origin.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme));
-                let is_own = asks.is_some_and(|(_, asks)| asks.eq_ignore_ascii_case(host));
-                let refusal = || Refusal::new(403, "another page has sent this; only this device's own page may");
-                is_own.then_some(()).ok_or_else(refusal)
-            }
+        // Where TLS ends elsewhere, the page is https and this is not.
+        let schemes: &[&str] = if self.is_encrypted { &["https"] } else { &["http", "https"] };
+        let is_own = head.header("origin")?.is_none_or(|origin| {
+            let asks = origin.split_once("://").filter(|(scheme, _)| schemes.contains(scheme));
+            asks.is_some_and(|(_, asks)| asks.eq_ignore_ascii_case(host))
+        });
+        // Pictures that a page shows have no origin; newer browsers say where they are shown. A link that leads here is no such picture.
+        let is_elsewhere =
+            head.header("sec-fetch-site")?.is_some_and(|site| ["cross-site", "same-site"].contains(&site));
+        if !is_own || is_elsewhere && head.parts().first() == Some(&"api") {
+            return Err(Refusal::new(403, "another page has sent this; only this device's own page may"));
         }
+        Ok(())
     }
 
     fn is_own(&self, host: &str, local: IpAddr) -> bool {
@@ -223,6 +227,16 @@ mod tests {
         {
             assert_eq!(source(&format!("Host: localhost:8080\r\nOrigin: {origin}")), Err(403), "{origin}");
         }
+        let of = |path: &str, site: &str| {
+            let text = format!("GET {path} HTTP/1.1\nHost: localhost\nSec-Fetch-Site: {site}\n\n");
+            let head = super::super::http::head_of_text(text.as_bytes()).unwrap().unwrap();
+            access().check_source(&head, LOCAL).map_err(|refusal| refusal.status)
+        };
+        assert_eq!(
+            (of("/api/stream", "same-origin"), of("/api/stream", "none"), of("/", "cross-site")),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        assert_eq!((of("/api/stream", "cross-site"), of("/api/model.onnx", "same-site")), (Err(403), Err(403)));
         let v6 = Access::new(None, 1, &[], false);
         assert!(v6.check_source(&head("Host: [::1]:8080"), "::1".parse().unwrap()).is_ok());
         assert!(v6.check_source(&head("Host: 127.0.0.1"), "::ffff:127.0.0.1".parse().unwrap()).is_ok());

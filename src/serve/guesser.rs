@@ -72,6 +72,8 @@ pub(crate) struct Guesser {
 struct Wishes {
     reload: AtomicBool,
     imprint: AtomicBool,
+    /// A look is among the jobs: a camera's pictures take no more than one place of those that photos wait in.
+    look: AtomicBool,
 }
 
 /// What the thread works with.
@@ -124,8 +126,10 @@ impl Guesser {
 
     /// A picture of the camera may be there.
     pub(crate) fn look(&self) {
-        // Where jobs wait, it looks after them.
-        let _ = self.jobs.try_send(Job::Look);
+        if !self.wishes.look.swap(true, Ordering::AcqRel) {
+            // Where jobs wait, it looks after them.
+            let _ = self.jobs.try_send(Job::Look);
+        }
     }
 
     /// The photos have changed.
@@ -185,6 +189,7 @@ impl Thread {
                     job => job.ok(),
                 },
             };
+            self.wishes.look.store(false, Ordering::Release);
             let settled = match job {
                 Some(Job::Predict(picture, top, reply)) => {
                     let _ = reply.send(self.classifier.0.predict(picture, top));

@@ -11,6 +11,8 @@ use serde::Serialize;
 const KEPT: usize = 64;
 /// A page, and what stands between, is told so often that the connection lives.
 const PULSE: Duration = Duration::from_secs(15);
+/// Whether a page has gone is looked at so often: until then it has a thread.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Inside {
@@ -56,22 +58,22 @@ impl Hub {
     pub(crate) fn stream(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut next = self.inside().next;
         to.write_all(b"retry: 2000\nevent: hello\ndata: {}\n\n")?;
-        loop {
-            let (texts, end) = match self.after(next) {
-                Some(found) => found,
-                None => return Ok(()),
-            };
-            if texts.is_empty() {
+        let mut told = Instant::now();
+        while let Some((texts, end)) = self.after(next) {
+            to.flush()?;
+            if texts.is_empty() && told.elapsed() >= PULSE {
                 to.write_all(b": still here\n\n")?;
+                told = Instant::now();
             }
             texts.iter().try_for_each(|text| to.write_all(text.as_bytes()))?;
             next = end;
         }
+        Ok(())
     }
 
     /// The events from `next` on, and the number after them; none where nothing happens for a while. `None` when the server ends.
     fn after(&self, next: u64) -> Option<(Vec<Arc<str>>, u64)> {
-        let deadline = Instant::now() + PULSE;
+        let deadline = Instant::now() + LOOK;
         let mut inside = self.inside();
         loop {
             if inside.is_closed {

@@ -24,6 +24,9 @@ use crate::session::{Dataset, Picture};
 /// The file that a writer holds locked.
 const LOCK: &str = ".srlora-serve-lock";
 
+/// What other systems leave in a folder that they have shown.
+const LITTER: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+
 /// The number of a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(u64);
@@ -139,7 +142,8 @@ impl Album {
                 // What changed within the same tick of the clock would not be seen.
                 Some(known) if known.changed.is_some() && known.changed == changed && is_settled(changed) => known,
                 known => {
-                    let photos = photos_in(&entry.path(), &name)?;
+                    // One that this user may not read, `lost+found` for one, is no class.
+                    let Ok(photos) = photos_in(&entry.path(), &name) else { continue };
                     has_changed |= known.is_none_or(|known| known.photos != photos);
                     Class { changed, photos }
                 }
@@ -218,6 +222,11 @@ impl Album {
         for photo in &photos {
             let path = folder.join(&photo.name);
             fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+        for name in Disk.list(&folder).unwrap_or_default() {
+            if LITTER.contains(&name.as_str()) || name.starts_with("._") {
+                let _ = fs::remove_file(folder.join(&name));
+            }
         }
         let removed = fs::remove_dir(&folder).map_err(|e| {
             let message = format!("its photos are removed, but not the folder, which holds something else ({e})");

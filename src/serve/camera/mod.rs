@@ -195,12 +195,13 @@ impl Camera {
             end(child);
             return None;
         }
+        let number = child.id();
         inside.child = Some(child);
         inside.times.clear();
         drop(inside);
         let said = thread::Builder::new().name("camera says".to_owned()).spawn(move || stderr.map(last_words));
         let watch = self.clone();
-        let _ = thread::Builder::new().name("camera watch".to_owned()).spawn(move || watch.end_where_unwanted());
+        let _ = thread::Builder::new().name("camera watch".to_owned()).spawn(move || watch.end_where_unwanted(number));
         let mut is_wanted = true;
         if let Some(mut stdout) = stdout {
             let (mut splitter, mut piece) = (Splitter::default(), vec![0; 64 << 10]);
@@ -233,15 +234,16 @@ impl Camera {
         self.changed.notify_all();
     }
 
-    /// A command that writes nothing is read from for ever: this ends it from another thread.
-    fn end_where_unwanted(&self) {
+    /// A command that writes nothing is read from for ever: this ends the one of that number from another thread.
+    fn end_where_unwanted(&self, number: u32) {
         let begin = Instant::now();
         loop {
             thread::sleep(Duration::from_secs(1));
             let is_wanted = self.is_wanted(false) == Some(true);
             let mut inside = self.inside();
             let last = inside.times.back().copied().unwrap_or(begin).max(begin);
-            if inside.child.is_none() {
+            // It may have ended by itself, and another one have begun.
+            if inside.child.as_ref().map(Child::id) != Some(number) {
                 return;
             }
             if !is_wanted || last.elapsed() > IS_STUCK {

@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Refusal;
 use crate::limits::FEWEST_BYTES_A_SECOND;
 
+/// How far what comes may be behind [`FEWEST_BYTES_A_SECOND`].
+const GRACE: Duration = Duration::from_secs(10);
 /// Pieces that have come and wait to be read.
 const PIECES: usize = 2;
 /// What a peer that is refused may still send, so that it comes to read why.
@@ -65,9 +67,8 @@ impl Body {
     /// # Errors
     /// 400 where the peer ends before, 408 where it is slow, 500 where it cannot be written.
     pub(crate) fn copy_to(&mut self, to: &mut impl Write) -> Result<(), Refusal> {
-        let time = Duration::from_secs(10 + self.length / FEWEST_BYTES_A_SECOND);
         while self.left > 0 {
-            let piece = self.piece(time)?;
+            let piece = self.piece(GRACE)?;
             to.write_all(&piece).map_err(|e| Refusal::new(500, format_args!("what was sent cannot be kept: {e}")))?;
         }
         Ok(())
@@ -81,12 +82,12 @@ impl Body {
         }
     }
 
-    /// What comes next. All of it has to come within `time`, from when the first piece is wanted.
-    fn piece(&mut self, time: Duration) -> Piece {
+    /// What comes next. Each byte has `grace`, from when the first piece is wanted, and as long as those before it may take.
+    fn piece(&mut self, grace: Duration) -> Piece {
         if let Source::Unread(incoming) = &mut self.source {
             let (to, pieces) = mpsc::channel(PIECES);
             if let Some(incoming) = incoming.take() {
-                self.runtime.spawn(pass_on(incoming, Instant::now() + time, to));
+                self.runtime.spawn(pass_on(incoming, Instant::now() + grace, to));
             }
             self.source = Source::Coming(pieces);
         }
@@ -100,8 +101,8 @@ impl Body {
     }
 }
 
-/// Passes on what comes until `deadline`. It waits on the runtime, so that a server that ends has no thread waiting for a clock.
-async fn pass_on(mut incoming: Incoming, deadline: Instant, to: mpsc::Sender<Piece>) {
+/// Passes on what comes until `deadline`, which moves with every byte that has come. It waits on the runtime, so that a server that ends has no thread waiting for a clock.
+async fn pass_on(mut incoming: Incoming, mut deadline: Instant, to: mpsc::Sender<Piece>) {
     loop {
         let frame = poll_fn(|context| Pin::new(&mut incoming).poll_frame(context));
         let piece = match timeout_at(deadline, frame).await {
@@ -109,7 +110,10 @@ async fn pass_on(mut incoming: Incoming, deadline: Instant, to: mpsc::Sender<Pie
             Ok(None) => return,
             Ok(Some(Err(error))) => Err(Refusal::new(400, format_args!("the body did not come: {error}"))),
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) => Ok(bytes),
+                Ok(bytes) => {
+                    deadline += Duration::from_secs_f64(bytes.len() as f64 / FEWEST_BYTES_A_SECOND as f64);
+                    Ok(bytes)
+                }
                 Err(_) => return,
             },
         };

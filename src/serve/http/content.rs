@@ -109,7 +109,8 @@ impl Write for Pipe {
         Ok(piece.len())
     }
 
+    /// Whether anybody still reads.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.0.is_closed() { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 }

@@ -85,6 +85,11 @@ impl Head {
         }
     }
 
+    /// Whether the peer waits to be told to send the body.
+    pub(super) fn waits(&self) -> bool {
+        self.headers.contains_key("expect")
+    }
+
     /// All cookies of that name.
     pub(crate) fn cookies<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h str> {
         let lines = self.headers.get_all("cookie").iter().filter_map(|line| line.to_str().ok());

@@ -171,6 +171,8 @@ async fn answer_all(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
+        // Whoever has said all still reads.
+        .half_close(true)
         .max_headers(MOST_REQUEST_HEADERS)
         .max_buf_size(MOST_REQUEST_HEAD_BYTES)
         .serve_connection(TokioIo::new(Paced::new(stream)), service);
@@ -208,11 +210,14 @@ impl Desk {
             Err(refusal) => return response(refusal.answer(), answering).0,
         };
         let (told, answered) = oneshot::channel();
+        let head_waits = head.waits();
         let mut body = Body::new(incoming, head.length, Handle::current());
         spawn_blocking(move || {
             let answer = (self.handler)(Request { head, body: &mut body, local: self.local });
             let answer = answer.unwrap_or_else(|refusal| {
-                body.linger();
+                if !head_waits {
+                    body.linger();
+                }
                 refusal.answer()
             });
             let (response, writer) = response(answer, answering);

@@ -24,13 +24,17 @@ pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<Arc<ServerConfi
     if certificates.is_empty() {
         return Err(fault("tls_cert", certificate, PemError::NoItemsFound, "certificate"));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| fault("tls_key", key, e, "private key"))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| {
+        let is_encrypted = std::fs::read_to_string(key).is_ok_and(|text| text.contains("ENCRYPTED"));
+        let advice = "is encrypted; write one without a passphrase: openssl pkey -in KEY -out PLAIN";
+        if is_encrypted { wrong("tls_key", key, advice) } else { fault("tls_key", key, e, "private key") }
+    })?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map(|builder| builder.with_no_client_auth());
     let config = config.and_then(|builder| builder.with_single_cert(certificates, private));
     config.map(Arc::new).map_err(|e| {
-        wrong("tls_cert", certificate, format_args!("and its key {} do not make an identity: {e}", key.display()))
+        wrong("tls_cert", certificate, format_args!("and its key {} do not make an identity: {e}. Keys are EC (P-256, P-384), Ed25519, or RSA of 2048 bits and more", key.display()))
     })
 }
 

@@ -3,12 +3,13 @@
 mod note;
 mod photos;
 mod review;
+mod seen;
 mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ pub(crate) use status::{Left, Outcome, Status};
 use self::note::Note;
 use self::photos::chosen;
 use self::review::review;
+use self::seen::Seen;
 use super::album::Album;
 use super::hub::Hub;
 use crate::bundle::Bundle;
@@ -28,6 +30,10 @@ use crate::session::{
     Dataset, Forecast, Keep, Length, Lesson, Progress, Stop, Store, TrainReport, Trainer, Validation,
 };
 
+/// How long whoever wants to change the store waits for a page that does. A lesson is not waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Most passes over the photos that are asked for.
+const MOST_EPOCHS: u32 = 10_000;
 /// A page draws no more often.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,12 +62,22 @@ pub(crate) struct Desk {
     hub: Arc<Hub>,
     terms: Terms,
     begun: Instant,
-    /// Somebody changes the store.
-    taken: AtomicBool,
+    /// Who has the right to change the store.
+    taken: Mutex<Option<Holder>>,
+    freed: Condvar,
     status: Mutex<Status>,
     stop: Mutex<Option<Stop>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What the last lesson that came to its end has answered.
+    report: Mutex<Option<TrainReport>>,
     is_closed: AtomicBool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// A page: it is quick.
+    Page,
+    Lesson,
 }
 
 /// The right to change the store, for as long as this lives.
@@ -69,7 +85,7 @@ pub(crate) struct Claim<'d>(&'d Desk);
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        self.0.hand_to(None);
     }
 }
 
@@ -82,10 +98,12 @@ impl Desk {
             hub,
             terms,
             begun: Instant::now(),
-            taken: AtomicBool::new(false),
+            taken: Mutex::default(),
+            freed: Condvar::new(),
             status: Mutex::default(),
             stop: Mutex::default(),
             thread: Mutex::default(),
+            report: Mutex::default(),
             is_closed: AtomicBool::new(false),
         };
         desk.find_left();
@@ -116,16 +134,31 @@ impl Desk {
         &self.store
     }
 
-    /// The right to change the store.
+    /// The right to change the store. A page that has it is waited for; a lesson is not.
     ///
     /// # Errors
-    /// Kind `Busy` where somebody else has it.
+    /// Kind `Busy` where a lesson has it.
     pub(crate) fn claim(&self) -> Result<Claim<'_>> {
-        if self.is_closed.load(Ordering::Acquire) || self.taken.swap(true, Ordering::AcqRel) {
-            let message = "a lesson is under way, or another page changes what was learned; wait until that has ended, or stop it";
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_quick = |taken: &mut Option<Holder>| *taken == Some(Holder::Page);
+        let waited = self.freed.wait_timeout_while(taken, PATIENCE, is_quick);
+        let mut taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if self.is_closed.load(Ordering::Acquire) || taken.is_some() {
+            let message = "a lesson is under way; wait until it has ended, or stop it";
             return Err(Error::new(ErrorKind::Busy, "", message));
         }
+        *taken = Some(Holder::Page);
         Ok(Claim(self))
+    }
+
+    fn hand_to(&self, holder: Option<Holder>) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = holder;
+        self.freed.notify_all();
+    }
+
+    /// What the last lesson that came to its end has answered.
+    pub(crate) fn report(&self) -> Option<TrainReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A lesson that was cut off, or stopped.
@@ -187,7 +220,7 @@ impl Desk {
     pub(crate) fn plan(&self) -> Result<Forecast> {
         let _claim = self.claim()?;
         self.album().look()?;
-        let note = Note::new(chosen(&self.album()), &Wish::default(), self.is_further());
+        let note = self.new_note(&Wish::default());
         note.require_trainable()?;
         let keep = Keep { resume: !note.is_further(), ..self.keep(&note, Stop::default()) };
         let lesson = self.lesson(&note)?;
@@ -206,7 +239,11 @@ impl Desk {
                 .ok_or_else(|| Error::new(ErrorKind::Data, "", "there is no lesson to go on with; begin one"))?
         } else {
             self.album().look()?;
-            let note = Note::new(chosen(&self.album()), wish, self.is_further());
+            if wish.epochs.is_some_and(|epochs| !(1..=MOST_EPOCHS).contains(&epochs)) {
+                let message = format!("has to be 1 to {MOST_EPOCHS}");
+                return Err(Error::new(ErrorKind::Usage, "epochs", message));
+            }
+            let note = self.new_note(wish);
             note.require_trainable()?;
             note
         };
@@ -219,6 +256,7 @@ impl Desk {
         self.tell();
         // From now on the thread has the right.
         std::mem::forget(claim);
+        self.hand_to(Some(Holder::Lesson));
         let desk = self.clone();
         let run = move || {
             let claim = Claim(&desk);
@@ -236,6 +274,11 @@ impl Desk {
                 Err(Error::io(Path::new("a thread"), error))
             }
         }
+    }
+
+    fn new_note(&self, wish: &Wish) -> Note {
+        let album = self.album();
+        Note::new(chosen(&album, &Seen::read(album.root())), wish, self.is_further())
     }
 
     /// A store that holds a generation learns on; a folder in which one was begun is taken for a new one.
@@ -270,15 +313,18 @@ impl Desk {
             _ => None,
         };
         let data = lesson.data.open().ok();
+        let stop = keep.stop.clone();
         let done = self.run(lesson, keep);
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = None;
         ended();
         let outcome = match done {
             Ok(report) => {
+                // It counts from now on, whether or not this can be noted.
+                let _ = data.as_ref().map(|data| note_seen(&root, data));
                 let _ = Note::remove(&root);
-                self.status_mut().phase = Some("looking at the photos again".to_owned());
+                self.status_mut().look_again();
                 self.tell();
-                let found = self.review(&report, [data, held_back]);
+                let found = self.review(&report, [data, held_back], &stop);
+                *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
                 Outcome::ended(report, found)
             }
             Err(error) => {
@@ -288,6 +334,7 @@ impl Desk {
                 Outcome::failed(&error)
             }
         };
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status_mut().end(outcome);
         self.find_left();
     }
@@ -310,14 +357,21 @@ impl Desk {
     }
 
     /// What the lesson makes of photos that it has not seen, and which photos may have a wrong label.
-    fn review(&self, report: &TrainReport, photos: [Option<Dataset>; 2]) -> Option<review::Review> {
+    /// A stop ends that alone.
+    fn review(&self, report: &TrainReport, photos: [Option<Dataset>; 2], stop: &Stop) -> Option<review::Review> {
         let store = self.store()?;
         let number = report.aside.unwrap_or(report.generation);
         let after = store.at(number).ok()?;
         let before = after.record().ok().and_then(|record| store.at(record.parent).ok());
         let [data, held_back] = photos;
-        review(&self.bundle, [before.as_ref(), Some(&after)], data?, held_back.unwrap_or_default()).ok()
+        review(&self.bundle, [before.as_ref(), Some(&after)], [data?, held_back.unwrap_or_default()], stop).ok()
     }
+}
+
+fn note_seen(root: &Path, data: &Dataset) -> Result<()> {
+    let paths = data.photos().iter().filter_map(|photo| photo.picture.path());
+    let named = paths.filter_map(|path| Some((path.file_name()?.to_str()?, path.metadata().ok()?.len())));
+    Seen::note(root, named)
 }
 
 fn method(name: &str) -> Result<Method> {

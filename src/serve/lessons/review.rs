@@ -9,7 +9,7 @@ use crate::core::IMPRINT_SCALE;
 use crate::error::Result;
 use crate::limits::MOST_REVIEWED;
 use crate::serve::album::Id;
-use crate::session::{Dataset, GrowingClassifier, Photo, Store};
+use crate::session::{Dataset, GrowingClassifier, Photo, Stop, Store};
 
 /// Photos that are shown as doubtful.
 const MOST_DOUBTFUL: usize = 12;
@@ -52,22 +52,24 @@ struct Doubtful {
 /// Looks at the photos again, with what was there before the lesson and with what is there now.
 ///
 /// # Errors
-/// Those of a store that cannot be read.
+/// Those of a store that cannot be read; `Stopped`.
 pub(super) fn review(
     bundle: &Bundle,
     stores: [Option<&Store>; 2],
-    data: Dataset,
-    held_back: Dataset,
+    [data, held_back]: [Dataset; 2],
+    stop: &Stop,
 ) -> Result<Review> {
     let mut judged: Vec<Judged> = Vec::new();
     let before = if held_back.photos().is_empty() { None } else { stores[0] };
     if let Some(store) = before {
         let mut classifier = GrowingClassifier::new(bundle, Some(store))?;
-        judge(&mut classifier, &held_back, |photo| judged.push(Judged { before: Some(photo.guess.clone()), ..photo }));
+        judge(&mut classifier, &held_back, stop, |photo| {
+            judged.push(Judged { before: Some(photo.guess.clone()), ..photo });
+        })?;
     }
     let mut classifier = GrowingClassifier::new(bundle, stores[1])?;
     let mut after = Vec::new();
-    judge(&mut classifier, &held_back, |photo| after.push(photo));
+    judge(&mut classifier, &held_back, stop, |photo| after.push(photo))?;
     let was: BTreeMap<Id, String> = judged.into_iter().map(|photo| (photo.id, photo.guess)).collect();
     after.iter_mut().for_each(|photo| photo.before = was.get(&photo.id).cloned());
     let right = (!was.is_empty()).then(|| {
@@ -76,7 +78,7 @@ pub(super) fn review(
         };
         [of(|photo| photo.before.as_ref()), of(|photo| Some(&photo.guess))]
     });
-    let (mut left_out, doubtful) = looked_through(&mut classifier, &[data, held_back]);
+    let (mut left_out, doubtful) = looked_through(&mut classifier, &[data, held_back], stop)?;
     if !after.is_empty() {
         left_out.clear();
     }
@@ -89,19 +91,30 @@ fn id(photo: &Photo, class: &str) -> Option<Id> {
 }
 
 /// The guess about each photo that can be read.
-fn judge(classifier: &mut GrowingClassifier, photos: &Dataset, mut found: impl FnMut(Judged)) {
+fn judge(
+    classifier: &mut GrowingClassifier,
+    photos: &Dataset,
+    stop: &Stop,
+    mut found: impl FnMut(Judged),
+) -> Result<()> {
     for photo in photos.photos() {
+        stop.go_on()?;
         let class = photos.classes()[photo.class].clone();
         let Some(id) = id(photo, &class) else { continue };
         let Ok(prediction) = classifier.predict(photo.picture.clone(), 1) else { continue };
         let Some(best) = prediction.top.into_iter().next() else { continue };
         found(Judged { id, class, guess: best.label, before: None, probability: best.probability.into() });
     }
+    Ok(())
 }
 
 /// Each photo is left out of its class's mean, as imprinting makes them, and compared with all: its loss is -log of its own class's share
 /// in the softmax of [`IMPRINT_SCALE`] cos(x, m_c). Of very many photos, every n-th is looked at.
-fn looked_through(classifier: &mut GrowingClassifier, photos: &[Dataset; 2]) -> (Vec<Judged>, Vec<Doubtful>) {
+fn looked_through(
+    classifier: &mut GrowingClassifier,
+    photos: &[Dataset; 2],
+    stop: &Stop,
+) -> Result<(Vec<Judged>, Vec<Doubtful>)> {
     let all =
         photos.iter().flat_map(|data| data.photos().iter().map(|photo| (photo, data.classes()[photo.class].clone())));
     let all: Vec<_> = all.collect();
@@ -109,6 +122,7 @@ fn looked_through(classifier: &mut GrowingClassifier, photos: &[Dataset; 2]) -> 
     let mut seen: Vec<(Id, String, Vec<f64>)> = Vec::new();
     let mut sums: BTreeMap<String, (Vec<f64>, usize)> = BTreeMap::new();
     for (photo, class) in all.into_iter().step_by(every) {
+        stop.go_on()?;
         let (Some(id), Ok(features)) = (id(photo, &class), classifier.features(photo.picture.clone())) else {
             continue;
         };
@@ -128,7 +142,7 @@ fn looked_through(classifier: &mut GrowingClassifier, photos: &[Dataset; 2]) -> 
     }
     doubtful.sort_by(|a: &Doubtful, b| b.loss.total_cmp(&a.loss));
     doubtful.truncate(MOST_DOUBTFUL);
-    (judged, doubtful)
+    Ok((judged, doubtful))
 }
 
 /// The class whose mean a photo is nearest to, without its part in its own; how likely that is; and its loss.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::review::Review;
 use crate::error::{Error, ErrorKind, with_options};
 use crate::report::verdict::in_short;
-use crate::session::{Forecast, Progress, TrainReport};
+use crate::session::{Forecast, Progress, TrainReport, TrialPhotos};
 
 /// Points of a curve: as many as a phone has pixels for.
 const MOST_POINTS: usize = 240;
@@ -36,7 +36,7 @@ pub(crate) struct Status {
     /// A lesson that can be gone on with.
     pub(crate) left: Option<Left>,
     /// What became of the last one since the server was started.
-    pub(crate) last: Option<Outcome>,
+    last: Option<Outcome>,
     #[serde(skip)]
     stepping: Option<(Instant, u64)>,
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub(crate) struct Outcome {
     stopped: bool,
     /// What has become of it, for a person to read.
     sentence: String,
-    /// Accuracy before and after it, on the photos that judged it.
+    /// Accuracy before and after it, on photos that neither has seen; null where there are none.
     before: Option<f64>,
     after: Option<f64>,
     report: Option<TrainReport>,
@@ -69,12 +69,17 @@ pub(crate) struct Outcome {
 
 impl Status {
     pub(super) fn begun() -> Self {
-        Status { running: true, phase: Some("getting ready".to_owned()), ..Status::default() }
+        Status { running: true, ..Status::default() }
     }
 
     /// As it is so many microseconds after the server has begun.
     pub(super) fn seen_at(&self, at: u64) -> Self {
         Status { at, ..self.clone() }
+    }
+
+    /// All steps are taken, and the photos are looked at once more.
+    pub(super) fn look_again(&mut self) {
+        (self.phase, self.done, self.total) = (Some("looking at the photos again".to_owned()), 0, 0);
     }
 
     /// A lesson has ended; its curve stays.
@@ -120,17 +125,14 @@ impl Status {
 
 impl Outcome {
     pub(super) fn ended(report: TrainReport, review: Option<Review>) -> Self {
+        let unseen = [TrialPhotos::HeldBack, TrialPhotos::Replayed, TrialPhotos::CrossValidated];
         let (before, after) = match &report.trial {
-            Some(trial) => (Some(trial.before), Some(trial.after)),
+            Some(trial) if unseen.contains(&trial.on) => (Some(trial.before), Some(trial.after)),
+            Some(_) => (None, None),
             None => (report.val_accuracy_before, report.val_accuracy),
         };
         let (kept, sentence) = (report.aside.is_none(), in_short(&report));
         Outcome { kept, stopped: false, sentence, before, after, report: Some(report), review }
-    }
-
-    /// What the lesson has answered, where it came to its end.
-    pub(crate) fn report(&self) -> Option<&TrainReport> {
-        self.report.as_ref()
     }
 
     pub(super) fn failed(error: &Error) -> Self {

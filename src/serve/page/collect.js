@@ -81,10 +81,11 @@ async function load() {
 
 function draw() {
   const focused = document.activeElement?.dataset?.name;
-  chips.replaceChildren(...classes.map(({ name, photos: n }) => el("button", {
+  chips.replaceChildren(
+    el("button", { class: "chip", type: "button", onclick: ({ currentTarget }) => doing(currentTarget, make) }, "+ New class"),
+    ...classes.map(({ name, photos: n }) => el("button", {
     class: "chip", type: "button", "aria-pressed": String(name === chosen), "data-name": name, onclick: () => pick(name).catch((e) => say(e.message)),
-  }, el("span", {}, name), el("span", { class: "count" }, String(n), el("span", { class: "unseen" }, n === 1 ? " photo" : " photos")))),
-  el("button", { class: "chip", type: "button", onclick: ({ currentTarget }) => doing(currentTarget, make) }, "+ New class"));
+  }, el("span", {}, name), el("span", { class: "count" }, String(n), el("span", { class: "unseen" }, n === 1 ? " photo" : " photos")))));
   if (focused) [...chips.children].find((chip) => chip.dataset.name === focused)?.focus();
   chips.hidden = classes.length === 0;
   empty.hidden = classes.length > 0;
@@ -104,6 +105,7 @@ async function pick(name) {
   chosen = name;
   selected.clear();
   draw();
+  chips.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   watch();
   await list();
 }
@@ -169,16 +171,25 @@ async function make() {
 async function rename() {
   const name = await askName(`Rename ${chosen}`, "New name. The name of another class joins both.", "Rename", chosen);
   if (!name || name === chosen) return;
-  const { name: now } = await device.renameClass(chosen, name);
+  const { name: now, forgotten } = await device.renameClass(chosen, name);
+  if (forgotten) say(`${now} is known by its photos, until the next lesson learns it under this name.`);
   chosen = now;
   await load();
 }
 
 async function remove() {
   const found = classes.find(({ name }) => name === chosen);
+  if (found.learned && !found.photos) {
+    if (!(await confirm(`Forget ${chosen}?`, "It has no photos any more, and is no longer recognized then.", "Forget"))) return;
+    await device.forget(chosen);
+    chosen = null;
+    await load();
+    if (classes.length) await pick(classes[0].name);
+    return;
+  }
   const learned = found.learned ? " What was learned of it stays until you forget it, under Undo." : "";
   if (!(await confirm(`Delete ${chosen}?`, `Its ${count(found.photos, "photo")} cannot be brought back.${learned}`, "Delete"))) return;
-  if (photos.length || !found.learned) await device.removeClass(chosen).catch((error) => { if (error.status !== 404) throw error; });
+  await device.removeClass(chosen).catch((error) => { if (error.status !== 404) throw error; });
   chosen = null;
   live.end();
   await load();

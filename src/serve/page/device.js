@@ -49,7 +49,7 @@ export const device = {
   movePhotos: (ids, name) => ask("POST", "/api/photos/move", { body: { ids, class: name } }),
   removePhotos: (ids) => ask("POST", "/api/photos/delete", { body: { ids } }),
   photo: (id) => `/api/photos/${id}`,
-  predict: (blob) => ask("POST", "/api/predict", { body: blob }),
+  predict: (blob) => patiently(() => ask("POST", "/api/predict", { body: blob })),
   plan: () => ask("GET", "/api/lesson/plan"),
   learn: (wish = {}) => ask("POST", "/api/lesson", { body: wish }),
   stop: () => ask("DELETE", "/api/lesson"),
@@ -70,7 +70,7 @@ async function patiently(work) {
   }
 }
 
-/** What happens on the device: `known`, `photos`, `lesson`, `generations`, `guess`; `hello` and `gone` of the connection itself. */
+/** What happens on the device: `known`, `photos`, `lesson`, `generations`, `guess`; `hello`, `gone` and `unpaired` of the connection itself. */
 export const happenings = new EventTarget();
 
 export function listen() {
@@ -80,5 +80,12 @@ export function listen() {
       happenings.dispatchEvent(new CustomEvent(name, { detail: JSON.parse(event.data) }));
     });
   }
-  source.addEventListener("error", () => happenings.dispatchEvent(new CustomEvent("gone")));
+  source.addEventListener("error", async () => {
+    happenings.dispatchEvent(new CustomEvent("gone"));
+    // What was refused is not asked for again by itself: the device may have another token now, or be busy.
+    if (source.readyState !== EventSource.CLOSED) return;
+    const status = await device.state().then(() => 0, (error) => error.status);
+    if (status === 401) happenings.dispatchEvent(new CustomEvent("unpaired"));
+    else setTimeout(listen, 3000);
+  });
 }

@@ -64,6 +64,8 @@ async function load() {
       plan = await device.plan();
     } catch (error) {
       plan = { fault: error.message };
+      // Once whatever stood in the way has gone, it is asked for again.
+      planned = "";
     }
     if (isOpen) draw();
   }
@@ -145,16 +147,18 @@ function drawDuring() {
       el("button", { class: "big", onclick: ({ currentTarget }) => doing(currentTarget, device.stop) }, "Stop"));
   }
   const [title, bar, words, drawn, keys, stop] = during.children;
-  const steps = lesson.step > 0;
-  title.textContent = lesson.stopping ? "Stopping…" : steps ? "Learning" : `Getting ready: ${lesson.phase ?? ""}`;
+  const isOver = lesson.steps > 0 && lesson.step >= lesson.steps;
+  const steps = lesson.step > 0 && !isOver;
+  const phase = lesson.phase ? `: ${lesson.phase}` : "";
+  title.textContent = lesson.stopping ? "Stopping…" : steps ? "Learning" : isOver ? `Nearly done${phase}` : `Getting ready${phase}`;
   bar.max = steps ? lesson.steps : Math.max(1, lesson.total);
   bar.value = steps ? lesson.step : lesson.done;
   const left = lesson.seconds_left === null ? "" : `, about ${time(lesson.seconds_left)} left`;
   words.textContent = steps
     ? `Step ${lesson.step} of ${lesson.steps}${left}. ${percent(lesson.accuracy)} of the last photos right. You can go on using the device.`
-    : `${lesson.done} of ${lesson.total}. You can go on using the device.`;
-  drawn.replaceChildren(steps ? chart(lesson.history, lesson.steps) : "");
-  keys.hidden = !steps;
+    : `${lesson.total ? `${lesson.done} of ${lesson.total}. ` : ""}You can go on using the device.`;
+  drawn.replaceChildren(lesson.step > 0 ? chart(lesson.history, lesson.steps) : "");
+  keys.hidden = lesson.step === 0;
   stop.disabled = lesson.stopping;
 }
 
@@ -174,7 +178,7 @@ function drawAfter() {
   const parts = [el("h2", {}, last.stopped ? "Stopped" : last.kept ? "Learned" : report ? "Not taken" : "It did not work"), el("p", { class: "verdict", role: "status" }, last.sentence)];
   if (report) {
     parts.push(facts([
-      ["before", percent(last.before)], ["after", percent(last.after)], ["took", time(report.seconds)],
+      ...(last.after === null ? [] : [["before", percent(last.before)], ["after", percent(last.after)]]), ["took", time(report.seconds)],
       ["memory", report.peak_rss_bytes ? size(report.peak_rss_bytes) : "–"]]));
     for (const { path, reason } of report.quarantined.slice(0, 5)) {
       parts.push(el("p", { class: "note bad small" }, `A photo could not be read: ${path.split("/").at(-1)} (${reason})`));

@@ -64,6 +64,10 @@ async function refresh() {
   for (const view of Object.values(views)) view.state?.(state);
 }
 
+function tellUnpaired(why) {
+  document.getElementById("main").replaceChildren(el("div", { class: "note bad" }, el("h1", {}, "Not paired"), el("p", {}, why)));
+}
+
 async function begin() {
   for (const [name, view] of Object.entries(views)) {
     const section = document.getElementById(`view-${name}`);
@@ -74,7 +78,7 @@ async function begin() {
     await refresh();
   } catch (error) {
     if (error.status === 401) {
-      document.getElementById("main").replaceChildren(el("div", { class: "note bad" }, el("h1", {}, "Not paired"), el("p", {}, error.message)));
+      tellUnpaired(error.message);
       return;
     }
     say(error.message);
@@ -91,6 +95,7 @@ async function begin() {
     if (!isGone) say("The device does not answer. The page tries again by itself.");
     isGone = true;
   });
+  happenings.addEventListener("unpaired", () => tellUnpaired("The device has another token now. Open the address that srlora serve has printed, or scan its code."));
   for (const name of ["known", "photos", "generations"]) {
     happenings.addEventListener(name, () => refresh().then(() => views[open]?.changed?.(name)).catch(() => {}));
   }

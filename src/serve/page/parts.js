@@ -57,7 +57,7 @@ export async function confirm(title, text, act) {
     el("form", { method: "dialog" },
       el("h2", { id: "asked" }, title), el("p", { class: "quiet" }, text),
       el("div", { class: "row" },
-        el("button", { value: "do", class: "main" }, act),
+        el("button", { value: "do", class: "danger" }, act),
         el("button", { value: "", autofocus: true }, "Cancel"))));
   return (await shown(dialog)) === "do";
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Answered, App};
 use crate::serve::http::{Answer, Content, Refusal};
 
-/// How long a stream waits for the next picture before it says again what it has said.
-const WAIT: Duration = Duration::from_secs(10);
+/// How long a stream waits for the next picture before it looks whether the page is still there.
+const WAIT: Duration = Duration::from_secs(1);
 /// What stands between two pictures.
 const BOUNDARY: &str = "picture";
 
@@ -21,8 +21,7 @@ impl App {
             let mut number = 0;
             loop {
                 let Some(frame) = viewer.next(number, WAIT) else {
-                    // A page that has gone shows when something is written.
-                    to.write_all(b"\r\n")?;
+                    to.flush()?;
                     if viewer.is_over() {
                         return Ok(());
                     }

@@ -59,27 +59,40 @@ impl App {
         Ok(Answer::json(if is_new { 201 } else { 200 }, &serde_json::json!({ "name": name, "new": is_new })))
     }
 
+    /// Gives a class another name. What a lesson has learned under the old one is forgotten: the class is imprinted from its photos until the
+    /// next lesson learns it.
     pub(super) fn rename_class(&self, Renamed { from, to }: &Renamed) -> Answered {
         let to = to.trim();
         crate::serve::album::check_name(to).map_err(bad_name)?;
-        let mut album = self.album();
+        let album = self.album();
         if album.class(from).is_none() {
             return Err(no_class(from));
         }
-        album.rename_class(from, to)?;
         drop(album);
-        self.photos_changed();
-        done(&serde_json::json!({ "name": to }))
+        // A lesson under way has photos of it.
+        let claim = self.desk.claim()?;
+        let is_learned = from != to && self.is_learned(from);
+        let forgotten = is_learned && self.forget_learned(from)?;
+        let renamed = self.album().rename_class(from, to);
+        drop(claim);
+        if forgotten {
+            self.changed()
+        } else {
+            self.photos_changed()
+        }
+        renamed?;
+        done(&serde_json::json!({ "name": to, "forgotten": forgotten }))
     }
 
     pub(super) fn remove_class(&self, name: &str) -> Answered {
-        let mut album = self.album();
-        if album.class(name).is_none() {
+        if self.album().class(name).is_none() {
             return Err(no_class(name));
         }
-        let photos = album.remove_class(name)?;
-        drop(album);
+        let claim = self.desk.claim()?;
+        let removed = self.album().remove_class(name);
+        drop(claim);
         self.photos_changed();
+        let photos = removed?;
         done(&serde_json::json!({ "name": name, "photos": photos }))
     }
 }

@@ -8,7 +8,6 @@ use super::{Answered, App, done};
 use crate::error::Result;
 use crate::serve::download;
 use crate::serve::http::Refusal;
-use crate::serve::lessons::Outcome;
 use crate::session::{Record, Store, StoreWriter};
 
 #[derive(Default, Deserialize)]
@@ -81,27 +80,42 @@ impl App {
 
     /// Takes a class out of what was learned, and its photos away.
     pub(super) fn forget(&self, Forgotten { class, keep_photos }: &Forgotten) -> Answered {
-        let is_learned =
-            self.desk.store().is_some_and(|store| store.record().is_ok_and(|record| record.classes.contains(class)));
+        let is_learned = self.is_learned(class);
         let photos = self.album().class(class).map(<[_]>::len);
         if !is_learned && photos.is_none() {
             return Err(Refusal::new(404, format_args!("there is no class {class:.40?}")));
         }
         let claim = self.desk.claim()?;
-        let mut generation = self.desk.store().map(|store| store.current());
-        if is_learned {
-            let mut store = StoreWriter::open(self.desk.path())?;
-            store.forget(class)?;
-            generation = Some(store.current());
+        if is_learned && !self.forget_learned(class)? {
+            let message =
+                "it is the only class that was learned; collect another one and learn that, and then forget this one";
+            return Err(Refusal::new(409, message));
         }
-        let removed = if *keep_photos { 0 } else { self.album().remove_class(class)? };
+        let generation = self.desk.store().map(|store| store.current());
+        let removed = if *keep_photos { Ok(0) } else { self.album().remove_class(class) };
         drop(claim);
         self.changed();
+        let removed = removed?;
         done(&serde_json::json!({ "class": class, "generation": generation, "photos": removed }))
     }
 
+    pub(super) fn is_learned(&self, class: &str) -> bool {
+        let knows = |record: Record| record.classes.iter().any(|known| known == class);
+        self.desk.store().is_some_and(|store| store.record().is_ok_and(knows))
+    }
+
+    /// Takes a class out of what was learned, by whoever has the right to; whether another one is left, without which it stays.
+    pub(super) fn forget_learned(&self, class: &str) -> std::result::Result<bool, Refusal> {
+        let mut store = StoreWriter::open(self.desk.path())?;
+        let has_others = store.record()?.classes.len() > 1;
+        if has_others {
+            store.forget(class)?;
+        }
+        Ok(has_others)
+    }
+
     /// Something else counts now.
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         self.desk.drop_left();
         self.guesser.settle();
         self.hub.tell("generations", &serde_json::json!({}));
@@ -128,11 +142,10 @@ impl App {
     /// What the last lesson has come to, as `srlora train --report` writes it.
     pub(super) fn download_report(&self) -> Answered {
         let none = || Refusal::new(409, "no lesson has ended since the server was started; begin one");
-        let status = self.desk.status();
-        let report = status.last.as_ref().and_then(Outcome::report).ok_or_else(none)?;
+        let report = self.desk.report().ok_or_else(none)?;
         let photos = self.album().root().to_path_buf();
         let _one = self.one_export()?;
-        download::report(&self.bundle, &photos, self.desk.path(), report)
+        download::report(&self.bundle, &photos, self.desk.path(), &report)
     }
 
     /// An export takes as much memory as a lesson's beginning: one at a time.

@@ -66,7 +66,19 @@ impl App {
         if album.look()? {
             self.guesser.photos_changed();
         }
-        Ok(album)
+        drop(album);
+        self.look_at_store();
+        Ok(self.album())
+    }
+
+    /// Where another program has changed the store, whoever guesses is told.
+    fn look_at_store(&self) {
+        let (known, now) = (self.guesser.known(), self.desk.store().map(|store| store.current()));
+        if known.generation != now && known.fault.is_none() && !self.desk.status().running {
+            self.desk.find_left();
+            self.guesser.settle();
+            self.hub.tell("generations", &serde_json::json!({}));
+        }
     }
 
     /// Answers a request.
