@@ -171,8 +171,6 @@ async fn answer_all(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        // Whoever has said all still reads.
-        .half_close(true)
         .max_headers(MOST_REQUEST_HEADERS)
         .max_buf_size(MOST_REQUEST_HEAD_BYTES)
         .serve_connection(TokioIo::new(Paced::new(stream)), service);
