@@ -2,17 +2,19 @@
 //!
 //! A channel is laid out as a lattice: one zero-padded plane for every phase of the stride, all rows of the same pitch. There
 //! each tap of the kernel reads a run of floats at a fixed distance from the output's, whatever the stride, so that a whole
-//! channel is one loop of multiply-adds over long vectors. What falls between the rows is computed and dropped.
+//! channel is one loop of multiply-adds over long vectors. What falls between the rows is computed and dropped. Small maps, whose
+//! rows are too short for that, lie [flat](super::flat).
 
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::flat::Flat;
 use super::operands::Around;
 use super::patches::{add_every, take_every};
+use super::taps::{Offset, Tap, correlate};
 use crate::adapter::scratch::Scratch;
-use crate::backbone::maps::{Clip, Frozen, Geometry, cut};
+use crate::backbone::maps::{Frozen, Geometry, cut};
 
 /// Lengths are multiples of this, so that no vector reaches past an end: four vectors of 16 floats.
 const LINE: usize = 64;
@@ -32,8 +34,13 @@ pub(super) fn forward(
     (input, x): ([usize; 2], &[f32]),
     (output, y): ([usize; 2], &mut [f32]),
 ) {
-    let lattice = Lattice::new(geometry, input, output);
-    Arch::new().dispatch(Forward { lattice, group: geometry.group, frozen, channels, around, x, y });
+    match Flat::new(geometry, input, output) {
+        Some(flat) => flat.forward((frozen, channels), around, x, y),
+        None => {
+            let lattice = Lattice::new(geometry, input, output);
+            Arch::new().dispatch(Forward { lattice, group: geometry.group, frozen, channels, around, x, y });
+        }
+    }
 }
 
 struct Forward<'f> {
@@ -64,7 +71,7 @@ impl WithSimd for Forward<'_> {
             lattice.each_run(|run| run.take(x, &mut planes, entry));
             for (o, y) in (channel * per_channel..(channel + 1) * per_channel).zip(y.by_ref()) {
                 frozen.weight.view().row_into(o, &mut weights);
-                taps.iter_mut().for_each(|tap| tap.weight = weights[tap.at as usize]);
+                taps.iter_mut().for_each(|tap| tap.weigh(&weights));
                 let Offset { bias, clip } = Offset::of(around, o);
                 correlate(simd, &mut sums, &planes, taps, bias);
                 for (y, sums) in y.chunks_exact_mut(lattice.output[1].max(1)).zip(sums.chunks_exact(lattice.pitch)) {
@@ -82,8 +89,13 @@ pub(super) fn backward(
     (output, dy): ([usize; 2], &[f32]),
     (input, dx): ([usize; 2], &mut [f32]),
 ) {
-    let lattice = Lattice::new(geometry, input, output);
-    Arch::new().dispatch(Backward { lattice, group: geometry.group, frozen, dy, dx });
+    match Flat::new(geometry, input, output) {
+        Some(flat) => flat.backward(frozen, dy, dx),
+        None => {
+            let lattice = Lattice::new(geometry, input, output);
+            Arch::new().dispatch(Backward { lattice, group: geometry.group, frozen, dy, dx });
+        }
+    }
 }
 
 struct Backward<'b> {
@@ -117,7 +129,7 @@ impl WithSimd for Backward<'_> {
                     source[..row.len()].copy_from_slice(row);
                 }
                 frozen.weight.view().row_into(o, &mut weights);
-                taps.iter_mut().for_each(|tap| tap.weight = weights[tap.at as usize]);
+                taps.iter_mut().for_each(|tap| tap.weigh(&weights));
                 for taps in taps.chunk_by(|a, b| a.plane == b.plane) {
                     correlate(simd, &mut plane, &sources, taps, 0.0);
                     lattice.each_run_of(taps[0].plane as usize, |run| run.add_to_image(&plane, dx));
@@ -125,70 +137,6 @@ impl WithSimd for Backward<'_> {
             }
         }
     }
-}
-
-/// What is done to one channel of a sum: clip(x + bias).
-#[derive(Clone, Copy)]
-struct Offset {
-    bias: f32,
-    clip: Clip,
-}
-
-impl Offset {
-    fn of(around: Around, channel: usize) -> Self {
-        let clip = around.clip.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-        Offset { bias: around.bias.get(channel).copied().unwrap_or(0.0), clip }
-    }
-}
-
-/// One tap of a kernel, in as many bytes as four floats, so that a scratch buffer holds it.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Tap {
-    /// Its place in the kernel.
-    at: u32,
-    /// The plane that it reads.
-    plane: u32,
-    /// How far from the output's place it reads.
-    offset: u32,
-    weight: f32,
-}
-
-/// out[i] = start + sum over taps of weight x[i + offset], for whole vectors, four of them at a time.
-#[inline(always)]
-fn correlate<S: Simd>(simd: S, out: &mut [f32], x: &[f32], taps: &[Tap], start: f32) {
-    let (out, _) = S::as_mut_simd_f32s(out);
-    let (blocks, rest) = out.as_chunks_mut::<4>();
-    let start = simd.splat_f32s(start);
-    let done = 4 * S::F32_LANES * blocks.len();
-    for (at, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [start; 4];
-        for tap in taps {
-            let weight = simd.splat_f32s(tap.weight);
-            let x = x.get(at * 4 * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
-            if let Some(x) = S::as_simd_f32s(x).0.first_chunk::<4>() {
-                for (sum, &x) in sums.iter_mut().zip(x) {
-                    *sum = mul_add(simd, weight, x, *sum);
-                }
-            }
-        }
-        *block = sums;
-    }
-    for (at, out) in rest.iter_mut().enumerate() {
-        *out = start;
-        for tap in taps {
-            let x = x.get(done + at * S::F32_LANES + tap.offset as usize..).unwrap_or_default();
-            if let Some(&x) = S::as_simd_f32s(x).0.first() {
-                *out = mul_add(simd, simd.splat_f32s(tap.weight), x, *out);
-            }
-        }
-    }
-}
-
-/// a b + c in one rounding where vectors do that; a number at a time, on 32-bit ARM alone.
-#[inline(always)]
-fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-    if cfg!(target_arch = "arm") { simd.mul_add_f32s(a, b, c) } else { simd.mul_add_e_f32s(a, b, c) }
 }
 
 /// How one channel lies in its planes.
@@ -263,7 +211,7 @@ impl Lattice {
 
     /// Floats of a buffer that holds the taps.
     fn tap_floats(&self) -> usize {
-        self.taps() * (size_of::<Tap>() / size_of::<f32>())
+        self.taps() * Tap::FLOATS
     }
 
     /// A tap for every kernel position, row by row, at the offset that `offset_of` makes of its plane and its offset there.
@@ -273,7 +221,7 @@ impl Lattice {
             let [y, z] = [at / self.kernel[1] * self.dilation[0], at % self.kernel[1] * self.dilation[1]];
             let plane = y % self.stride[0] * self.stride[1] + z % self.stride[1];
             let offset = offset_of(plane, y / self.stride[0] * self.pitch + z / self.stride[1]);
-            *tap = Tap { at: at as u32, plane: plane as u32, offset: offset as u32, weight: 0.0 };
+            *tap = Tap::new(at, plane, offset);
         }
         taps
     }
@@ -378,5 +326,51 @@ mod tests {
                 assert!(close(&our_dx, &dx), "{geometry:?} on {size:?}, backward");
             }
         }
+    }
+
+    #[test]
+    fn a_small_map_has_the_same_bits_flat_and_on_the_lattice() {
+        let square = |k: usize, s: usize, p: usize| Geometry::explicit([k, k], [s, s], [p, p], [p, p]);
+        for (geometry, size) in [
+            (square(3, 1, 1), [7, 7]),
+            (square(3, 1, 1), [14, 14]),
+            (square(3, 2, 1), [14, 14]),
+            (square(3, 2, 1), [7, 7]),
+            (square(5, 1, 2), [7, 7]),
+            (square(5, 2, 2), [9, 8]),
+            (square(3, 1, 0), [9, 8]),
+            (square(2, 3, 0), [8, 11]),
+            (Geometry::same([3, 3], [2, 2], true), [8, 8]),
+            (Geometry::explicit([3, 3], [2, 1], [2, 0], [0, 3]).dilated([2, 3]), [11, 13]),
+        ] {
+            let (group, out) = (5, geometry.output(size).unwrap());
+            let geometry = geometry.grouped(group);
+            let (pixels, outputs) = (size[0] * size[1], out[0] * out[1]);
+            let in_dim = geometry.kernel[0] * geometry.kernel[1];
+            let codes = Codes::F32(wave(2 * group * in_dim, 0.3).into());
+            let frozen =
+                Frozen { weight: FrozenWeight { out_dim: 2 * group, in_dim, codes }, bias: wave(2 * group, 0.8) };
+            let (x, dy) = (wave(group * pixels, 0.1), wave(2 * group * outputs, 0.6));
+            let around = Around { bias: &frozen.bias, clip: Some([-0.5, 0.75]), ..Around::default() };
+            let lattice = || Lattice::new(&geometry, size, out);
+            assert!(Flat::new(&geometry, size, out).is_some(), "{geometry:?} on {size:?} is not flat");
+            for around in [[Around::default(), around], [around, Around::default()]] {
+                let [mut flat, mut other] = [(); 2].map(|()| vec![f32::NAN; dy.len()]);
+                forward(&geometry, &frozen, 0..group, around, (size, &x), (out, &mut flat));
+                let y = &mut other;
+                let (lattice, channels) = (lattice(), 0..group);
+                Arch::new().dispatch(Forward { lattice, group, frozen: &frozen, channels, around, x: &x, y });
+                assert_eq!(bits(&flat), bits(&other), "{geometry:?} on {size:?}");
+            }
+            let [mut flat, mut other] = [(); 2].map(|()| wave(x.len(), 0.5));
+            backward(&geometry, &frozen, (out, &dy), (size, &mut flat));
+            let dx = &mut other;
+            Arch::new().dispatch(Backward { lattice: lattice(), group, frozen: &frozen, dy: &dy, dx });
+            assert_eq!(bits(&flat), bits(&other), "{geometry:?} on {size:?}, backward");
+        }
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
     }
 }

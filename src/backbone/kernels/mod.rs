@@ -8,11 +8,13 @@
 mod batch_product;
 mod depthwise;
 pub(crate) mod expand;
+mod flat;
 pub(crate) mod map_op;
 mod operands;
 mod patches;
 mod product;
 mod projection;
+mod taps;
 pub(crate) mod views;
 
 pub(crate) use batch_product::use_products;
