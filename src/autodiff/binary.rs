@@ -99,7 +99,8 @@ impl EvalOp for SelectGradient {
         let wins = |own: f32, other: f32| if self.maximum { own > other } else { own < other };
         let keep = |g: &mut f32, own: f32, other: f32| *g = if wins(own, other) { *g } else { 0.0 };
         match (own, other) {
-            (own, &[other]) => out.iter_mut().zip(own.iter().cycle()).for_each(|(g, &own)| keep(g, own, other)),
+            (&[own], &[other]) => out.iter_mut().for_each(|g| keep(g, own, other)),
+            (own, &[other]) => out.iter_mut().zip(own).for_each(|(g, &own)| keep(g, own, other)),
             (&[own], other) => out.iter_mut().zip(other).for_each(|(g, &other)| keep(g, own, other)),
             _ => out.iter_mut().zip(own.iter().zip(other)).for_each(|(g, (&own, &other))| keep(g, own, other)),
         }
