@@ -13,6 +13,7 @@ mod network;
 mod pool;
 mod recompute;
 mod reduce;
+mod repeat;
 mod shape;
 mod step;
 mod stored;
@@ -28,6 +29,7 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 use crate::backbone::graph::concrete;
 use crate::backbone::map_op::{MapGradient, MapOp};
+use repeat::Repeat;
 
 pub use check::{FORWARD_TOLERANCE, GRADIENT_TOLERANCE, check_forward, check_gradients};
 pub use network::{Activations, Boundary, Network, NetworkPlan, StepOutput};
@@ -219,6 +221,10 @@ impl<'m> Tape<'m> {
         concrete(self.model.outlet_fact(outlet)?)
     }
 
+    fn is_float(&self, outlet: OutletId) -> bool {
+        self.model.outlet_fact(outlet).is_ok_and(|fact| fact.datum_type == f32::datum_type())
+    }
+
     /// The constant that an outlet carries.
     fn known(&self, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
         Ok(self.model.outlet_fact(outlet)?.konst.clone())
@@ -255,8 +261,12 @@ impl<'m> Tape<'m> {
 
     /// The transpose of summing: repeats along the axes that are 1.
     fn broadcast(&mut self, a: OutletId, shape: &[usize]) -> TractResult<OutletId> {
-        if *self.shape(a)? == *shape {
+        let from = self.shape(a)?;
+        if *from == *shape {
             return Ok(a);
+        }
+        if let Some(repeat) = Repeat::of(&from, shape).filter(|_| self.is_float(a)) {
+            return self.wire("broadcast", repeat, &[a]);
         }
         let shape: TVec<TDim> = shape.iter().map(|d| d.to_dim()).collect();
         self.wire("broadcast", MultiBroadcastTo { shape: shape.into() }, &[a])
