@@ -9,6 +9,7 @@
 //! session   what happens on the device: photos, training, stores
 //! export    what was learned, in the files of others: ONNX
 //! peft      adapters of PyTorch's PEFT, in and out                         safetensors
+//! fleet     what devices learn from each other: what was trained, as arrays
 //! ort       adapters of onnxruntime: one file for all, and a small one for each store
 //! lab       what only measures: methods compared, devices simulated
 //! report    what a command has found, as a page to look at
@@ -70,6 +71,8 @@ pub mod core;
 mod error;
 #[cfg(feature = "std")]
 pub mod export;
+#[cfg(feature = "std")]
+pub mod fleet;
 #[cfg(feature = "std")]
 pub mod lab;
 #[cfg(feature = "std")]

@@ -324,6 +324,23 @@ impl SiteBuffers {
         }
     }
 
+    /// What the pairs have learned: A `[rank, in_dim]` where it learns, else nothing; and B `[out_dim, rank]`.
+    pub(crate) fn learned_pairs(&self) -> [Vec<f32>; 2] {
+        let (rank, b_t) = (self.shape.rank, self.b_t());
+        let b = (0..self.shape.out_dim).flat_map(|row| (0..rank).map(move |pair| b_t[(pair, row)]));
+        [self.state[..self.shape.a_len()].to_vec(), b.collect()]
+    }
+
+    /// The delta in f32, `[out_dim, in_dim]`.
+    pub(crate) fn merged(&self) -> Vec<f32> {
+        let mut dense = vec![0.0; self.shape.delta_codes_len()];
+        let mut codes = vec![0.0; self.shape.in_dim];
+        for (row, out) in dense.chunks_exact_mut(self.shape.in_dim).enumerate() {
+            self.add_merged_row(pulp::Scalar::new(), row, out, &mut codes);
+        }
+        dense
+    }
+
     /// D <- Q(D + sum of `terms`); the largest error of an element that rounding leaves.
     ///
     /// # Errors

@@ -8,16 +8,19 @@
 //! metadata  what the file says of itself
 //! moments   what the sites read, which decides how weights are rounded
 //! check     the file against the adapted network
+//! finite    whether what came from outside can be run
 //! onnx      the export
 //! ```
 
 mod check;
+mod finite;
 mod metadata;
 mod moments;
 mod onnx;
 
 pub use check::SelfCheck;
-pub(crate) use check::{Answers, Difference, noise, read_back};
+pub(crate) use check::{Answers, Difference, read_back};
+pub(crate) use finite::makes_finite;
 pub(crate) use metadata::{of_bundle, unknown_below};
 pub(crate) use onnx::SAME;
 

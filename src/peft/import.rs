@@ -1,7 +1,6 @@
 //! A PEFT folder as a store.
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
@@ -10,14 +9,13 @@ use super::folder::{WEIGHTS, read_config, read_tensors};
 use super::modules::{Module, Modules, Naming};
 use super::pairs::Adapters;
 use crate::adapter::{Adapter, SiteBuffers};
-use crate::autodiff::Network;
 use crate::backbone::{Backbone, Site};
 use crate::bundle::{Bundle, check_labels, read_labels};
 use crate::core::{Method, Sides};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::noise;
+use crate::export::makes_finite;
 use crate::session::store::RecordedLesson;
-use crate::session::{Imported, Lesson, StoreWriter, fresh_adapter, load};
+use crate::session::{Imported, Lesson, StoreWriter, fresh_adapter};
 
 /// What is to be imported, and how.
 #[derive(Debug, Clone)]
@@ -136,23 +134,10 @@ fn check_finite(
     sites: &[Site],
     adapter: &Adapter,
 ) -> core::result::Result<(), String> {
-    let (head, shared) = (adapter.head.clone(), Arc::new(RwLock::new(adapter.clone())));
-    let logits = || -> Result<Vec<f32>> {
-        let mut network = Network::inference(backbone, sites, &shared)?;
-        let mut logits = Vec::new();
-        for picture in noise(&bundle.preprocess)? {
-            let images = load(&picture, &bundle.preprocess, None)?.repeat(network.batch());
-            let boundary = network.prefix(&images)?;
-            let mut features = network.forward(&boundary)?;
-            features.truncate(network.features());
-            logits.extend(head.logits(&features));
-        }
-        Ok(logits)
-    };
-    let logits = logits().map_err(|e| format!("cannot be run beside the bundle's network: {e}"))?;
-    match logits.iter().all(|logit| logit.is_finite()) {
-        true => Ok(()),
-        false => Err("makes values that are not finite: its weights or its alpha cannot be meant".to_owned()),
+    match makes_finite(bundle, backbone, sites, adapter) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("makes values that are not finite: its weights or its alpha cannot be meant".to_owned()),
+        Err(e) => Err(format!("cannot be run beside the bundle's network: {e}")),
     }
 }
 

@@ -195,6 +195,9 @@ pub struct Lesson {
     pub choice: FuseOrder,
     /// Nothing is fused: where pairs would be recomposed, only their rates and moments start anew. A control.
     pub renews_only: bool,
+    /// After the last step the head is solved anew, where photos are few enough. Otherwise it stays as steps have left it: what goes into a
+    /// mean with others' heads has to have begun where theirs have.
+    pub solves_head: bool,
     /// Bytes of examples that the store keeps of this lesson's photos, and of earlier ones', for later lessons: what the prefix has made of
     /// them, in int8. 0: none is kept, and none of an earlier lesson is used.
     pub replay: u64,
@@ -239,6 +242,7 @@ impl Lesson {
             min_age: None,
             choice: FuseOrder::LeastImportant,
             renews_only: false,
+            solves_head: true,
             replay: Lesson::DEFAULT_REPLAY,
             threads: 1,
             cache: CachePlace::Disk,

@@ -138,8 +138,8 @@ fn close(
     audience: &mut Audience,
 ) -> Result<(Recognized, Unclosed)> {
     audience.tell(Progress::Begin { phase: "head", total: 1 });
-    let Closed { means, right, head, calibration } =
-        runner.close(data, outlook.closed_form.as_ref(), &mut audience.quiet())?;
+    let form = outlook.closed_form.as_ref().filter(|_| !record.lesson.keeps_head);
+    let Closed { means, right, head, calibration } = runner.close(data, form, &mut audience.quiet())?;
     let mut adapter = runner.adapter_mut();
     let was = adapter.means.clone();
     adapter.means.replace(&means);

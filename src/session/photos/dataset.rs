@@ -258,6 +258,15 @@ impl Dataset {
         without.map(|(_, name)| name.as_str()).collect()
     }
 
+    /// The photos of `names`, counted in their order; those of other classes leave.
+    pub(crate) fn of_classes(&self, names: &[String]) -> Dataset {
+        let places: Vec<Option<usize>> =
+            self.classes.iter().map(|class| names.iter().position(|name| name == class)).collect();
+        let place = |photo: &Photo| places.get(photo.class).copied().flatten();
+        let photos = self.photos.iter().filter_map(|photo| Some(Photo { class: place(photo)?, ..photo.clone() }));
+        Dataset { classes: names.to_vec(), photos: photos.collect(), ..self.clone() }
+    }
+
     /// The same photos with their classes counted in `names`, the classes of a classifier; a class may stay without
     /// photos. Of equal names the first counts.
     ///

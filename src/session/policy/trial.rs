@@ -191,6 +191,12 @@ impl Trial {
         })
     }
 
+    /// Of something that has come from elsewhere, on photos that were held back: of the first classes of each tally, `classes`, which the
+    /// store knew. `None` where there is no photo of them.
+    pub(crate) fn of_held_back(before: &Recognized, after: &Recognized, classes: &[String]) -> Option<Self> {
+        Self::of_known(TrialPhotos::HeldBack, before, after, classes, (None, None))
+    }
+
     fn of_first(ended: &Ended) -> Option<Self> {
         let Ended { before, after, outlook, seen, .. } = *ended;
         let trial = |on, photos, before, after| {

@@ -53,6 +53,9 @@ pub struct RecordedLesson {
     /// Nothing is fused; events renew rates and moments only.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub renews_only: bool,
+    /// The head stays as steps have left it; it is not solved.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub keeps_head: bool,
     /// Bytes of examples that are kept for later lessons, and taken from earlier ones.
     #[serde(default)]
     pub replay_bytes: u64,
@@ -131,6 +134,7 @@ impl RecordedLesson {
             min_age,
             choice,
             renews_only,
+            solves_head,
             replay,
         } = *lesson;
         // They are settled where the photos have been counted.
@@ -158,6 +162,7 @@ impl RecordedLesson {
             min_age,
             fuses_oldest: choice == FuseOrder::Oldest,
             renews_only,
+            keeps_head: !solves_head,
             replay_bytes: replay,
             rounded: false,
             data_sha256: String::new(),
@@ -212,7 +217,7 @@ impl RecordedLesson {
 
     /// What was asked for otherwise in `other`, in words: the flag, what this has, and what that has.
     pub(crate) fn differences(&self, other: &RecordedLesson) -> Vec<String> {
-        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 18] {
+        fn rows(settings: &RecordedLesson) -> [(&'static str, String); 19] {
             let asked = |steps: Option<u32>| steps.map_or("not given".to_owned(), |steps| steps.to_string());
             [
                 ("option `method`", settings.method.clone()),
@@ -231,6 +236,7 @@ impl RecordedLesson {
                 ("option `min_age`", asked(settings.min_age)),
                 ("pairs fused", if settings.fuses_oldest { "the oldest" } else { "the least important" }.to_owned()),
                 ("renewed", if settings.renews_only { "rates and moments only" } else { "pairs" }.to_owned()),
+                ("head solved", if settings.keeps_head { "no" } else { "yes" }.to_owned()),
                 ("option `replay`", format!("{} bytes", settings.replay_bytes)),
                 ("photos to measure on", settings.val_sha256.as_ref().map_or("none", |_| "others").to_owned()),
             ]

@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::worker::Worker;
 
 /// The folder of a store that is given as such or as a path: it is opened anew, as it is now.
-fn folder(store: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+pub(crate) fn folder(store: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     match store.cast::<Store>() {
         Ok(store) => Ok(store.get().folder().to_path_buf()),
         Err(_) => path("store", store),

@@ -55,6 +55,7 @@ impl Asked {
             augment: given.take("augment")?.unwrap_or(default.augment),
             interval: interval(&mut given)?.unwrap_or(default.interval),
             min_age: given.take("min_age")?,
+            solves_head: given.take("solve")?.unwrap_or(default.solves_head),
             replay: given.take("replay")?.unwrap_or(default.replay),
             threads: given.take("threads")?.unwrap_or(default.threads),
             cache: given.choose("cache", &places)?.unwrap_or(default.cache),

@@ -13,6 +13,7 @@
 //! trainer     train, plan, Trainer
 //! store       Store
 //! exchange    export, import, evaluate
+//! fleet       what was trained, as arrays
 //! ```
 //!
 //! Whatever takes long runs without the interpreter's lock. Nothing is written to the standard streams, no signal handler is installed,
@@ -25,6 +26,7 @@ mod classifier;
 mod errors;
 mod events;
 mod exchange;
+mod fleet;
 mod images;
 mod lesson;
 mod store;
@@ -42,6 +44,8 @@ mod _native {
     use super::classifier::Classifier;
     #[pymodule_export]
     use super::exchange::{evaluate, export_onnx, export_peft, import_peft};
+    #[pymodule_export]
+    use super::fleet::{adopt, trained};
     #[pymodule_export]
     use super::store::Store;
     #[pymodule_export]

@@ -42,6 +42,7 @@ from ._native import (
     Store as Store,
     Trainer as Trainer,
     __version__ as __version__,
+    adopt as adopt,
     evaluate as evaluate,
     export_onnx as export_onnx,
     export_peft as export_peft,
@@ -50,6 +51,7 @@ from ._native import (
     pack as pack,
     plan as plan,
     train as train,
+    trained as trained,
 )
 
 del _numpy

@@ -14,6 +14,7 @@ __all__ = [
     "Store",
     "Trainer",
     "__version__",
+    "adopt",
     "evaluate",
     "export_onnx",
     "export_peft",
@@ -22,6 +23,7 @@ __all__ = [
     "pack",
     "plan",
     "train",
+    "trained",
 ]
 
 __version__: str
@@ -165,3 +167,12 @@ def export_peft(
 def import_peft(
     bundle: Union[t.Path, Bundle], peft: t.Path, output: t.Path, **settings: Unpack[t.ImportSettings]
 ) -> t.ImportReport: ...
+def trained(bundle: Union[t.Path, Bundle], store: Union[t.Path, Store]) -> t.Trained: ...
+def adopt(
+    bundle: Union[t.Path, Bundle],
+    trained: t.Trained,
+    store: t.Path,
+    *,
+    val: Union[t.Path, Iterable[t.Image], None] = None,
+    val_labels: Optional[Iterable[str]] = None,
+) -> t.Adopted: ...

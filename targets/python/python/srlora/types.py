@@ -19,6 +19,9 @@ Image: TypeAlias = Union[Path, bytes, bytearray, memoryview, npt.NDArray[np.uint
 Method: TypeAlias = Literal["srlora", "pissa", "lora", "head", "imprint"]
 """What is trained: pairs that may be recomposed, pairs on principal components, pairs, the head alone, or nothing but class means."""
 
+Pairs: TypeAlias = Literal["one-sided", "both"]
+"""Which sides of pairs learn."""
+
 Precision: TypeAlias = Literal["keep", "fp32", "fp16", "int8"]
 """In which weights are written; `keep`: as the file has them."""
 
@@ -47,7 +50,7 @@ class Settings(TypedDict, total=False):
     """What is trained, and how."""
     start: Optional[Literal["aligned", "principal", "random"]]
     """What a pair starts on."""
-    pairs: Optional[Literal["one-sided", "both"]]
+    pairs: Optional[Pairs]
     """Which sides of pairs learn."""
     directions: Optional[Literal["shipped", "photos"]]
     """Where the directions of aligned pairs come from."""
@@ -73,6 +76,8 @@ class Settings(TypedDict, total=False):
     """Steps between recompositions of half of the pairs; `once` for all pairs after three fifths of the lesson; 0 for none."""
     min_age: Optional[int]
     """Steps that a pair must have lived before it can be fused."""
+    solve: Optional[bool]
+    """Whether the head is solved anew after the last step, where photos are few enough; the program always does."""
     replay: Optional[int]
     """Bytes of examples that the store keeps, so that a further lesson does not need the photos. 0 keeps none, and uses none."""
     threads: Optional[int]
@@ -546,6 +551,24 @@ class ImportReport(TypedDict):
     sites: List[ImportedSite]
     classes: List[str]
     matched: bool
+
+
+class Trained(TypedDict):
+    """What was trained, by key: see `trained`."""
+
+    bundle_sha256: str
+    classes: List[str]
+    arrays: Dict[str, npt.NDArray[np.float32]]
+
+
+class Adopted(TypedDict):
+    """What `adopt` answers. `aside` is the number under which the arrays were kept aside; None: they are current."""
+
+    generation: int
+    aside: Optional[int]
+    trial: Optional[Trial]
+    max_error: float
+    let_go: Optional[int]
 
 
 ClassScore = TypedDict(

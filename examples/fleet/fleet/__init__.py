@@ -1,0 +1,1 @@
+"""The two apps of a fleet, as Flower finds them."""

@@ -1,0 +1,5 @@
+"""What each device runs."""
+
+from srlora.flower import client_app
+
+app = client_app()

@@ -1,0 +1,200 @@
+"""The mean of what devices have learned, and what is refused before it goes in. numpy alone: no Flower.
+
+A *fleet* is what all devices share: `classes`, and `arrays` by key, as `srlora.trained` names them. An *update* is what one device
+sends: the same arrays as its lesson has left them, with the rows of the head of its own classes alone.
+
+With n_i photos of device i, and N their sum:
+
+    b     = (n_1 b_1 + n_2 b_2 + ...) / N           at each site
+    row c = the same over the devices that have class c; where none has it, the row stays
+
+In f32: devices in ascending order of their numbers, each product rounded, each sum rounded, one division at the end. So whoever has the
+updates can compute the same bits. Where arrays are sent in f16, updates and the mean are rounded to it (`on_wire`), so that all devices
+and the server hold the same values.
+
+Where `a` stays on the bundle's directions it is the same everywhere, and the mean of the products b_i a is the product (mean b) a: nothing
+is lost. Where `a` was trained too, the mean of the products is not the product of the means (FedEx-LoRA, arXiv 2410.09432). What is left,
+
+    residual = sum_i (n_i / N) b_i a_i - b a,
+
+goes into `<site>/delta`, unless it is asked to be left out.
+"""
+
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Arrays = Dict[str, Array]
+
+WEIGHT, BIAS = "head/weight", "head/bias"
+SLACK = 1.01
+"""By how much an update may be longer than it was clipped to: it was added to the fleet's values, and rounded, perhaps to f16."""
+
+
+class Fleet(NamedTuple):
+    """What all devices share."""
+
+    bundle_sha256: str
+    classes: List[str]
+    arrays: Arrays
+
+
+class Update(NamedTuple):
+    """What one device has learned: `node` is its number, `photos` how many of each of its `classes` it has trained on."""
+
+    node: int
+    bundle_sha256: str
+    classes: List[str]
+    photos: List[int]
+    arrays: Arrays
+
+    @property
+    def examples(self) -> int:
+        """All photos that it has trained on."""
+        return sum(self.photos)
+
+
+class Refused(ValueError):
+    """An update that does not go into the mean. `node` is who sent it, `key` which array is at fault."""
+
+    def __init__(self, node: int, key: str, reason: str) -> None:
+        super().__init__(f"the update of node {node} is refused: {key} {reason}")
+        self.node, self.key, self.reason = node, key, reason
+
+
+def on_wire(arrays: Mapping[str, Array], half: bool) -> Arrays:
+    """The arrays as they arrive: where they are sent in f16, each value is the nearest one of these."""
+    if not half:
+        return dict(arrays)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+        return {key: array.astype(np.float16).astype(np.float32) for key, array in arrays.items()}
+
+
+def rows_of(fleet: Fleet, classes: Sequence[str]) -> Arrays:
+    """The fleet's arrays, with the rows of the head of `classes` alone, in their order."""
+    rows = [fleet.classes.index(name) for name in classes]
+    return {key: array[rows] if key in (WEIGHT, BIAS) else array for key, array in fleet.arrays.items()}
+
+
+def check(update: Update, fleet: Fleet, longest: float) -> None:
+    """Raises `Refused` for what cannot be meant, or is farther from the fleet than `longest` (the L2 norm over all arrays)."""
+
+    def refuse(key: str, reason: str) -> Refused:
+        return Refused(update.node, key, reason)
+
+    if update.bundle_sha256 != fleet.bundle_sha256:
+        raise refuse("bundle", f"is another one (sha256 {update.bundle_sha256[:12]}...); give each device the same file")
+    unknown = [name for name in update.classes if name not in fleet.classes]
+    if unknown or len(set(update.classes)) != len(update.classes) or not update.classes:
+        raise refuse("classes", f"are not those agreed on: {', '.join(unknown) or 'none, or one twice'}; start the run anew")
+    if len(update.photos) != len(update.classes) or min(update.photos) < 1:
+        raise refuse("photos", "are not one or more of each class")
+    expected = {key: array for key, array in rows_of(fleet, update.classes).items() if not key.endswith("/delta")}
+    for key in sorted(expected.keys() | update.arrays.keys()):
+        if key not in update.arrays:
+            raise refuse(key, "is missing")
+        if key not in expected:
+            raise refuse(key, "is no array of the fleet")
+        array = update.arrays[key]
+        if array.dtype != np.float32 or array.shape != expected[key].shape:
+            raise refuse(key, f"is {array.dtype} {list(array.shape)}, and has to be float32 {list(expected[key].shape)}")
+        if not np.isfinite(array).all():
+            raise refuse(key, "holds values that are not finite")
+    length = distance(update.arrays, expected)
+    if length > longest * SLACK:
+        raise refuse("arrays", f"are {length:.4g} away from the fleet's, and {longest:.4g} is allowed")
+
+
+def distance(arrays: Mapping[str, Array], others: Mapping[str, Array]) -> float:
+    """The L2 norm of the difference over all keys of `arrays`, in f64."""
+    squares = (float(np.square(arrays[key].astype(np.float64) - others[key]).sum()) for key in sorted(arrays))
+    return float(np.sqrt(sum(squares)))
+
+
+def weighted_mean(arrays: Sequence[Array], weights: Sequence[int]) -> Array:
+    """(w_1 x_1 + w_2 x_2 + ...) / (w_1 + w_2 + ...) in f32, in the order given, each step rounded."""
+    total: Array = np.zeros_like(arrays[0])
+    for array, weight in zip(arrays, weights):
+        total = np.add(total, np.multiply(np.float32(weight), array, dtype=np.float32), dtype=np.float32)
+    return np.divide(total, np.float32(sum(weights)), dtype=np.float32)
+
+
+def mean(fleet: Fleet, updates: Sequence[Update], residual: bool = True) -> Fleet:
+    """The next fleet: see the module. `updates` have passed `check`; without any, the fleet stays."""
+    if not updates:
+        return fleet
+    updates = sorted(updates, key=lambda update: update.node)
+    weights = [update.examples for update in updates]
+    arrays: Arrays = dict(fleet.arrays)
+    for key in fleet.arrays:
+        if key not in (WEIGHT, BIAS) and not key.endswith("/delta"):
+            arrays[key] = weighted_mean([update.arrays[key] for update in updates], weights)
+    for key in (WEIGHT, BIAS):
+        arrays[key] = np.array(arrays[key], np.float32)
+        for row, name in enumerate(fleet.classes):
+            own = [update for update in updates if name in update.classes]
+            if own:
+                rows = [update.arrays[key][update.classes.index(name)] for update in own]
+                arrays[key][row] = weighted_mean(rows, [update.examples for update in own])
+    for key in [key for key in fleet.arrays if key.endswith("/a")] if residual else []:
+        site = key[: -len("/a")]
+        left, before = left_out(site, updates, arrays), fleet.arrays.get(f"{site}/delta")
+        arrays[f"{site}/delta"] = left if before is None else np.add(before, left, dtype=np.float32)
+    return fleet._replace(arrays=arrays)
+
+
+def left_out(site: str, updates: Sequence[Update], means: Mapping[str, Array]) -> Array:
+    """The mean of the products b a at a site less the product of the means, in f64, then f32."""
+    total = sum(update.examples for update in updates)
+    b, a = f"{site}/b", f"{site}/a"
+    left = -means[b].astype(np.float64) @ means[a].astype(np.float64)
+    for update in updates:
+        left += update.examples / total * (update.arrays[b].astype(np.float64) @ update.arrays[a].astype(np.float64))
+    return left.astype(np.float32)
+
+
+def agree(counts: Mapping[int, Mapping[str, int]]) -> List[str]:
+    """The classes of all devices, each once, in byte order."""
+    return sorted({name for own in counts.values() for name in own}, key=lambda name: name.encode())
+
+
+def begin(classes: List[str], updates: Sequence[Update]) -> Tuple[Fleet, List[Refused]]:
+    """The fleet before its first lesson, of what devices have imprinted: pairs at their start, and of each class the mean of the
+    devices' rows, weighted by their photos of it and as long as these are in the mean. An update whose arrays have other shapes
+    than those of most devices is refused, and so is one of another bundle than most have.
+    """
+    form = [
+        (update.bundle_sha256, tuple(sorted((key, array.shape[key == WEIGHT :]) for key, array in update.arrays.items() if key != BIAS)))
+        for update in updates
+    ]
+    most = max(form, key=lambda one: (form.count(one), one))
+    refused = [
+        Refused(update.node, "bundle", "or the shapes of its arrays are not those of most devices; give each device the same file")
+        for update, own in zip(updates, form)
+        if own != most
+    ]
+    kept = sorted((update for update, own in zip(updates, form) if own == most), key=lambda update: update.node)
+    arrays = {key: array for key, array in kept[0].arrays.items() if key not in (WEIGHT, BIAS)}
+    arrays[WEIGHT] = np.zeros((len(classes), kept[0].arrays[WEIGHT].shape[1]), np.float32)
+    arrays[BIAS] = np.zeros(len(classes), np.float32)
+    fleet = Fleet(kept[0].bundle_sha256, classes, arrays)
+    good: List[Update] = []
+    for update in kept:
+        try:
+            check(update, fleet, float("inf"))
+            good.append(update)
+        except Refused as error:
+            refused.append(error)
+    for row, name in enumerate(classes):
+        own = [(update, update.classes.index(name)) for update in good if name in update.classes]
+        if not own:
+            continue
+        photos = [update.photos[at] for update, at in own]
+        rows = [update.arrays[WEIGHT][at] for update, at in own]
+        middle = weighted_mean(rows, photos)
+        lengths = sum(count * float(np.linalg.norm(each)) for count, each in zip(photos, rows)) / sum(photos)
+        arrays[WEIGHT][row] = middle * np.float32(lengths / max(float(np.linalg.norm(middle)), 1e-30))
+        arrays[BIAS][row] = weighted_mean([update.arrays[BIAS][at] for update, at in own], photos)
+    return fleet, refused

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""A fleet without Flower and its processes: the same device and the same mean, one after the other, on splits of real photos.
+
+    simulate.py digits --split writers --devices 3 --photos 40 --seeds 5
+    simulate.py folder --bundle B --data PHOTOS --split dirichlet --alpha 0.5 --devices 10 --photos 50
+
+Compares, on photos that nobody has trained on: `local`, each device alone, a default lesson; `fleet`, rounds of it; `all`, one default
+lesson on all photos in one place. Prints a line for each seed, and means with their standard deviation. `--json` adds all figures.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import srlora
+from srlora.flower import average, privacy
+from srlora.flower.device import Device, rate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def digits(place):
+    """scikit-learn's digits as the demo has them: (path, class, position), in the order of the dataset."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    data, found = load_digits(), []
+    for index, (pixels, label) in enumerate(zip(data.images, data.target)):
+        path = place / "all" / str(label) / f"{index:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ink = Image.fromarray((255 - pixels * 255 / 16).astype(np.uint8))
+        ink.resize((32, 32), Image.BICUBIC).save(path)
+        found.append((path, str(label), index / len(data.target)))
+    return found
+
+
+def folder(root):
+    """(path, class, nothing) of a folder with a folder for each class; or with one for each domain, and in it one for each class."""
+    domains = sorted({path.relative_to(root).parts[0] for path in root.glob("*/*/*")})
+    deep = {path for path in root.glob("*/*/*") if path.is_file()}
+    if deep:
+        return [(path, path.parent.name, domains.index(path.relative_to(root).parts[0])) for path in sorted(deep)]
+    return [(path, path.parent.name, 0) for path in sorted(root.glob("*/*")) if path.is_file()]
+
+
+def deal(photos, args, random):
+    """The photos of each device, and those that accuracy is measured on."""
+    classes = sorted({label for _, label, _ in photos})
+    shuffled = [photos[i] for i in random.permutation(len(photos))]
+    if args.split == "writers":
+        # Thirteen people wrote them, one after the other.
+        part = lambda photo: int(photo[2] * 13)
+        writers = random.permutation(13)[: args.devices]
+        devices = [[photo for photo in shuffled if part(photo) == writer][: args.photos] for writer in writers]
+        tests = [photo for photo in shuffled if part(photo) not in writers]
+        return devices, tests[: args.tests]
+    if args.split == "domains":
+        domains = sorted({photo[2] for photo in photos})
+        devices = [[] for _ in range(args.devices)]
+        for nth in range(args.devices):
+            own = [photo for photo in shuffled if photo[2] == domains[nth % len(domains)]]
+            devices[nth] = own[nth // len(domains) * args.photos :][: args.photos]
+        taken = {photo[0] for own in devices for photo in own}
+        return devices, [photo for photo in shuffled if photo[0] not in taken][: args.tests]
+    tests, rest = shuffled[: args.tests], shuffled[args.tests :]
+    pools = {label: [photo for photo in rest if photo[1] == label] for label in classes}
+    devices = []
+    for _ in range(args.devices):
+        shares = random.dirichlet([args.alpha] * len(classes)) if args.split == "dirichlet" else [1 / len(classes)] * len(classes)
+        counts = random.multinomial(args.photos, shares) if args.split == "dirichlet" else [args.photos // len(classes)] * len(classes)
+        devices.append([pools[label].pop() for label, count in zip(classes, counts) for _ in range(min(count, len(pools[label])))])
+    return devices, tests
+
+
+class Trial:
+    """One seed: its devices, and what is measured."""
+
+    def __init__(self, args, photos, place, seed):
+        self.args, self.place, self.seed = args, place, seed
+        own, self.tests = deal(photos, args, np.random.default_rng(seed))
+        self.devices = []
+        for nth, each in enumerate(own):
+            for path, label, _ in each:
+                target = place / str(nth) / "photos" / label
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target / f"{path.parent.parent.name}-{path.name}")
+            self.devices.append(Device(args.bundle, place / str(nth) / "photos", place / str(nth) / "store", args.held_back))
+
+    def accuracy(self, store):
+        """Of a store: a class that it does not know is missed."""
+        known = set(srlora.Store(store).classes_)
+        tests = [(path, label) for path, label, _ in self.tests if label in known]
+        if not tests:
+            return 0.0
+        paths, labels = zip(*tests)
+        evaluation = srlora.evaluate(self.args.bundle, paths, store, labels=labels, progress=False)
+        return evaluation["accuracy"] * len(tests) / len(self.tests)
+
+    def lesson(self, name, photos, **settings):
+        store = self.place / f"{name}.store"
+        shutil.rmtree(store, ignore_errors=True)
+        paths, labels = zip(*photos)
+        srlora.train(self.args.bundle, paths, store, labels=labels, progress=False, seed=self.seed, cache="ram", **settings)
+        return store
+
+    def local(self):
+        stores = [self.lesson(f"local-{nth}", device.trained_on) for nth, device in enumerate(self.devices)]
+        return statistics.mean(self.accuracy(store) for store in stores)
+
+    def all(self):
+        return self.accuracy(self.lesson("all", [photo for device in self.devices for photo in device.trained_on]))
+
+    def measured(self, fleet):
+        store = self.place / "fleet.store"
+        shutil.rmtree(store, ignore_errors=True)
+        srlora.adopt(self.args.bundle, {"bundle_sha256": fleet.bundle_sha256, "classes": fleet.classes, "arrays": fleet.arrays}, store)
+        return self.accuracy(store)
+
+    def fleet(self):
+        """Accuracy after each round, the first one that of imprinting; how far updates went; devices that kept the last mean aside."""
+        args, random = self.args, np.random.default_rng(self.seed)
+        lr = rate(args.pairs, sum(len(device.trained_on) for device in self.devices))
+        classes = average.agree({nth: device.classes() for nth, device in enumerate(self.devices)})
+        updates = [device.imprint(args.pairs)._replace(node=nth) for nth, device in enumerate(self.devices)]
+        fleet, refused = average.begin(classes, updates)
+        assert not refused, refused
+        z = privacy.multiplier(args.epsilon, args.rounds + 1, args.delta) if args.epsilon else 0.0
+        z *= len(self.devices) / (args.noise_of or len(self.devices))
+        if z:
+            fleet = privacy.noised_start(fleet, updates, z, random)
+        fleet = fleet._replace(arrays=average.on_wire(fleet.arrays, args.half))
+        curve, lengths, aside, size = [self.measured(fleet)], [], 0, 0
+        for number in range(1, args.rounds + 1):
+            updates = []
+            here = [nth for nth in range(len(self.devices)) if random.random() >= args.away] or [0]
+            for nth in here:
+                settings = {"pairs": args.pairs, "epochs": args.epochs, "seed": 1000 * self.seed + number, "lr": lr, **args.lesson}
+                update = self.devices[nth].learn(fleet, settings, args.clip or None)._replace(node=nth)
+                update = update._replace(arrays=average.on_wire(update.arrays, args.half))
+                average.check(update, fleet, args.clip or float("inf"))
+                lengths.append(average.distance(update.arrays, average.rows_of(fleet, update.classes)))
+                size = max(size, sum(array.nbytes for array in update.arrays.values()) // (2 if args.half else 1))
+                updates.append(update)
+            if z:
+                fleet = privacy.noised_mean(fleet, updates, (args.clip, z), random)
+            else:
+                fleet = average.mean(fleet, updates, not args.naive)
+            fleet = fleet._replace(arrays=average.on_wire(fleet.arrays, args.half))
+            curve.append(self.measured(fleet))
+            aside = sum(device.take(fleet).kept_aside for device in self.devices)
+        down = sum(array.nbytes for array in fleet.arrays.values()) // (2 if args.half else 1)
+        return {"curve": curve, "longest": max(lengths), "aside": aside, "bytes-up": size, "bytes-down": down, "z": z}
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=["digits", "folder"])
+    parser.add_argument("--bundle", type=Path, default=ROOT / "models/handwriting/handwriting.bundle")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--split", choices=["writers", "domains", "dirichlet", "even"], default="even")
+    parser.add_argument("--alpha", type=float, default=0.5)
+    parser.add_argument("--devices", type=int, default=3)
+    parser.add_argument("--photos", type=int, default=40, help="of each device, those held back included")
+    parser.add_argument("--tests", type=int, default=400)
+    parser.add_argument("--held-back", type=float, default=0.2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--pairs", choices=["one-sided", "both"], default="one-sided")
+    parser.add_argument("--naive", action="store_true", help="with --pairs both: what the mean leaves out is let go")
+    parser.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="arrays are sent in f16")
+    parser.add_argument("--clip", type=float, default=privacy.CLIP)
+    parser.add_argument("--epsilon", type=float, default=0.0)
+    parser.add_argument("--delta", type=float, default=1e-5)
+    parser.add_argument("--noise-of", type=int, help="noise that a mean of so many devices would have, in place of these")
+    parser.add_argument("--away", type=float, default=0.0, help="how likely a device misses a round")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--lesson", type=json.loads, default={}, help="other settings of a round's lesson, as JSON")
+    parser.add_argument("--only-fleet", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    args = parsed()
+    place = Path(tempfile.mkdtemp(prefix="fleet-"))
+    photos = digits(place) if args.task == "digits" else folder(args.data)
+    lines = []
+    try:
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
+            trial = Trial(args, photos, place / f"seed-{seed}", seed)
+            line = {"seed": seed, "fleet": trial.fleet()}
+            if not args.only_fleet:
+                line |= {"local": trial.local(), "all": trial.all()}
+            lines.append(line)
+            curve = " ".join(f"{100 * accuracy:.1f}" for accuracy in line["fleet"]["curve"])
+            rest = " ".join(f"{name} {100 * line[name]:.1f}" for name in ("local", "all") if name in line)
+            print(f"seed {seed}: fleet by rounds {curve}; {rest}; longest update {line['fleet']['longest']:.3f}; "
+                  f"kept aside by {line['fleet']['aside']} of {args.devices}", flush=True)  # fmt: skip
+            shutil.rmtree(place / f"seed-{seed}")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    of = {"fleet": [line["fleet"]["curve"][-1] for line in lines]}
+    of |= {name: [line[name] for line in lines] for name in ("local", "all") if name in lines[0]}
+    for name, each in of.items():
+        deviation = statistics.stdev(each) if len(each) > 1 else 0.0
+        print(f"{name:6} {100 * statistics.mean(each):5.1f} +- {100 * deviation:.1f}")
+    first = lines[0]["fleet"]
+    print(f"bytes a round and device: {first['bytes-up']} up, {first['bytes-down']} down" + (f"; z {first['z']:.3f}" if first["z"] else ""))
+    if args.json:
+        json.dump({"arguments": vars(args) | {"bundle": str(args.bundle), "data": str(args.data)}, "seeds": lines}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

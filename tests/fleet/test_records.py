@@ -1,0 +1,98 @@
+"""What comes in Flower's records, believed no further than it can be; and a run that goes on from an earlier one."""
+
+import io
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from srlora.flower import FleetSettings
+from srlora.flower.average import Refused
+from srlora.flower.records import array_record, arrays_of, flag, number, text, texts, whole, wholes
+from srlora.flower.server import counted, gone_on_from, measured, save
+from test_average import fleet
+
+
+def record(data, key="one/b"):
+    return ArrayRecord({key: Array(dtype="float32", shape=(2, 2), stype="numpy.ndarray", data=data)})
+
+
+def saved(array):
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+class Records(unittest.TestCase):
+    def test_arrays_arrive_as_they_were_or_rounded_to_half(self):
+        arrays = fleet().arrays
+        whole_bits, half = arrays_of(array_record(arrays, half=False), 1), arrays_of(array_record(arrays, half=True), 1)
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(whole_bits[key], array)
+            np.testing.assert_array_equal(half[key], array.astype(np.float16).astype(np.float32))
+        too_large = {"head/bias": np.full(3, 1e6, np.float32)}
+        self.assertTrue(np.isinf(arrays_of(array_record(too_large, half=True), 1)["head/bias"]).all())
+
+    def test_what_is_no_array_is_refused_by_name_before_room_is_made(self):
+        header = saved(np.zeros((2, 2), np.float32))
+        huge = header.replace(b"(2, 2)", b"(9999999999, 9999)"[:18]).replace(b" " * 12, b"", 1)
+        for data in (b"", b"no array", header[:-1], header + b"0", huge, saved(np.zeros(3, "O")), saved(np.zeros(3, "<i8")),
+                     saved(np.asfortranarray(np.arange(6.0, dtype="<f4").reshape(2, 3))), saved(np.zeros(3, ">f4"))):  # fmt: skip
+            with self.assertRaises(Refused) as told:
+                arrays_of(record(data), 7)
+            self.assertEqual((told.exception.node, told.exception.key), (7, "one/b"))
+
+    def test_settings_name_what_cannot_be_meant(self):
+        self.assertEqual(FleetSettings.of({"rounds": 7, "min-nodes": 3, "clip": 2}), FleetSettings(rounds=7, min_nodes=3, clip=2.0))
+        for bad, name in (({"rounds": "7"}, "rounds"), ({"half": 1}, "half"), ({"pairs": "all"}, "pairs"), ({"noise": 1.0, "clip": 0.0}, "clip"),
+                          ({"clip": True}, "clip"), ({"rounds": 2.5}, "rounds")):  # fmt: skip
+            with self.assertRaisesRegex(ValueError, f"`{name}`"):
+                FleetSettings.of(bad)
+        self.assertGreater(FleetSettings.of({"epsilon": 8.0}).noise, 0.5)
+        for read, wrong in ((text, 3), (number, "3"), (whole, 3.0), (flag, 1), (texts, ["a", 3]), (wholes, [1, "2"]), (wholes, 3)):
+            with self.assertRaisesRegex(ValueError, "`x`"):
+                read({"x": wrong}, "x")
+
+
+    def test_counts_and_measures_that_cannot_be_meant_are_refused(self):
+        def counts(classes, photos):
+            return RecordDict({"config": ConfigRecord({"classes": classes, "photos": photos})})
+
+        self.assertEqual(counted(counts(["a", "b"], [1, 2])), {"a": 1, "b": 2})
+        for bad in (counts(["a"], [0]), counts(["a", "a"], [1, 1]), counts(["a"], [1, 2]), counts([], []), counts(["a" * 256], [1]), counts([""], [1]), RecordDict()):
+            with self.assertRaises((KeyError, ValueError)):
+                counted(bad)
+        good = {"num-examples": 3, "accuracy": 0.5, "kept-aside": 0, "tried-on": 3, "before": 0.1, "after": 0.5}
+        self.assertEqual(measured(RecordDict({"metrics": MetricRecord(good)})), good)
+        for bad in ({"accuracy": float("nan")}, {"accuracy": 1.5}, {"num-examples": -1}, {"kept-aside": 1000}, {"after": float("inf")}):
+            with self.assertRaises(ValueError):
+                measured(RecordDict({"metrics": MetricRecord({**good, **bad})}))
+        with self.assertRaises(KeyError):
+            measured(RecordDict())
+
+
+class GoingOn(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def test_a_run_goes_on_from_an_earlier_one_with_rows_by_name(self):
+        before, path = fleet(classes=("a", "c")), self.folder / "deep" / "fleet.npz"
+        save(before, path)
+        self.assertEqual([each.name for each in path.parent.iterdir()], ["fleet.npz"], "nothing half-written is left")
+        begun = fleet(classes=("a", "b", "c"))
+        after = gone_on_from(path, begun)
+        np.testing.assert_array_equal(after.arrays["head/weight"][[0, 2]], before.arrays["head/weight"])
+        np.testing.assert_array_equal(after.arrays["head/weight"][1], begun.arrays["head/weight"][1])
+        np.testing.assert_array_equal(after.arrays["one/b"], before.arrays["one/b"])
+        with self.assertRaisesRegex(ValueError, "another bundle"):
+            gone_on_from(path, begun._replace(bundle_sha256="0" * 64))
+        fewer = gone_on_from(path, fleet(classes=("b",)))
+        self.assertEqual(fewer.classes, ["a", "b", "c"], "a device that is away today does not take its class along")
+        np.testing.assert_array_equal(fewer.arrays["head/bias"][[0, 2]], before.arrays["head/bias"])
+
+
+if __name__ == "__main__":
+    unittest.main()
