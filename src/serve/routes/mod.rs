@@ -87,17 +87,18 @@ impl App {
         self.access.check_source(&head, local.ip())?;
         let method = if head.method == Method::Head { Method::Get } else { head.method };
         let parts = head.parts();
-        match (method, &parts[..]) {
-            (Method::Get, [name]) if let Some(file) = page::file(name) => return Ok(file),
-            (Method::Get, []) => {
-                let shows = head.query("token").is_some();
-                return match self.access.is_paired(&head)? {
-                    true if shows => Ok(self.access.pair().unwrap_or_else(page::index)),
-                    true => Ok(page::index()),
-                    false => Ok(page::locked()),
-                };
-            }
-            _ => {}
+        if let (Method::Get, [name]) = (method, &parts[..])
+            && let Some(file) = page::file(name)
+        {
+            return Ok(file);
+        }
+        if (method, &parts[..]) == (Method::Get, &[]) {
+            let shows = head.query("token").is_some();
+            return match self.access.is_paired(&head)? {
+                true if shows => Ok(self.access.pair().unwrap_or_else(page::index)),
+                true => Ok(page::index()),
+                false => Ok(page::locked()),
+            };
         }
         // A guess changes nothing.
         self.access.check(&head, method.changes() && parts != ["api", "predict"])?;
