@@ -394,16 +394,21 @@ def all_of_it_by_keyboard(browser) -> None:
         print("all by keyboard: a class, photos, a lesson, a way back")
 
 
+def collect_green(page: Page) -> None:
+    """A class of what the browser's made-up camera shows, by keyboard."""
+    make(page, "green")
+    page.get_by_role("button", name="Use this browser's camera").click()
+    hold = page.get_by_role("button", name="Hold to collect")
+    hold.focus()
+    page.keyboard.down(" ")
+    expect(page.locator("#view-collect .grid li").nth(2)).to_be_visible()
+    page.keyboard.up(" ")
+
+
 def the_browsers_own_camera_on_a_secure_origin(browser) -> None:
     with served() as server, opened(browser, permissions=["camera"], **DESKTOP) as page:
         page.goto(server.at("localhost") + "#collect")
-        make(page, "green")
-        page.get_by_role("button", name="Use this browser's camera").click()
-        hold = page.get_by_role("button", name="Hold to collect")
-        hold.focus()
-        page.keyboard.down(" ")
-        expect(page.locator("#view-collect .grid li").nth(2)).to_be_visible()
-        page.keyboard.up(" ")
+        collect_green(page)
         go(page, "see")
         page.get_by_role("button", name="This browser's camera").click()
         expect(page.locator(".bar.first .name")).to_have_text("green")
@@ -445,13 +450,7 @@ def with_a_certificate_all_is_encrypted_and_the_camera_works(browser) -> None:
             assert page.evaluate("isSecureContext")
             go(page, "collect")
             assert [cookie["secure"] for cookie in page.context.cookies()] == [True]
-            make(page, "green")
-            page.get_by_role("button", name="Use this browser's camera").click()
-            hold = page.get_by_role("button", name="Hold to collect")
-            hold.focus()
-            page.keyboard.down(" ")
-            expect(page.locator("#view-collect .grid li").nth(2)).to_be_visible()
-            page.keyboard.up(" ")
+            collect_green(page)
             looked_at(page, "phone-encrypted")
     shutil.rmtree(folder)
 
