@@ -86,7 +86,7 @@ fn a_class_is_seen_at_once_learned_in_a_lesson_and_taken_back() {
 fn guesses_go_on_during_a_lesson_and_nobody_else_may_change_the_store() {
     let device = Device::start(&[]);
     collected(&device);
-    assert_eq!(device.post("/api/lesson", json!({ "epochs": 400 })).status, 202);
+    assert_eq!(device.post("/api/lesson", json!({ "epochs": 5000 })).status, 202);
     let photo = &photos("0", "val")[0];
     device.wait("the first step", |device| (device.get("/api/lesson")["step"].as_u64()? > 0).then_some(()));
     let (begin, mut guesses) = (Instant::now(), 0);

@@ -163,12 +163,14 @@ impl Desk {
 
     /// A lesson that was cut off, or stopped.
     pub(crate) fn find_left(&self) {
-        let root = self.album().root().to_path_buf();
-        let left = Note::read(&root).map(|note| Left {
-            step: self.store().and_then(|store| store.steps_under_way().ok().flatten()),
-            photos: note.photos(),
-        });
+        let left = self.left();
         self.status_mut().left = left;
+    }
+
+    fn left(&self) -> Option<Left> {
+        let note = Note::read(self.album().root())?;
+        let step = self.store().and_then(|store| store.steps_under_way().ok().flatten());
+        Some(Left { step, photos: note.photos() })
     }
 
     /// Lets go of a lesson that was left; whether there was one.
@@ -260,9 +262,8 @@ impl Desk {
         let desk = self.clone();
         let run = move || {
             let claim = Claim(&desk);
-            desk.attend(lesson, keep, &ended);
-            drop(claim);
-            desk.tell();
+            let outcome = desk.attend(lesson, keep, &ended);
+            desk.end(outcome, claim);
         };
         match thread::Builder::new().name("lesson".to_owned()).spawn(run) {
             Ok(thread) => {
@@ -304,8 +305,19 @@ impl Desk {
         Ok(Lesson { validation, method, length, threads, ram_limit, ..own })
     }
 
-    /// Runs a lesson to its end.
-    fn attend(&self, lesson: Lesson, keep: Keep, ended: &impl Fn()) {
+    /// Whoever sees that a lesson has ended may change the store from then on, and sees what is left of it.
+    fn end(&self, outcome: Outcome, claim: Claim<'_>) {
+        let left = self.left();
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut status = self.status_mut();
+        status.end(outcome, left);
+        drop(claim);
+        drop(status);
+        self.tell();
+    }
+
+    /// Runs a lesson; what has become of it.
+    fn attend(&self, lesson: Lesson, keep: Keep, ended: &impl Fn()) -> Outcome {
         step_back();
         let root = self.album().root().to_path_buf();
         let held_back = match &lesson.validation {
@@ -316,7 +328,7 @@ impl Desk {
         let stop = keep.stop.clone();
         let done = self.run(lesson, keep);
         ended();
-        let outcome = match done {
+        match done {
             Ok(report) => {
                 // It counts from now on, whether or not this can be noted.
                 let _ = data.as_ref().map(|data| note_seen(&root, data));
@@ -333,10 +345,7 @@ impl Desk {
                 }
                 Outcome::failed(&error)
             }
-        };
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.status_mut().end(outcome);
-        self.find_left();
+        }
     }
 
     fn run(&self, lesson: Lesson, keep: Keep) -> Result<TrainReport> {

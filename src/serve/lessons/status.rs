@@ -83,9 +83,9 @@ impl Status {
     }
 
     /// A lesson has ended; its curve stays.
-    pub(super) fn end(&mut self, outcome: Outcome) {
+    pub(super) fn end(&mut self, outcome: Outcome, left: Option<Left>) {
         let history = std::mem::take(&mut self.history);
-        *self = Status { last: Some(outcome), history, ..Status::default() };
+        *self = Status { last: Some(outcome), left, history, ..Status::default() };
     }
 
     /// Takes what a lesson tells; whether pages are to be told at once.
