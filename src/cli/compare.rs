@@ -11,9 +11,12 @@ use super::values::{parse_interval, parse_rate};
 use crate::core::MethodSettings;
 use crate::error::Result;
 use crate::lab::compare::{
-    CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, compare,
+    CONTENDERS, Comparison, ComparisonReport, Contender, Difference, RateTried, Standing, beyond_chance, compare,
 };
 use crate::session::{Interval, Lesson};
+
+/// From so many on, what is said of standard errors needs no warning.
+const ENOUGH_RUNS: u32 = 5;
 
 const COLUMNS: [&str; 10] = [
     "method",
@@ -180,6 +183,12 @@ fn describe(report: &ComparisonReport) -> String {
         );
     }
     text += "\naccuracy: mean and standard deviation; to lora: mean and standard error, in points, seed by seed\n";
+    if let Some(errors) = beyond_chance(report.seeds as usize).filter(|_| report.seeds < ENOUGH_RUNS) {
+        let runs = count(report.seeds as usize, "run");
+        text += &format!(
+            "of {runs}, chance alone brings {errors:.1} standard errors once in twenty; five runs tell more\n"
+        );
+    }
     text + &format!(
         "lora's end after: the first of {} measurements, evenly spread, whose mean is lora's at its end; recomposed: and not taken back\n",
         report.settings.points

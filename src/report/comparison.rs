@@ -7,7 +7,7 @@ use super::markup::{Markup, name, paragraph, tag};
 use super::page::{Page, Section};
 use super::table::{Kind, Table};
 use super::words::{count, percent, size, span};
-use crate::lab::compare::{ComparisonReport, Difference, Standing};
+use crate::lab::compare::{ComparisonReport, Difference, Standing, beyond_chance};
 
 /// Size of a small picture, several of which stand beside each other.
 const SMALL: [f64; 2] = [170.0, 124.0];
@@ -48,12 +48,13 @@ fn mean(standing: &Standing) -> String {
     percent(standing.accuracy_mean) + &spread
 }
 
-/// Which methods are told from lora by more than two standard errors.
+/// Which methods are told from lora by more than chance.
 fn differs(report: &ComparisonReport) -> Markup {
+    let Some(errors) = beyond_chance(report.seeds as usize) else { return Markup::default() };
     let beyond = |sign: f64| {
         let told = report.methods.iter().filter(|standing| standing.method != "lora").filter(|standing| {
             standing.difference_to_lora.is_some_and(|Difference { mean, standard_error }| {
-                standard_error.is_some_and(|error| sign * mean > 2.0 * error)
+                standard_error.is_some_and(|error| sign * mean > errors * error)
             })
         });
         told.map(|standing| standing.method.as_str()).collect::<Vec<_>>().join(", ")
@@ -63,7 +64,9 @@ fn differs(report: &ComparisonReport) -> Markup {
     }
     let or_none = |names: String| if names.is_empty() { "none".to_owned() } else { names };
     paragraph(format!(
-        "Seed by seed and by more than two standard errors, better than lora: {}; worse: {}.",
+        "Seed by seed and by more than {errors:.1} standard errors, which chance reaches in one of twenty comparisons of {}, better than lora: \
+         {}; worse: {}.",
+        count(report.seeds as usize, "run"),
         or_none(beyond(1.0)),
         or_none(beyond(-1.0))
     ))
@@ -171,7 +174,10 @@ fn differences(report: &ComparisonReport) -> Option<Section> {
     let drawn = Rows { title: "Difference to lora by method", about, rows, zero: Some(0.0) }.draw(&axis);
     let legend =
         [Look::Main.key(), "mean, with one standard error to either side".into(), Look::Rest.key(), "a seed".into()];
-    let said = "Right of the line is better than lora. A mean that is further from the line than twice its standard error is hardly chance.";
+    let hardly = beyond_chance(report.seeds as usize).map_or_else(String::new, |errors| {
+        format!(" A mean that is further from the line than {errors:.1} standard errors is hardly chance.")
+    });
+    let said = format!("Right of the line is better than lora.{hardly}");
     let figure = figure(drawn, legend.into_iter().collect::<Markup>());
     Some(Section::new("differences", "Differences to lora", [paragraph(said), beside(figure, table.markup())]))
 }

@@ -51,7 +51,7 @@ impl Access {
         if let Some(own) = hostname() {
             names.extend([own.clone(), format!("{own}.local")]);
         }
-        names.extend(more.iter().map(|name| name.to_ascii_lowercase()));
+        names.extend_from_slice(more);
         // Cookies of a name go to all ports.
         Access { token, names, cookie: format!("srlora-{port}"), is_encrypted }
     }
@@ -73,8 +73,9 @@ impl Access {
     pub(crate) fn check_source(&self, head: &Head, local: IpAddr) -> std::result::Result<(), Refusal> {
         let host = head.header("host")?.unwrap_or_default();
         if !self.is_own(host, local) {
+            let name = split(host).0;
             let message = format!(
-                "{host:.80?} is no name of this device; open the page by its address, or start srlora serve with --host {host:.80?}"
+                "{host:.80?} is no name of this device; open the page by its address, or start srlora serve with --host {name:.80?}"
             );
             return Err(Refusal::new(403, message));
         }
@@ -94,10 +95,7 @@ impl Access {
     }
 
     fn is_own(&self, host: &str, local: IpAddr) -> bool {
-        let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((name, port)) => (name, port.strip_prefix(':')),
-            None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
-        };
+        let (name, port) = split(host);
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
             return false;
         }
@@ -196,6 +194,28 @@ fn keep_token(file: &Path) -> Result<String> {
     Ok(token)
 }
 
+/// The name and the port of a `Host`.
+fn split(host: &str) -> (&str, Option<&str>) {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, port)) => (name, port.strip_prefix(':')),
+        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+    }
+}
+
+/// Refuses what `Host` never is: an address of a page, or a name with its port.
+///
+/// # Errors
+/// `Usage`.
+pub(super) fn check_names(names: &[String]) -> Result<()> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || [b'.', b'-', b'_'].contains(&byte))
+    };
+    names.iter().find(|name| !is_name(name)).map_or(Ok(()), |wrong| {
+        let message = "is no name of a device; give it as cam.example, without http://, port and path";
+        Err(Error::new(Kind::Usage, format_args!("option `host` {wrong:.80?}"), message))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +229,17 @@ mod tests {
 
     fn access() -> Access {
         Access::new(Some("0123456789abcdef".to_owned()), 8080, &["Cam.example".to_owned()], false)
+    }
+
+    #[test]
+    fn a_name_is_no_address() {
+        assert!(check_names(&["cam.example".to_owned(), "a_b-1".to_owned()]).is_ok() && check_names(&[]).is_ok());
+        for wrong in ["", "http://cam.example", "cam.example:8080", "cam.example/", "[::1]", "zwei w\u{f6}rter"] {
+            let error = check_names(&["cam".to_owned(), wrong.to_owned()]).unwrap_err();
+            assert!(error.kind() == Kind::Usage && error.to_string().contains(wrong), "{error}");
+        }
+        let refused = access().check_source(&head("Host: pi.home:8080"), LOCAL).unwrap_err();
+        assert!(refused.message.ends_with("--host \"pi.home\""), "{}", refused.message);
     }
 
     #[test]

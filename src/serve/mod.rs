@@ -103,10 +103,11 @@ impl Page {
     /// Opens everything, and listens.
     ///
     /// # Errors
-    /// `Usage` for an address that is none, or a token file that holds none; `Busy` where the photos are served already; `Mismatch`,
+    /// `Usage` for an address or a name that is none, or a token file that holds none; `Busy` where the photos are served already; `Mismatch`,
     /// `Store`, `Io`.
     pub fn open(settings: Settings) -> Result<Self> {
         let address = address(&settings.listen)?;
+        access::check_names(&settings.hosts)?;
         refuse_store_among_photos(&settings)?;
         let album = Arc::new(Mutex::new(Album::open(&settings.photos, settings.photos_limit)?));
         let mut warnings = Vec::new();

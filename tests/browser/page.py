@@ -274,9 +274,15 @@ def photos_are_put_in_order(browser) -> None:
 
 
 def a_camera_that_fails_says_why(browser) -> None:
+    """Where it is looked at, and where photos would be collected from it."""
     with served("--camera", "echo 'no such device' >&2; exit 1") as server, opened(browser, **PHONE) as page:
         page.goto(server.url)
-        expect(page.get_by_text(re.compile("The camera gives no picture: .*no such device"))).to_be_visible(timeout=30_000)
+        fault = re.compile("The camera gives no picture: .*no such device")
+        expect(page.locator("#view-see").get_by_text(fault)).to_be_visible()
+        go(page, "collect")
+        make(page, "seven")
+        expect(page.locator("#view-collect").get_by_text(fault)).to_be_visible()
+        looked_at(page, "phone-no-camera")
 
 
 def folders_are_dropped(browser) -> None:

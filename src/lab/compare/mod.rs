@@ -18,7 +18,7 @@ pub use contenders::{CONTENDERS, Contender};
 pub use ledger::{ComparisonSettings, Key, Purpose, Run};
 pub use rates::RateTried;
 pub use standings::{ComparisonReport, Standing};
-pub use statistics::Difference;
+pub use statistics::{Difference, beyond_chance};
 
 use self::ledger::RunFile;
 use self::rates::{Splits, best};

@@ -23,6 +23,17 @@ pub struct Difference {
     pub standard_error: Option<f64>,
 }
 
+/// Two-sided 95 % of Student's t by degrees of freedom, from 1 on.
+const STUDENT: [f64; 10] = [12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27, 2.23];
+
+/// How many standard errors the mean of so many differences lies from 0, where chance alone brings it as far in one of twenty cases:
+/// Student's t, two-sided, with `runs - 1` degrees of freedom. `None` of fewer than two. Beyond eleven runs a bound from above.
+#[must_use]
+pub fn beyond_chance(runs: usize) -> Option<f64> {
+    let freedom = runs.checked_sub(1).filter(|freedom| *freedom > 0)?;
+    Some(STUDENT.get(freedom - 1).copied().unwrap_or(1.96 + 2.7 / freedom as f64))
+}
+
 /// `ours` minus `theirs`, pair by pair.
 pub(super) fn difference(ours: &[f64], theirs: &[f64]) -> Option<Difference> {
     let differences: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs).collect();
@@ -48,6 +59,25 @@ mod tests {
         let difference = difference(&ours, &theirs).unwrap();
         near(Some(difference.mean), 0.020000000000000018);
         near(difference.standard_error, 0.008944271909999163);
+    }
+
+    #[test]
+    fn few_runs_have_to_differ_more() {
+        // Of any table of Student's t; at most so much is added by rounding up.
+        for (runs, t) in [
+            (2, 12.7062),
+            (3, 4.3027),
+            (4, 3.1824),
+            (5, 2.7764),
+            (11, 2.2281),
+            (12, 2.2010),
+            (31, 2.0423),
+            (121, 1.9799),
+        ] {
+            let found = beyond_chance(runs).unwrap();
+            assert!((t..t + 0.02).contains(&found), "{runs}: {found} for {t}");
+        }
+        assert_eq!((beyond_chance(0), beyond_chance(1)), (None, None));
     }
 
     #[test]

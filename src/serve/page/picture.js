@@ -44,11 +44,23 @@ export async function small(file) {
 /** The browser's own camera is for pages from a secure origin alone. */
 export const hasOwnCamera = () => window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia);
 
-/** A live picture, on a stage: of the device's camera or the browser's. */
+/** A live picture, on a stage: of the device's camera or the browser's. Where the device's gives none, it says why. */
 export class Live {
   constructor(stage) {
     this.stage = stage;
     this.kind = null;
+    this.fault = el("p", { class: "fault", role: "status", hidden: true });
+    stage.append(this.fault);
+  }
+
+  /** Asks now and then whether the camera gives pictures. */
+  async watch() {
+    const { camera } = await device.state().catch(() => ({}));
+    if (this.kind !== "device") return;
+    this.fault.hidden = !camera?.fault;
+    this.fault.textContent = camera?.fault ? `The camera gives no picture: ${camera.fault}. It is started again.` : "";
+    clearTimeout(this.watching);
+    this.watching = setTimeout(() => this.watch(), 4000);
   }
 
   /** Shows the device's camera. */
@@ -63,6 +75,7 @@ export class Live {
       this.again = setTimeout(() => { if (this.kind === "device") this.shown.src = `/api/stream?${Date.now()}`; }, 1500);
     });
     this.stage.prepend(this.shown);
+    this.watching = setTimeout(() => this.watch(), 1500);
   }
 
   /** Shows the browser's camera; the one that looks away from who holds the phone, where there is a choice. */
@@ -92,6 +105,8 @@ export class Live {
 
   end() {
     clearTimeout(this.again);
+    clearTimeout(this.watching);
+    this.fault.hidden = true;
     this.stream?.getTracks().forEach((track) => track.stop());
     if (this.shown) {
       // An image goes on to load for as long as it has an address.

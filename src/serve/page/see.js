@@ -21,7 +21,13 @@ export const see = {
     live = new Live(stage);
     hint = el("p", { class: "quiet" });
     choice = el("div", { class: "row" });
-    setInterval(() => this.watch().catch(() => {}), 4000);
+    // What was seen last is not what is there now.
+    setInterval(() => {
+      if (live.kind !== "device" || Date.now() - guessedAt < 4000) return;
+      rate.hidden = true;
+      bars.clear();
+      tell();
+    }, 4000);
     section.append(stage, el("div", { class: "card" }, bars.list, bars.doubt, hint), choice);
     happenings.addEventListener("guess", ({ detail }) => {
       if (!isOpen || live.kind !== "device") return;
@@ -36,18 +42,6 @@ export const see = {
   state(now) {
     state = now;
     if (isOpen) tell();
-  },
-
-  /** A camera that gives no picture says why, sooner or later. */
-  async watch() {
-    if (!isOpen || live.kind !== "device" || Date.now() - guessedAt < 4000) return;
-    const { camera } = await device.state();
-    state.camera = camera;
-    if (camera?.fault) {
-      rate.hidden = true;
-      bars.clear();
-    }
-    tell();
   },
 
   enter() {
@@ -77,8 +71,7 @@ function tell() {
     el("p", {}, state.camera ? "The camera starts when you look." : "This device has no camera of its own."),
     el("p", { class: "small" }, "Take a photo, or choose one, to see what it is taken for."));
   hint.hidden = bars.list.children.length > 0;
-  const fault = live.kind === "device" ? state.camera?.fault : null;
-  hint.textContent = fault ? `The camera gives no picture: ${fault}. It is started again.` : known === 0
+  hint.textContent = known === 0
     ? "There is no class yet. Collect some photos of two things, and they are recognized at once."
     : `${known === 1 ? "One class is" : `${known} classes are`} known. Show something to the camera, or take a photo.`;
   const buttons = [fileButton("Take a photo", { capture: true, multiple: false, main: !hasLive }, look), fileButton("Choose a photo", { multiple: false }, look)];
