@@ -36,6 +36,11 @@ def split(folder, devices, without=None):
                 shutil.copy(source, place)
 
 
+def stored(folder, device):
+    """The files of a device's store, as they are."""
+    return {path.name: path.read_bytes() for path in (folder / f"device-{device}" / "store").glob("*.safetensors")}
+
+
 class Fleet:
     """SuperLink and SuperNodes. Their logs are files in `folder`."""
 
@@ -49,9 +54,13 @@ class Fleet:
         self.environment.pop("PYTHONPATH", None)
 
     def __enter__(self):
-        self.start_link()
-        for device in range(len(self.node_ports)):
-            self.start_node(device)
+        try:
+            self.start_link()
+            for device in range(len(self.node_ports)):
+                self.start_node(device)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -60,9 +69,9 @@ class Fleet:
 
     def start_link(self):
         database = ["--database", str(self.folder / "superlink.db")] if self.of_all.get("database") else []
-        self._start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self.link),
+        self._start("superlink", [PROGRAMS / "flower-superlink"], "--insecure", "--host", "127.0.0.1", "--port", str(self.link),
                     "--disable-runtime-dependency-installation", *database)  # fmt: skip
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while time.monotonic() < until:
             try:
                 socket.create_connection(("127.0.0.1", self.link), 1).close()
@@ -75,15 +84,34 @@ class Fleet:
         place = self.folder / f"device-{device}"
         config = {"bundle": BUNDLE, "photos": place / "photos", "store": place / "store", **self.of_all.get("config", {}).get(device, {}), **more}
         told = " ".join(f"{name}={value if isinstance(value, (int, float)) else json.dumps(str(value))}" for name, value in config.items())
-        self._start(f"node-{device}", "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.link}",
+        self._start(f"node-{device}", [PROGRAMS / "flower-supernode"], "--insecure", "--superlink", f"127.0.0.1:{self.link}",
                     "--port", str(self.node_ports[device]), "--node-config", told)  # fmt: skip
+
+    def late_node(self, seconds):
+        """A SuperNode whose clock is so many seconds behind: what it says until it ends."""
+        node = [sys.executable, ROOT / "tests" / "fleet" / "late.py", str(seconds)]
+        self._start("late", node, "--insecure", "--superlink", f"127.0.0.1:{self.link}", "--port", str(free_ports(1)[0]))
+        process = self.processes["late"]
+        process.wait(300)
+        del self.processes["late"]
+        return self.log("late")
 
     def _start(self, name, program, *arguments):
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [PROGRAMS / program, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment,
+                [*program, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment,
                 cwd=self.folder, start_new_session=True,
             )  # fmt: skip
+
+    def wait_for(self, run, device, where):
+        """Until a device has come to where it waits (`tests/fleet/app`). How long that takes is not judged."""
+        place = self.folder / f"device-{device}" / where
+        while not place.exists():
+            until = time.monotonic() + 10  # to ask for the run's state starts a process of Flower's
+            while not place.exists() and time.monotonic() < until:
+                time.sleep(0.2)
+            state = "" if place.exists() else self.state(run)
+            assert not state.startswith("finished"), f"{state}: {self.log('superlink')[-4000:]}"
 
     def kill(self, name, how=signal.SIGKILL):
         """Kills what was started here under that name, with what it has started."""
@@ -122,5 +150,5 @@ class Fleet:
             state = self.state(run)
             if state.startswith("finished"):
                 return state
-            time.sleep(1)
+            time.sleep(5)
         raise AssertionError(f"run {run} has not ended: {self.log('superlink')[-4000:]}")

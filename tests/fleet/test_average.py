@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from srlora.flower import average, privacy
+from srlora.flower import average, privacy, wire
 from srlora.flower.average import Fleet, Refused, Update
 from srlora.flower.device import Device
 
@@ -46,6 +46,31 @@ class Mean(unittest.TestCase):
         expected = (7 * first.arrays["one/b"].astype(float) + 5 * second.arrays["one/b"]) / 12
         np.testing.assert_allclose(after.arrays["one/b"], expected, rtol=1e-5, atol=1e-7)
 
+    def test_a_fleet_carries_on_with_a_share_of_its_last_move(self):
+        first, second = fleet(), fleet()
+        second = second._replace(arrays={key: array + np.float32(0.25) for key, array in first.arrays.items()})
+        after = average.carried_on(second, average.move(first, second), 0.5)
+        for key, array in after.arrays.items():
+            np.testing.assert_allclose(array, first.arrays[key] + 0.375, rtol=1e-5, atol=1e-6)
+        self.assertTrue(all((array == second.arrays[key]).all() for key, array in average.carried_on(second, {}, 0.5).arrays.items()))
+
+    def test_nobody_counts_with_more_than_twice_what_the_middle_one_has(self):
+        self.assertEqual(average.weights([40, 10**18, 38, 42, 41]), [40, 82, 38, 42, 41])
+        self.assertEqual(average.weights([40, 10**9]), [40, 80])
+        self.assertEqual(average.weights([1, 1, 9], most=0), [1, 1, 9])
+        self.assertEqual(average.weights([10**9]), [10**9], "alone it is the middle, and its weight means nothing")
+        before = fleet()
+        updates = [update(before, node, ["a", "b"], [20, 20]) for node in range(9)]
+        updates.append(update(before, 9, ["a", "b"], [10**9, 10**9], step=10.0))
+        after = average.mean(before, updates)
+        for key, at in (("one/b", ...), ("head/weight", 1)):
+            moved = after.arrays[key][at] - before.arrays[key][at]
+            share = float((moved * (updates[9].arrays[key][at] - before.arrays[key][at])).sum()) / float(np.square(updates[9].arrays[key][at] - before.arrays[key][at]).sum())
+            self.assertAlmostEqual(share, 2 / 11, delta=0.03)
+        begun, _ = average.begin(["a", "b", "c"], updates)
+        row = lambda of: of.arrays["head/weight"][0] / np.linalg.norm(of.arrays["head/weight"][0])
+        self.assertLess(row(begun) @ row(updates[9]), 0.98, "nor the rows that the fleet begins with")
+
     def test_the_order_in_which_updates_come_changes_no_bit(self):
         before = fleet(both=True)
         updates = [update(before, node, ["a", "b", "c"], [node, 2, 3]) for node in (9, 4, 7, 1)]
@@ -69,6 +94,34 @@ class Mean(unittest.TestCase):
     def test_classes_are_agreed_in_byte_order(self):
         self.assertEqual(average.agree({3: {"b": 1, "ä": 2}, 1: {"a": 1, "b": 9}}), ["a", "b", "ä"])
         self.assertEqual(average.agree({}), [])
+
+
+class Wire(unittest.TestCase):
+    def test_codes_are_read_by_hand_and_are_at_most_half_a_step_off(self):
+        before = fleet()
+        start = average.rows_of(before, ["a", "c"])
+        arrays = update(before, 5, ["a", "c"], [2, 2], step=0.3).arrays
+        there = wire.update_as_sent(arrays, start, "int8")
+        for key, array in arrays.items():
+            codes = wire.coded(array, start[key])
+            self.assertEqual((codes.codes.dtype, codes.codes.shape, codes.scales.dtype), (np.int8, array.shape, np.float16))
+            self.assertEqual(len(codes.scales), -(-array.size // 32))
+            for at, number in enumerate(array.ravel()):
+                step = np.float32(codes.scales[at // 32])
+                by_hand = np.float32(start[key].ravel()[at] + np.float32(step * np.float32(codes.codes.ravel()[at])))
+                self.assertEqual(by_hand, there[key].ravel()[at])
+                self.assertLessEqual(abs(float(number) - float(by_hand)), 0.51 * float(step) + 1e-6)
+        self.assertEqual(wire.size(arrays, "int8"), sum(array.size + 2 * -(-array.size // 32) for array in arrays.values()))
+        still = wire.update_as_sent(start, start, "int8")
+        self.assertTrue(all(still[key].tobytes() == start[key].tobytes() for key in start), "what has not moved stays to the bit")
+
+    def test_what_is_not_finite_or_too_far_is_not_finite_when_it_has_come(self):
+        start = {"x": np.zeros(70, np.float32)}
+        for value in ("nan", "inf", "-inf", "1e30"):
+            array = np.where(np.arange(70) == 40, np.float32(value), np.float32(0.5))
+            there = wire.update_as_sent({"x": array}, start, "int8")["x"]
+            self.assertFalse(np.isfinite(there[32:64]).all())
+            self.assertTrue(np.isfinite(there[:32]).all() and np.isfinite(there[64:]).all())
 
 
 class Refusals(unittest.TestCase):

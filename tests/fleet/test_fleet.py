@@ -1,22 +1,16 @@
-"""A real SuperLink and three SuperNodes on loopback: five rounds, with a poisoned update, a killed node, and classes that differ."""
+"""A real SuperLink and three SuperNodes on loopback: five rounds, with a device that claims too much, updates that are refused, a killed
+node, and classes that differ."""
 
-import os
-import shutil
-import signal
 import struct
-import tempfile
-import time
 import unittest
 import unittest.mock
-from pathlib import Path
 
 import numpy as np
 import srlora
-from place import BUNDLE, HANDWRITING, ROOT, Fleet, split
+import runs
+from place import BUNDLE, HANDWRITING
+from runs import LACKS
 from srlora.flower import clock
-
-APP = ROOT / "tests" / "fleet" / "app"
-LACKS = {1: ("9",), 2: ("0", "1")}
 
 
 def rounded(value):
@@ -24,48 +18,25 @@ def rounded(value):
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
-def mean_by_hand(values, weights):
-    """(w_1 x_1 + w_2 x_2 + ...) / (w_1 + w_2 + ...), one number at a time, each step rounded to f32, and at last to f16, as
-    it is sent. No numpy in it."""
+def mean_by_hand(values, weights, moved):
+    """(w_1 x_1 + w_2 x_2 + ...) / (w_1 + w_2 + ...), and half of what the fleet has moved by before: one number at a time, each step
+    rounded to f32, and at last to f16, as it is sent. No numpy in it."""
     total = 0.0
     for value, weight in zip(values, weights):
         total = rounded(total + rounded(rounded(weight) * value))
-    return struct.unpack("e", struct.pack("e", rounded(total / rounded(sum(weights)))))[0]
+    return carried_on(rounded(total / rounded(sum(weights))), moved)
+
+
+def carried_on(mean, moved):
+    return struct.unpack("e", struct.pack("e", rounded(mean + rounded(0.5 * moved))))[0]
 
 
 class LoopbackFleet(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = Path(tempfile.mkdtemp(prefix="fleet-"))
-        split(cls.folder, 3, LACKS)
-        misbehave = {1: {"misbehaves": "hangs", "in-round": 3}, 2: {"misbehaves": "nan", "in-round": 2}}
-        with Fleet(cls.folder, 3, config=misbehave) as fleet:
-            run = fleet.submit(APP, keep=str(cls.folder / "keep"), output=str(cls.folder / "fleet.npz"), epochs=3, round_timeout=100.0)
-            cls.clock = clock.ahead(f"http://127.0.0.1:{fleet.link}")
-            cls.killed = cls.kill_in_the_middle(fleet, run)
-            cls.state = fleet.wait(run, 900)
-            cls.logs = {name: fleet.log(name) for name in ("superlink", "node-0", "node-1", "node-2")}
-            cls.told = fleet.flwr("log", run, "lo", "--show")
-
-    @classmethod
-    def kill_in_the_middle(cls, fleet, run):
-        """Node 1 has learned and not sent yet: killed without warning, and started again. Its store before and after."""
-        store = cls.folder / "device-1" / "store"
-        while not (cls.folder / "device-1" / "hangs").exists():
-            assert not fleet.state(run).startswith("finished"), fleet.log("superlink")[-4000:]
-            time.sleep(1)
-        before = {path.name: path.read_bytes() for path in store.glob("*.safetensors")}
-        fleet.kill("node-1", signal.SIGKILL)
-        after = {path.name: path.read_bytes() for path in store.glob("*.safetensors")}
-        fleet.start_node(1, misbehaves="")
-        return before, after
-
-    @classmethod
-    def tearDownClass(cls):
-        if os.environ.get("FLEET_KEEP"):
-            print(cls.folder)
-        else:
-            shutil.rmtree(cls.folder, ignore_errors=True)
+        run = runs.result("learns")
+        cls.folder, cls.state, cls.told, cls.clock, cls.killed = run.folder, run.state, run.told, run.clock, run.killed
+        cls.late = run.late
 
     def rounds(self):
         for number in range(1, 6):
@@ -76,13 +47,16 @@ class LoopbackFleet(unittest.TestCase):
 
     def test_five_rounds_have_run_and_each_has_the_devices_that_it_could_have(self):
         self.assertEqual(self.state, "finished:completed")
-        self.assertEqual([len(updates) for _, updates, _, _ in self.rounds()], [3, 2, 2, 3, 3])
+        self.assertEqual([len(updates) for _, updates, _, _ in self.rounds()], [3, 1, 2, 1, 3])
 
     def test_the_mean_is_the_one_computed_by_hand_to_the_last_bit(self):
-        numbers = 0
+        numbers, earlier = 0, None
         for _, updates, before, mean in self.rounds():
             classes = [str(name) for name in before["classes"]]
             self.assertEqual(classes, [str(digit) for digit in range(10)])
+            photos = {id(update): int(update["photos"].sum()) for update in updates.values()}
+            middle = sorted(photos.values())[(len(photos) - 1) // 2]
+            counts = {update: min(claimed, 2 * middle) for update, claimed in photos.items()}
             for key in before.keys() - {"classes"}:
                 by_hand = before[key].astype(np.float32).copy()
                 for at in np.ndindex(by_hand.shape):
@@ -93,10 +67,12 @@ class LoopbackFleet(unittest.TestCase):
                         taking = [update for update, _ in own]
                         values = [float(update[key][(row, *at[1:])]) for update, row in own]
                     values = [float(update[key][at]) for update in taking] if values is None else values
-                    weights = [int(update["photos"].sum()) for update in taking]
-                    by_hand[at] = mean_by_hand(values, weights) if values else by_hand[at]
+                    weights = [counts[id(update)] for update in taking]
+                    moved = rounded(float(before[key][at]) - float(earlier[key][at])) if earlier else 0.0
+                    by_hand[at] = mean_by_hand(values, weights, moved) if values else carried_on(float(by_hand[at]), moved)
                     numbers += 1
                 self.assertEqual(by_hand.tobytes(), mean[key].tobytes(), key)
+            earlier = before
         self.assertGreater(numbers, 25_000)
         print(f"    {numbers} numbers of five means, each the same bits by hand")
 
@@ -116,18 +92,30 @@ class LoopbackFleet(unittest.TestCase):
             for update in updates.values():
                 self.assertEqual(len(update["head/weight"]), len(update["classes"]))
 
-    def test_a_poisoned_update_is_refused_by_name(self):
-        self.assertRegex(self.told, r"round 2: the update of node \d+ is refused: /\S+/b holds values that are not finite")
+    def test_what_cannot_be_meant_is_refused_by_name_and_the_round_goes_on(self):
+        node = r"the update of node \d+ is refused: "
+        for told in (rf"round 2: {node}/\S+/b holds values that are not finite",
+                     rf"round 2: {node}/\S+/b is int8 \[\d+, \d+\], and has to be int8 \[\d+, \d+\]",
+                     rf"round 4: {node}classes are not those agreed on: eleven; start the run anew",
+                     rf"round 4: {node}arrays are \S+ away from the fleet's, and 3 is allowed"):  # fmt: skip
+            self.assertRegex(self.told, told)
+
+    def test_a_device_that_claims_a_billion_photos_does_not_own_the_mean(self):
+        _, updates, _, _ = next(self.rounds())
+        claimed = sorted(int(update["photos"].sum()) for update in updates.values())
+        self.assertGreater(claimed[2], 1_000_000_000)
+        middle = claimed[1]
+        self.assertRegex(self.told, rf"round 1: node \d+ claims {claimed[2]} photos; it counts with {2 * middle}, 2 times the device in the middle")
 
     def test_a_killed_node_is_named_comes_back_and_its_store_is_whole(self):
         before, after = self.killed
         self.assertTrue(before)
         self.assertEqual(before, after, "nothing of the store changes while a round is learned")
         store = srlora.Store(self.folder / "device-1" / "store")
-        self.assertGreater(store.current, max(int(name[11:17]) for name in before if name.startswith("generation")))
+        self.assertGreaterEqual(store.current, max(int(name[11:17]) for name in before if name.startswith("generation")))
         self.assertIsNone(store.record.get("forgot"))
         rounds = {number: set(updates) for number, updates, _, _ in self.rounds()}
-        self.assertEqual(len(rounds[4] - rounds[1]), 1, "it is another node to the server, as nodes have no names here")
+        self.assertEqual(len(rounds[5] - rounds[1]), 1, "it is another node to the server, as nodes have no names here")
 
     def test_each_store_holds_a_fleet_s_generation_that_was_no_worse(self):
         for device in range(3):
@@ -139,6 +127,13 @@ class LoopbackFleet(unittest.TestCase):
             accuracy = srlora.evaluate(BUNDLE, HANDWRITING / "val", folder, progress=False)["accuracy"]
             print(f"    device {device}: {100 * accuracy:.1f} % of 400 photos that no device has")
             self.assertGreater(accuracy, 0.3)
+
+    def test_a_node_whose_clock_is_wrong_is_not_let_in_and_the_run_goes_on(self):
+        """It ends by itself, and Flower does not say why; `srlora.flower.clock` does."""
+        node, link = self.late
+        self.assertIn("SuperNode terminated", node)
+        self.assertRegex(link, r"/v1/fleet/register-node HTTP\S+ 401")
+        self.assertEqual(self.state, "finished:completed")
 
     def test_a_wrong_clock_is_told(self):
         self.assertLess(abs(self.clock), 5)

@@ -10,9 +10,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from srlora.flower import FleetSettings
 from srlora.flower.average import Refused
-from srlora.flower.records import array_record, arrays_of, flag, number, text, texts, whole, wholes
+from srlora.flower.average import rows_of
+from srlora.flower.records import array_record, arrays_of, coded_record, flag, number, text, texts, whole, wholes
 from srlora.flower.server import counted, gone_on_from, measured, save
-from test_average import fleet
+from srlora.flower.wire import update_as_sent
+from test_average import fleet, update
 
 
 def record(data, key="one/b"):
@@ -28,12 +30,33 @@ def saved(array):
 class Records(unittest.TestCase):
     def test_arrays_arrive_as_they_were_or_rounded_to_half(self):
         arrays = fleet().arrays
-        whole_bits, half = arrays_of(array_record(arrays, half=False), 1), arrays_of(array_record(arrays, half=True), 1)
+        whole_bits, half = arrays_of(array_record(arrays, "fp32"), 1), arrays_of(array_record(arrays, "int8"), 1)
         for key, array in arrays.items():
             np.testing.assert_array_equal(whole_bits[key], array)
             np.testing.assert_array_equal(half[key], array.astype(np.float16).astype(np.float32))
         too_large = {"head/bias": np.full(3, 1e6, np.float32)}
-        self.assertTrue(np.isinf(arrays_of(array_record(too_large, half=True), 1)["head/bias"]).all())
+        self.assertTrue(np.isinf(arrays_of(array_record(too_large, "fp16"), 1)["head/bias"]).all())
+
+    def test_codes_arrive_as_they_were_made_and_what_does_not_fit_them_is_refused_by_name(self):
+        start = rows_of(fleet(), ["a", "c"])
+        arrays = update(fleet(), 5, ["a", "c"], [1, 1]).arrays
+        there = arrays_of(coded_record(arrays, start), 7, start)
+        expected = update_as_sent(arrays, start, "int8")
+        self.assertEqual(there.keys(), arrays.keys())
+        self.assertTrue(all(there[key].tobytes() == expected[key].tobytes() for key in arrays))
+
+        def spoiled(key, array):
+            sent = {each: value.numpy() for each, value in coded_record(arrays, start).items()}
+            sent[key] = array
+            return ArrayRecord({each: Array(value) for each, value in sent.items() if value is not None})
+
+        for key, array in (("one/b", np.zeros((5, 3), np.int8)), ("elsewhere", np.zeros(3, np.int8)),
+                           ("one/b/scales", None), ("one/b/scales", np.zeros(2, np.float16)), ("one/b/scales", np.zeros(1, np.float32))):  # fmt: skip
+            with self.assertRaises(Refused) as told:
+                arrays_of(spoiled(key, array), 7, start)
+            self.assertEqual((told.exception.node, told.exception.key), (7, key))
+        with self.assertRaises(Refused):
+            arrays_of(coded_record(arrays, start), 7)
 
     def test_what_is_no_array_is_refused_by_name_before_room_is_made(self):
         header = saved(np.zeros((2, 2), np.float32))
@@ -46,7 +69,7 @@ class Records(unittest.TestCase):
 
     def test_settings_name_what_cannot_be_meant(self):
         self.assertEqual(FleetSettings.of({"rounds": 7, "min-nodes": 3, "clip": 2}), FleetSettings(rounds=7, min_nodes=3, clip=2.0))
-        for bad, name in (({"rounds": "7"}, "rounds"), ({"half": 1}, "half"), ({"pairs": "all"}, "pairs"), ({"noise": 1.0, "clip": 0.0}, "clip"),
+        for bad, name in (({"rounds": "7"}, "rounds"), ({"precision": "f8"}, "precision"), ({"resume": True}, "resume"), ({"most-weight": 0.5}, "most-weight"), ({"momentum": 1.0}, "momentum"), ({"pairs": "all"}, "pairs"), ({"noise": 1.0, "clip": 0.0}, "clip"),
                           ({"clip": True}, "clip"), ({"rounds": 2.5}, "rounds")):  # fmt: skip
             with self.assertRaisesRegex(ValueError, f"`{name}`"):
                 FleetSettings.of(bad)
@@ -80,16 +103,17 @@ class GoingOn(unittest.TestCase):
 
     def test_a_run_goes_on_from_an_earlier_one_with_rows_by_name(self):
         before, path = fleet(classes=("a", "c")), self.folder / "deep" / "fleet.npz"
-        save(before, path)
+        save(before, path, 4)
         self.assertEqual([each.name for each in path.parent.iterdir()], ["fleet.npz"], "nothing half-written is left")
         begun = fleet(classes=("a", "b", "c"))
-        after = gone_on_from(path, begun)
+        after, number = gone_on_from(path, begun)
+        self.assertEqual(number, 4)
         np.testing.assert_array_equal(after.arrays["head/weight"][[0, 2]], before.arrays["head/weight"])
         np.testing.assert_array_equal(after.arrays["head/weight"][1], begun.arrays["head/weight"][1])
         np.testing.assert_array_equal(after.arrays["one/b"], before.arrays["one/b"])
         with self.assertRaisesRegex(ValueError, "another bundle"):
             gone_on_from(path, begun._replace(bundle_sha256="0" * 64))
-        fewer = gone_on_from(path, fleet(classes=("b",)))
+        fewer, _ = gone_on_from(path, fleet(classes=("b",)))
         self.assertEqual(fewer.classes, ["a", "b", "c"], "a device that is away today does not take its class along")
         np.testing.assert_array_equal(fewer.arrays["head/bias"][[0, 2]], before.arrays["head/bias"])
 

@@ -3,14 +3,15 @@
 A *fleet* is what all devices share: `classes`, and `arrays` by key, as `srlora.trained` names them. An *update* is what one device
 sends: the same arrays as its lesson has left them, with the rows of the head of its own classes alone.
 
-With n_i photos of device i, and N their sum:
+Device i counts with n_i: as many photos as it has trained on, but no more than twice those of the device in the middle (`weights`), as
+nobody can count what it claims. With N their sum:
 
     b     = (n_1 b_1 + n_2 b_2 + ...) / N           at each site
     row c = the same over the devices that have class c; where none has it, the row stays
 
 In f32: devices in ascending order of their numbers, each product rounded, each sum rounded, one division at the end. So whoever has the
-updates can compute the same bits. Where arrays are sent in f16, updates and the mean are rounded to it (`on_wire`), so that all devices
-and the server hold the same values.
+updates can compute the same bits. The mean is rounded to what it is sent in (`srlora.flower.wire`), so that all devices and the server
+hold the same values.
 
 Where `a` stays on the bundle's directions it is the same everywhere, and the mean of the products b_i a is the product (mean b) a: nothing
 is lost. Where `a` was trained too, the mean of the products is not the product of the means (FedEx-LoRA, arXiv 2410.09432). What is left,
@@ -30,7 +31,11 @@ Arrays = Dict[str, Array]
 
 WEIGHT, BIAS = "head/weight", "head/bias"
 SLACK = 1.01
-"""By how much an update may be longer than it was clipped to: it was added to the fleet's values, and rounded, perhaps to f16."""
+"""By how much an update may be longer than it was clipped to: it was added to the fleet's values, and rounded, perhaps to int8."""
+MOMENTUM = 0.5
+"""How much of its last move a fleet makes again, where nothing else is asked for (docs/fleet.md)."""
+MOST_WEIGHT = 2.0
+"""How many times the photos of the device in the middle a device may count with, where nothing else is asked for."""
 
 
 class Fleet(NamedTuple):
@@ -64,12 +69,17 @@ class Refused(ValueError):
         self.node, self.key, self.reason = node, key, reason
 
 
-def on_wire(arrays: Mapping[str, Array], half: bool) -> Arrays:
-    """The arrays as they arrive: where they are sent in f16, each value is the nearest one of these."""
-    if not half:
-        return dict(arrays)
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
-        return {key: array.astype(np.float16).astype(np.float32) for key, array in arrays.items()}
+def weights(photos: Sequence[int], most: float = MOST_WEIGHT) -> List[int]:
+    """What devices count with that claim so many photos: as many, and at most `most` times those of the device in the middle (of an even
+    number of devices, the lower one of the two there). With `most` 0 they count with what they claim.
+
+    So a device that claims a billion photos counts like one that has twice the usual number. To move the middle, half of the devices have
+    to claim together.
+    """
+    if not most:
+        return list(photos)
+    middle = sorted(photos)[(len(photos) - 1) // 2]
+    return [min(count, max(1, int(most * middle))) for count in photos]
 
 
 def rows_of(fleet: Fleet, classes: Sequence[str]) -> Arrays:
@@ -121,37 +131,56 @@ def weighted_mean(arrays: Sequence[Array], weights: Sequence[int]) -> Array:
     return np.divide(total, np.float32(sum(weights)), dtype=np.float32)
 
 
-def mean(fleet: Fleet, updates: Sequence[Update], residual: bool = True) -> Fleet:
-    """The next fleet: see the module. `updates` have passed `check`; without any, the fleet stays."""
+def mean(fleet: Fleet, updates: Sequence[Update], residual: bool = True, most: float = MOST_WEIGHT) -> Fleet:
+    """The next fleet: see the module. `updates` have passed `check`; without any, the fleet stays. `most` is that of `weights`."""
     if not updates:
         return fleet
     updates = sorted(updates, key=lambda update: update.node)
-    weights = [update.examples for update in updates]
+    counts = weights([update.examples for update in updates], most)
     arrays: Arrays = dict(fleet.arrays)
     for key in fleet.arrays:
         if key not in (WEIGHT, BIAS) and not key.endswith("/delta"):
-            arrays[key] = weighted_mean([update.arrays[key] for update in updates], weights)
+            arrays[key] = weighted_mean([update.arrays[key] for update in updates], counts)
     for key in (WEIGHT, BIAS):
         arrays[key] = np.array(arrays[key], np.float32)
         for row, name in enumerate(fleet.classes):
-            own = [update for update in updates if name in update.classes]
+            own = [(update, count) for update, count in zip(updates, counts) if name in update.classes]
             if own:
-                rows = [update.arrays[key][update.classes.index(name)] for update in own]
-                arrays[key][row] = weighted_mean(rows, [update.examples for update in own])
+                rows = [update.arrays[key][update.classes.index(name)] for update, _ in own]
+                arrays[key][row] = weighted_mean(rows, [count for _, count in own])
     for key in [key for key in fleet.arrays if key.endswith("/a")] if residual else []:
         site = key[: -len("/a")]
-        left, before = left_out(site, updates, arrays), fleet.arrays.get(f"{site}/delta")
+        left, before = left_out(site, updates, (counts, arrays)), fleet.arrays.get(f"{site}/delta")
         arrays[f"{site}/delta"] = left if before is None else np.add(before, left, dtype=np.float32)
     return fleet._replace(arrays=arrays)
 
 
-def left_out(site: str, updates: Sequence[Update], means: Mapping[str, Array]) -> Array:
-    """The mean of the products b a at a site less the product of the means, in f64, then f32."""
-    total = sum(update.examples for update in updates)
+def move(before: Fleet, after: Fleet) -> Arrays:
+    """What the fleet has moved by in a round, in f32."""
+    return {key: np.subtract(array, before.arrays[key], dtype=np.float32) for key, array in after.arrays.items() if key in before.arrays}
+
+
+def carried_on(mean: Fleet, moved: Mapping[str, Array], momentum: float) -> Fleet:
+    """The mean, and from there `momentum` times what the fleet has moved by in the round before: in f32, product and sum rounded.
+
+    Lessons are short steps, and means of them shorter ones; a fleet that goes on the way it went needs fewer rounds (FedAvgM, arXiv
+    1909.06335). A delta stays.
+    """
+    arrays = dict(mean.arrays)
+    for key, array in moved.items() if momentum else ():
+        if not key.endswith("/delta"):
+            arrays[key] = np.add(arrays[key], np.multiply(np.float32(momentum), array, dtype=np.float32), dtype=np.float32)
+    return mean._replace(arrays=arrays)
+
+
+def left_out(site: str, updates: Sequence[Update], of: Tuple[Sequence[int], Mapping[str, Array]]) -> Array:
+    """The mean of the products b a at a site less the product of the means, in f64, then f32. `of` are what updates count with, and the means."""
+    counts, means = of
+    total = sum(counts)
     b, a = f"{site}/b", f"{site}/a"
     left = -means[b].astype(np.float64) @ means[a].astype(np.float64)
-    for update in updates:
-        left += update.examples / total * (update.arrays[b].astype(np.float64) @ update.arrays[a].astype(np.float64))
+    for update, count in zip(updates, counts):
+        left += count / total * (update.arrays[b].astype(np.float64) @ update.arrays[a].astype(np.float64))
     return left.astype(np.float32)
 
 
@@ -160,22 +189,22 @@ def agree(counts: Mapping[int, Mapping[str, int]]) -> List[str]:
     return sorted({name for own in counts.values() for name in own}, key=lambda name: name.encode())
 
 
-def begin(classes: List[str], updates: Sequence[Update]) -> Tuple[Fleet, List[Refused]]:
+def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIGHT) -> Tuple[Fleet, List[Refused]]:
     """The fleet before its first lesson, of what devices have imprinted: pairs at their start, and of each class the mean of the
-    devices' rows, weighted by their photos of it and as long as these are in the mean. An update whose arrays have other shapes
+    devices' rows, weighted by their photos of it (`weights`) and as long as these are in the mean. An update whose arrays have other shapes
     than those of most devices is refused, and so is one of another bundle than most have.
     """
     form = [
         (update.bundle_sha256, tuple(sorted((key, array.shape[key == WEIGHT :]) for key, array in update.arrays.items() if key != BIAS)))
         for update in updates
     ]
-    most = max(form, key=lambda one: (form.count(one), one))
+    usual = max(form, key=lambda one: (form.count(one), one))
     refused = [
         Refused(update.node, "bundle", "or the shapes of its arrays are not those of most devices; give each device the same file")
         for update, own in zip(updates, form)
-        if own != most
+        if own != usual
     ]
-    kept = sorted((update for update, own in zip(updates, form) if own == most), key=lambda update: update.node)
+    kept = sorted((update for update, own in zip(updates, form) if own == usual), key=lambda update: update.node)
     arrays = {key: array for key, array in kept[0].arrays.items() if key not in (WEIGHT, BIAS)}
     arrays[WEIGHT] = np.zeros((len(classes), kept[0].arrays[WEIGHT].shape[1]), np.float32)
     arrays[BIAS] = np.zeros(len(classes), np.float32)
@@ -191,7 +220,7 @@ def begin(classes: List[str], updates: Sequence[Update]) -> Tuple[Fleet, List[Re
         own = [(update, update.classes.index(name)) for update in good if name in update.classes]
         if not own:
             continue
-        photos = [update.photos[at] for update, at in own]
+        photos = weights([update.photos[at] for update, at in own], most)
         rows = [update.arrays[WEIGHT][at] for update, at in own]
         middle = weighted_mean(rows, photos)
         lengths = sum(count * float(np.linalg.norm(each)) for count, each in zip(photos, rows)) / sum(photos)

@@ -8,9 +8,9 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 from srlora import types
 
-from .average import Refused
+from .average import Fleet, Refused
 from .device import HELD_BACK, Device, rate
-from .records import CONFIG, METRICS, Value, config_record, flag, fleet_of, number, text, update_record, whole
+from .records import CONFIG, METRICS, NOT_TAKEN, Value, config_record, flag, fleet_of, number, precision, text, update_record, whole
 
 
 def device(node_config: Mapping[str, object]) -> Device:
@@ -29,8 +29,11 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
     |---|---|---|
     | `query` | counts photos | `classes`, `photos` of each, `bundle` |
     | `train.imprint` | imprints the head | its rows, and pairs at their start |
-    | `train` | one lesson from the fleet's arrays | b, the rows of its own classes, and a where it was trained |
+    | `train` | takes the fleet's arrays, if they are no worse, and takes one lesson from them | b, the rows of its own classes, a where it was trained; and what `evaluate` answers |
     | `evaluate` | takes the fleet's arrays, if they are no worse | `accuracy` on the photos held back, and whether they were kept aside |
+
+    In the first round there is no mean of lessons yet, and `train` takes nothing. Each mean goes to a device once that way, and starts
+    one process there.
 
     What srlora refuses is told in the answer as `refused`, so that the server can name it. `mods` are Flower's.
     """
@@ -51,7 +54,7 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
         def work() -> RecordDict:
             config = message.content.config_records[CONFIG]
             update = device(context.node_config).imprint(cast(types.Pairs, text(config, "pairs")))
-            return update_record(update, flag(config, "half"))
+            return update_record(update, None, precision(config))
 
         return answered(message, work)
 
@@ -59,33 +62,45 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         def work() -> RecordDict:
             config = message.content.config_records[CONFIG]
-            settings = lesson_settings(config)
-            longest = number(config, "clip")
-            update = device(context.node_config).learn(fleet_of(message.content), settings, longest or None)
-            return update_record(update, flag(config, "half"))
+            own, fleet = device(context.node_config), fleet_of(message.content)
+            told: Optional[MetricRecord] = None
+            not_taken = ""
+            if flag(config, "take"):
+                try:
+                    told = taken(own, fleet)
+                except srlora.Error as error:  # no reason not to learn for the others
+                    not_taken = f"{type(error).__name__}: {error}"
+            update = own.learn(fleet, lesson_settings(config), number(config, "clip") or None)
+            answer = update_record(update, fleet, precision(config))
+            if told is not None:
+                answer[METRICS] = told
+            elif not_taken:
+                answer.config_records[CONFIG][NOT_TAKEN] = not_taken
+            return answer
 
         return answered(message, work)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        def work() -> RecordDict:
-            own = device(context.node_config)
-            taken = own.take(fleet_of(message.content))
-            photos, accuracy = own.measure()
-            metrics: Dict[str, MetricRecordValues] = {
-                "num-examples": photos,
-                "accuracy": accuracy,
-                "kept-aside": int(taken.kept_aside),
-                "tried-on": taken.tried_on,
-                "before": taken.before,
-                "after": taken.after,
-                "generation": taken.generation,
-            }
-            return RecordDict({METRICS: MetricRecord(metrics)})
-
-        return answered(message, work)
+        return answered(message, lambda: RecordDict({METRICS: taken(device(context.node_config), fleet_of(message.content))}))
 
     return app
+
+
+def taken(own: Device, fleet: Fleet) -> MetricRecord:
+    """Takes a fleet's arrays, if they are no worse: what a device tells of that."""
+    of = own.take(fleet)
+    photos, accuracy = own.measure()
+    metrics: Dict[str, MetricRecordValues] = {
+        "num-examples": photos,
+        "accuracy": accuracy,
+        "kept-aside": int(of.kept_aside),
+        "tried-on": of.tried_on,
+        "before": of.before,
+        "after": of.after,
+        "generation": of.generation,
+    }
+    return MetricRecord(metrics)
 
 
 def lesson_settings(config: Mapping[str, object]) -> types.Settings:

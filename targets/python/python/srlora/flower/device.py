@@ -26,13 +26,18 @@ KIND: types.Settings = {"method": "lora", "directions": "shipped", "start": "ali
 """What a fleet's lessons have in common: pairs on the bundle's directions, and a head that steps leave as they do."""
 
 
-def rate(pairs: types.Pairs, photos: int) -> Optional[float]:
-    """The learning rate of pairs in a fleet that has so many photos: the one that a lesson on all of them would have.
+TIMES = 3.0
+"""How many times the rate of a lesson on all photos in one place a fleet's lessons have."""
 
-    With a frozen, that is 1e-4 sqrt(photos), between 1e-3 and 4e-3 (`srlora::session::Lesson::rates`): it is low for few photos, as pairs
-    soon know these by heart, and the mean of many devices does not. With both sides trained it does not follow the photos: None.
+
+def rate(pairs: types.Pairs, photos: int, times: float = TIMES) -> Optional[float]:
+    """The learning rate of pairs in a fleet that has so many photos: `times` the one that a lesson on all of them would have.
+
+    With a frozen, that one is 1e-4 sqrt(photos), between 1e-3 and 4e-3 (`srlora::session::Lesson::rates`): it is low for few photos, as
+    pairs soon know these by heart. The mean of many devices does not, and it is shorter than what each of them has learned (docs/fleet.md).
+    With both sides trained it does not follow the photos: None.
     """
-    return min(max(1e-4 * math.sqrt(photos), 1e-3), 4e-3) if pairs == "one-sided" else None
+    return times * min(max(1e-4 * math.sqrt(photos), 1e-3), 4e-3) if pairs == "one-sided" else None
 
 
 class Taken(NamedTuple):

@@ -2,44 +2,77 @@
 
 import io
 import math
-from typing import Dict, List, Mapping, Tuple, Union, cast
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union, cast
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, ConfigRecordValues, Message, RecordDict
 
-from .average import Array, Arrays, Fleet, Refused, Update
+from .average import Array, Arrays, Fleet, Refused, Update, rows_of
+from .wire import PRECISIONS, SCALES, Codes, Precision, blocks, coded, decoded
 
-KINDS = (np.dtype("<f4"), np.dtype("<f2"))
+FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
+CODES = np.dtype("i1")
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+NOT_TAKEN = "not-taken"
+"""In an update's configuration: why a device's store has refused the fleet's arrays, where it has."""
 
 Value = Union[bool, int, float, str, List[str], List[int]]
 
 
-def array_record(arrays: Mapping[str, Array], half: bool) -> ArrayRecord:
-    """The arrays by key, each as the bytes that `numpy.save` writes; in f16 where that is asked for."""
-    kind = "<f2" if half else "<f4"
+def array_record(arrays: Mapping[str, Array], precision: Precision) -> ArrayRecord:
+    """The arrays by key, each as the bytes that `numpy.save` writes; in f16 but for `fp32`."""
+    kind = "<f4" if precision == "fp32" else "<f2"
     with np.errstate(over="ignore"):
         return ArrayRecord({key: FlowerArray(np.ascontiguousarray(array, kind)) for key, array in arrays.items()})
 
 
-def arrays_of(record: ArrayRecord, node: int) -> Arrays:
-    """The arrays of a record, f32 or f16, in f32. Raises `Refused`, naming the array, for anything else."""
+def coded_record(arrays: Mapping[str, Array], start: Mapping[str, Array]) -> ArrayRecord:
+    """What the arrays differ from `start` by, in int8: under each key the codes, and under the key and `/scales` their scales."""
+    sent: Dict[str, FlowerArray] = {}
+    for key, array in arrays.items():
+        codes = coded(array, start[key])
+        sent[key], sent[key + SCALES] = FlowerArray(codes.codes), FlowerArray(codes.scales)
+    return ArrayRecord(sent)
+
+
+def arrays_of(record: ArrayRecord, node: int, start: Optional[Mapping[str, Array]] = None) -> Arrays:
+    """The arrays of a record in f32: of f32, of f16, or of codes against `start`. Raises `Refused`, naming the array, for anything else."""
+    read = {key: _read(value.data, (node, key)) for key, value in record.items()}
     arrays: Arrays = {}
-    for key, value in record.items():
-        try:
-            stream = io.BytesIO(value.data)
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, columns_first, kind = cast(Tuple[Tuple[int, ...], bool, "np.dtype[np.generic]"], read(stream))
-            count = math.prod(shape)
-            body = value.data[stream.tell() :]
-            if kind not in KINDS or columns_first or len(body) != kind.itemsize * count:
-                raise ValueError(f"is {kind} {list(shape)} in {len(body)} bytes, and has to be float32 or float16, row by row")
-        except (ValueError, TypeError, EOFError) as error:
-            raise Refused(node, key, f"cannot be read: {error}") from error
-        arrays[key] = np.reshape(np.frombuffer(body, kind).astype(np.float32), shape)
+    for key, array in read.items():
+        if array.dtype == CODES:
+            arrays[key] = _decoded(read, key, node, start or {})
+        elif not (key.endswith(SCALES) and key[: -len(SCALES)] in read):
+            arrays[key] = array.astype(np.float32)
     return arrays
+
+
+def _read(data: bytes, of: Tuple[int, str]) -> "npt.NDArray[Any]":
+    """The array that `numpy.save` has written: no larger than its bytes are, and a view of them."""
+    try:
+        stream = io.BytesIO(data)
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, kind = cast(Tuple[Tuple[int, ...], bool, "np.dtype[np.generic]"], read(stream))
+        body = data[stream.tell() :]
+        if kind not in (*FLOATS, CODES) or columns_first or len(body) != kind.itemsize * math.prod(shape):
+            raise ValueError(f"is {kind} {list(shape)} in {len(body)} bytes, and has to be float32, float16 or int8, row by row")
+    except (ValueError, TypeError, EOFError) as error:
+        raise Refused(*of, f"cannot be read: {error}") from error
+    return np.reshape(np.frombuffer(body, kind), shape)
+
+
+def _decoded(read: Mapping[str, "npt.NDArray[Any]"], key: str, node: int, start: Mapping[str, Array]) -> Array:
+    codes, scales = read[key], read.get(key + SCALES)
+    if key not in start:
+        raise Refused(node, key, "is int8, and there is no array of the fleet that it could be meant against")
+    if codes.shape != start[key].shape:
+        raise Refused(node, key, f"is int8 {list(codes.shape)}, and has to be int8 {list(start[key].shape)}")
+    if scales is None or scales.dtype != np.float16 or scales.shape != (blocks(codes.size),):
+        raise Refused(node, key + SCALES, f"have to be float16 [{blocks(codes.size)}], one for each block of {key}")
+    return decoded(Codes(codes, scales), start[key])
 
 
 def _of_kind(config: Mapping[str, object], name: str, fits: bool, kind: str) -> None:
@@ -95,6 +128,13 @@ def _listed(config: Mapping[str, object], name: str) -> List[object]:
     return cast(List[object], value)
 
 
+def precision(config: Mapping[str, object]) -> Precision:
+    """What arrays are sent in."""
+    value = text(config, "precision")
+    _of_kind(config, "precision", value in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+    return cast(Precision, value)
+
+
 def config_record(config: Mapping[str, Value]) -> ConfigRecord:
     """Settings, or what is told, as a record."""
     return ConfigRecord(cast(Dict[str, ConfigRecordValues], dict(config)))
@@ -103,7 +143,7 @@ def config_record(config: Mapping[str, Value]) -> ConfigRecord:
 def fleet_record(fleet: Fleet, settings: Mapping[str, Value]) -> RecordDict:
     """What a device is sent."""
     config: Dict[str, Value] = {"bundle": fleet.bundle_sha256, "classes": fleet.classes, **settings}
-    return RecordDict({ARRAYS: array_record(fleet.arrays, bool(settings["half"])), CONFIG: config_record(config)})
+    return RecordDict({ARRAYS: array_record(fleet.arrays, precision(config)), CONFIG: config_record(config)})
 
 
 def fleet_of(content: RecordDict) -> Fleet:
@@ -112,20 +152,32 @@ def fleet_of(content: RecordDict) -> Fleet:
     return Fleet(text(config, "bundle"), texts(config, "classes"), arrays_of(content.array_records[ARRAYS], 0))
 
 
-def update_record(update: Update, half: bool) -> RecordDict:
-    """What a device sends back."""
+def update_record(update: Update, fleet: Optional[Fleet], sent_in: Precision) -> RecordDict:
+    """What a device sends back, to a server that has `fleet`; without one nothing can be told as a difference from it."""
     config: Dict[str, Value] = {"bundle": update.bundle_sha256, "classes": update.classes, "photos": update.photos}
-    return RecordDict({ARRAYS: array_record(update.arrays, half), CONFIG: config_record(config)})
+    is_coded = fleet is not None and sent_in == "int8"
+    arrays = coded_record(update.arrays, rows_of(fleet, update.classes)) if fleet and is_coded else array_record(update.arrays, sent_in)
+    return RecordDict({ARRAYS: arrays, CONFIG: config_record(config)})
 
 
-def update_of(message: Message) -> Update:
-    """What a device has sent back. Raises `Refused` for what is no update."""
+def update_of(message: Message, fleet: Optional[Fleet] = None) -> Update:
+    """What a device has sent back that had `fleet`. Raises `Refused` for what is no update."""
     node = message.metadata.src_node_id
     try:
         config = message.content.config_records[CONFIG]
-        arrays = arrays_of(message.content.array_records[ARRAYS], node)
-        return Update(node, text(config, "bundle"), texts(config, "classes"), wholes(config, "photos"), arrays)
+        classes = texts(config, "classes")
+        strange = [name for name in classes if fleet is not None and name not in fleet.classes]
+        if strange:
+            raise Refused(node, "classes", f"are not those agreed on: {', '.join(strange)}; start the run anew")
+        start = rows_of(fleet, classes) if fleet else None
+        arrays = arrays_of(message.content.array_records[ARRAYS], node, start)
+        return Update(node, text(config, "bundle"), classes, wholes(config, "photos"), arrays)
     except (KeyError, ValueError) as error:
         if isinstance(error, Refused):
             raise
         raise Refused(node, "the reply", f"cannot be read: {error}") from error
+
+
+def bytes_of(message: Message) -> int:
+    """Bytes of the arrays of a message, each with the header that `numpy.save` gives it."""
+    return sum(len(array.data) for array in message.content.array_records[ARRAYS].values())

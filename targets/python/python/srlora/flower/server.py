@@ -17,22 +17,28 @@ from .average import Fleet, Refused, Update
 from .records import (
     CONFIG,
     METRICS,
+    NOT_TAKEN,
     Value,
     array_record,
+    bytes_of,
     config_record,
     flag,
     fleet_record,
     number,
+    precision,
     text,
     texts,
     update_of,
     whole,
     wholes,
 )
+from .wire import Precision, fleet_as_sent
 
 
 MOST_NAME_BYTES = 255
 """Bytes of the longest name of a class: it is the name of a folder."""
+MOST_SAID = 500
+"""Letters of what a device says that go into the log."""
 
 
 class FleetSettings(NamedTuple):
@@ -53,8 +59,12 @@ class FleetSettings(NamedTuple):
     """Or the epsilon to keep over all rounds, which finds z; 0: none."""
     delta: float = 1e-5
     """The delta that goes with it."""
-    half: bool = True
-    """Arrays are sent in f16: half the bytes."""
+    precision: Precision = "int8"
+    """What arrays are sent in: see `srlora.flower.wire`."""
+    momentum: float = average.MOMENTUM
+    """How much of the fleet's last move it makes again; 0: none. With `both` it makes none."""
+    most_weight: float = average.MOST_WEIGHT
+    """How many times the photos of the device in the middle a device may count with; 0: as many as it claims."""
     min_nodes: int = 2
     """Devices to wait for before a round."""
     round_timeout: float = 3600.0
@@ -63,6 +73,8 @@ class FleetSettings(NamedTuple):
     """A file for the fleet's arrays after each round, `.npz`; empty: none."""
     start: str = ""
     """Such a file of an earlier run to go on from; empty: what devices imprint."""
+    resume: bool = False
+    """Where `output` is there already, it is of a run that was cut: its rounds that are left are made. Else the run begins afresh."""
     keep: str = ""
     """A folder for each round's updates, to look into; empty: none. They are what privacy is about."""
 
@@ -70,6 +82,8 @@ class FleetSettings(NamedTuple):
     def of(cls, config: Mapping[str, object]) -> "FleetSettings":
         """Those of a run's configuration. Raises `ValueError`, naming what cannot be meant."""
         readers: Dict[type, Callable[[Mapping[str, object], str], object]] = {bool: flag, int: whole, float: number, str: text}
+        if "precision" in config:
+            precision(config)
         given: Dict[str, Any] = {}
         defaults: Mapping[str, object] = cls._field_defaults
         for name, default in defaults.items():
@@ -78,6 +92,12 @@ class FleetSettings(NamedTuple):
         settings = cls(**given)
         if settings.pairs not in ("one-sided", "both"):
             raise ValueError(f"`pairs` is {settings.pairs!r}, and has to be one-sided or both")
+        if not 0 <= settings.momentum < 1:
+            raise ValueError(f"`momentum` is {settings.momentum}, and has to be 0 or more and below 1")
+        if settings.most_weight and settings.most_weight < 1:
+            raise ValueError(f"`most-weight` is {settings.most_weight}, and has to be 1 or more, or 0 for no bound")
+        if settings.resume and not settings.output:
+            raise ValueError("`resume` goes on from `output`: give `output` too")
         if (settings.noise or settings.epsilon) and not settings.clip:
             raise ValueError("`noise` hides updates that are clipped: give `clip` too")
         if settings.epsilon:
@@ -94,6 +114,9 @@ class FleetStrategy(Strategy):
         self.settings = settings
         self.fleet: Optional[Fleet] = None
         self.photos = 0
+        self.done = 0
+        self.moved: average.Arrays = {}
+        self.asked: List[int] = []
         self.refused: List[str] = []
         self.random = np.random.default_rng()
 
@@ -109,12 +132,12 @@ class FleetStrategy(Strategy):
             except (KeyError, ValueError) as error:
                 self._refuse(0, f"the classes of node {node} are refused: {error}")
         classes = average.agree(counts)
-        self.photos = sum(sum(own.values()) for own in counts.values())
+        self.photos = sum(average.weights([sum(own.values()) for own in counts.values()], self.settings.most_weight)) if counts else 0
         for node, own in sorted(counts.items()):
             missing = [name for name in classes if name not in own]
             log(INFO, "node %d: %d photos, %s", node, sum(own.values()), f"without {', '.join(missing)}" if missing else "of all classes")
         log(INFO, "agreed on %d classes: %s", len(classes), ", ".join(classes))
-        content = RecordDict({CONFIG: config_record({"pairs": self.settings.pairs, "half": self.settings.half})})
+        content = RecordDict({CONFIG: config_record({"pairs": self.settings.pairs, "precision": self.settings.precision})})
         updates: List[Update] = []
         for message in self._ask(grid, f"{MessageType.TRAIN}.imprint", content):
             try:
@@ -123,21 +146,25 @@ class FleetStrategy(Strategy):
                 self._refuse(0, str(error))
         if not updates:
             raise RuntimeError("no device has imprinted anything: see what was refused above")
-        self.fleet, refused = average.begin(classes, updates)
+        self.fleet, refused = average.begin(classes, updates, self.settings.most_weight)
         for each in refused:
             self._refuse(0, str(each))
         if self.settings.noise:
             self.fleet = privacy.noised_start(self.fleet, updates, self.settings.noise, self.random)
-        if self.settings.start:
-            self.fleet = gone_on_from(Path(self.settings.start), self.fleet)
-        return self._settled(self.fleet)
+        output = Path(self.settings.output)
+        if self.settings.resume and output.is_file():
+            self.fleet, self.done = gone_on_from(output, self.fleet)
+            log(INFO, "%s: is after round %d of %d", output, self.done, self.settings.rounds)
+        elif self.settings.start:
+            self.fleet, _ = gone_on_from(Path(self.settings.start), self.fleet)
+        return self._settled(self.fleet, self.done)
 
-    def _settled(self, fleet: Fleet) -> ArrayRecord:
+    def _settled(self, fleet: Fleet, after_round: int) -> ArrayRecord:
         """The fleet as it will arrive, from now on the server's too; it is kept where that was asked for."""
-        self.fleet = fleet._replace(arrays=average.on_wire(fleet.arrays, self.settings.half))
+        self.fleet = fleet._replace(arrays=fleet_as_sent(fleet.arrays, self.settings.precision))
         if self.settings.output:
-            save(self.fleet, Path(self.settings.output))
-        return array_record(self.fleet.arrays, self.settings.half)
+            save(self.fleet, Path(self.settings.output), after_round)
+        return array_record(self.fleet.arrays, self.settings.precision)
 
     def _ask(self, grid: Grid, kind: str, content: RecordDict) -> List[Message]:
         messages = [Message(content, dst_node_id=node, message_type=kind) for node in self._nodes(grid)]
@@ -149,21 +176,34 @@ class FleetStrategy(Strategy):
         while len(nodes := sorted(grid.get_node_ids())) < self.settings.min_nodes:
             log(INFO, "waiting for devices: %d of %d are there", len(nodes), self.settings.min_nodes)
             time.sleep(1)
+        self.asked = nodes
         return nodes
 
     def _sound(self, server_round: int, replies: Iterable[Message]) -> List[Message]:
-        """Replies that are answers; the others are named."""
+        """Replies that are answers; who has failed, or has not answered, is named.
+
+        Of a node that is gone, the SuperLink tells in its own name; so it is among those that were asked and are not among the others.
+        """
         sound: List[Message] = []
+        silent, gone = set(self.asked), "it has not answered in time"
         for message in replies:
             node = message.metadata.src_node_id
             if message.has_error():
-                self._refuse(server_round, f"node {node} has failed: {(message.error.reason or 'it does not say why').strip().splitlines()[-1]}")
+                reason = (message.error.reason or "it does not say why").strip().splitlines()[-1]
+                if node in silent:
+                    self._refuse(server_round, f"node {node} has failed: {reason}")
+                else:
+                    gone = reason
+                silent.discard(node)
                 continue
+            silent.discard(node)
             config = message.content.config_records.get(CONFIG)
             if config is not None and "refused" in config:
-                self._refuse(server_round, f"node {node} has nothing to send: {text(config, 'refused')}")
+                self._refuse(server_round, f"node {node} has nothing to send: {str(config['refused'])[:MOST_SAID]}")
                 continue
             sound.append(message)
+        for node in sorted(silent):
+            self._refuse(server_round, f"node {node} has failed: {gone}")
         return sorted(sound, key=lambda message: message.metadata.src_node_id)
 
     def _refuse(self, server_round: int, reason: str) -> None:
@@ -178,13 +218,15 @@ class FleetStrategy(Strategy):
         return self.fleet
 
     def _messages(self, grid: Grid, server_round: int, kind: str) -> Iterable[Message]:
+        number = self.done + server_round
         settings: Dict[str, Value] = {
-            "server-round": server_round,
+            "server-round": number,
+            "take": number > 1,
             "fleet-photos": self.photos,
             "pairs": self.settings.pairs,
             "epochs": self.settings.epochs,
             "clip": self.settings.clip,
-            "half": self.settings.half,
+            "precision": self.settings.precision,
         }
         content = fleet_record(self._known(), settings)
         return [Message(content, dst_node_id=node, message_type=kind) for node in self._nodes(grid)]
@@ -196,29 +238,46 @@ class FleetStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> Tuple[Optional[ArrayRecord], Optional[MetricRecord]]:
-        """The mean of what has come and can be meant."""
-        fleet = self._known()
+        """The mean of what has come and can be meant; and what devices tell of the mean before it."""
+        fleet, number = self._known(), self.done + server_round
+        sound = self._sound(number, replies)
+        tried = self._tried(number - 1, [message for message in sound if METRICS in message.content])
         updates: List[Update] = []
-        for message in self._sound(server_round, replies):
+        sizes: List[int] = []
+        for message in sound:
             try:
-                update = update_of(message)
+                update = update_of(message, fleet)
                 average.check(update, fleet, self.settings.clip or float("inf"))
                 updates.append(update)
+                sizes.append(bytes_of(message))
             except Refused as error:
-                self._refuse(server_round, str(error))
+                self._refuse(number, str(error))
+            config = message.content.config_records.get(CONFIG)
+            if config is not None and NOT_TAKEN in config:
+                why = str(config[NOT_TAKEN])[:MOST_SAID]
+                self._refuse(number, f"the store of node {message.metadata.src_node_id} does not take the mean: {why}")
         if not updates:
-            log(WARNING, "round %d: nothing has come that can be averaged; the fleet stays as it was", server_round)
+            log(WARNING, "round %d: nothing has come that can be averaged; the fleet stays as it was", number)
             return None, None
-        if self.settings.noise:
-            mean = privacy.noised_mean(fleet, updates, (self.settings.clip, self.settings.noise), self.random)
-        else:
-            mean = average.mean(fleet, updates, self.settings.residual)
-        record = self._settled(mean)
-        self._keep(server_round, fleet, updates)
-        share = 2 if self.settings.half else 1
-        sizes = [sum(array.nbytes for array in update.arrays.values()) // share for update in updates]
-        metrics: Dict[str, MetricRecordValues] = {"devices": len(updates), "photos": sum(update.examples for update in updates), "bytes-up": max(sizes)}
-        return record, MetricRecord(metrics)
+        mean = self._mean(number, fleet, updates)
+        if self.settings.pairs == "one-sided":
+            mean = average.carried_on(mean, self.moved, self.settings.momentum)
+        record = self._settled(mean, number)
+        self.moved = average.move(fleet, self._known())
+        self._keep(number, fleet, updates)
+        told: Dict[str, MetricRecordValues] = {"devices": len(updates), "photos": sum(update.examples for update in updates)}
+        told.update({"bytes-up": max(sizes), "bytes-down": sum(len(array.data) for array in record.values())})
+        return record, MetricRecord({**told, **{f"last-mean-{name}": value for name, value in tried.items()}})
+
+    def _mean(self, number: int, fleet: Fleet, updates: List[Update]) -> Fleet:
+        s = self.settings
+        if s.noise:
+            return privacy.noised_mean(fleet, updates, (s.clip, s.noise), self.random)
+        for update, count in zip(updates, average.weights([update.examples for update in updates], s.most_weight)):
+            if count < update.examples:
+                log(WARNING, "round %d: node %d claims %d photos; it counts with %d, %g times the device in the middle (`most-weight`)",
+                    number, update.node, update.examples, count, s.most_weight)  # fmt: skip
+        return average.mean(fleet, updates, s.residual, s.most_weight)
 
     def _keep(self, server_round: int, before: Fleet, updates: List[Update]) -> None:
         if not self.settings.keep:
@@ -232,17 +291,25 @@ class FleetStrategy(Strategy):
             write(folder / f"{name}.npz", {**fleet.arrays, "classes": np.array(fleet.classes)})
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """The mean to all devices, which try it."""
-        return self._messages(grid, server_round, MessageType.EVALUATE)
+        """The last mean to all devices, which try it. The others are tried when the next lesson begins."""
+        if self.done + server_round >= self.settings.rounds:
+            return self._messages(grid, server_round, MessageType.EVALUATE)
+        self.asked = []
+        return []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> Optional[MetricRecord]:
         """Accuracy over all photos held back, and how many devices have kept the mean aside."""
+        number = self.done + server_round
+        return MetricRecord(told) if (told := self._tried(number, self._sound(number, replies))) else None
+
+    def _tried(self, number: int, replies: Iterable[Message]) -> Dict[str, MetricRecordValues]:
+        """What devices tell of the mean of round `number`."""
         photos, right, aside, devices = 0, 0.0, 0, 0
-        for message in self._sound(server_round, replies):
+        for message in replies:
             try:
                 of = measured(message.content)
             except (KeyError, ValueError) as error:
-                self._refuse(server_round, f"what node {message.metadata.src_node_id} has measured is refused: {error}")
+                self._refuse(number, f"what node {message.metadata.src_node_id} tells of the mean is refused: {error}")
                 continue
             devices, photos = devices + 1, photos + int(of["num-examples"])
             right += of["num-examples"] * of["accuracy"]
@@ -250,12 +317,11 @@ class FleetStrategy(Strategy):
                 aside += 1
                 # As in any trial, a class of which less than half is left is reason enough.
                 why = "" if of["after"] < of["before"] else ", but a class is lost"
-                log(INFO, "round %d: node %d keeps the mean aside: %.1f %% of %d photos, and its store %.1f %%%s", server_round,
+                log(INFO, "round %d: node %d keeps the mean aside: %.1f %% of %d photos, and its store %.1f %%%s", number,
                     message.metadata.src_node_id, 100 * of["after"], of["tried-on"], 100 * of["before"], why)  # fmt: skip
         if not devices:
-            return None
-        told: Dict[str, MetricRecordValues] = {"devices": devices, "photos": photos, "kept-aside": aside}
-        return MetricRecord({**told, "accuracy": right / max(photos, 1)})
+            return {}
+        return {"devices": devices, "photos": photos, "kept-aside": aside, "accuracy": right / max(photos, 1)}
 
     def summary(self) -> None:
         """What is averaged, and what is promised."""
@@ -271,9 +337,10 @@ class FleetStrategy(Strategy):
             log(INFO, "\tnoise: none, so nothing is promised of what the mean tells of one device")
 
     def run(self, grid: Grid) -> Result:
-        """All of it: agree, imprint, `rounds` lessons."""
+        """All of it: agree, imprint, `rounds` lessons, or those that are left."""
         arrays = self.prepare(grid)
-        return self.start(grid, arrays, num_rounds=self.settings.rounds, timeout=self.settings.round_timeout)
+        left = max(self.settings.rounds - self.done, 0)
+        return self.start(grid, arrays, num_rounds=left, timeout=self.settings.round_timeout)
 
 
 def counted(content: RecordDict) -> Dict[str, int]:
@@ -299,11 +366,11 @@ def measured(content: RecordDict) -> Dict[str, float]:
     return told
 
 
-def save(fleet: Fleet, path: Path) -> None:
-    """Writes the fleet's arrays, `classes` and `bundle` as an `.npz` file, which takes its name once it is whole."""
+def save(fleet: Fleet, path: Path, after_round: int = 0) -> None:
+    """Writes the fleet's arrays, `classes`, `bundle` and `round` as an `.npz` file, which takes its name once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part.npz")
-    write(part, {**fleet.arrays, "classes": np.array(fleet.classes), "bundle": np.array(fleet.bundle_sha256)})
+    write(part, {**fleet.arrays, "classes": np.array(fleet.classes), "bundle": np.array(fleet.bundle_sha256), "round": np.array(after_round)})
     part.replace(path)
 
 
@@ -312,21 +379,21 @@ def write(path: Path, arrays: Mapping[str, "npt.NDArray[Any]"]) -> None:
     cast(Any, np.savez)(path, **arrays)
 
 
-def gone_on_from(path: Path, begun: Fleet) -> Fleet:
-    """What `save` has written. Classes that are new get the rows that were just imprinted; those that no device has today stay.
+def gone_on_from(path: Path, begun: Fleet) -> Tuple[Fleet, int]:
+    """What `save` has written, and after which round. Classes that are new get the rows that were just imprinted; those that no device has today stay.
 
     Raises `ValueError` for another bundle.
     """
     with np.load(path, allow_pickle=False) as file:
-        arrays: average.Arrays = {key: file[key] for key in file.files if key not in ("classes", "bundle")}
-        known, bundle = [str(name) for name in file["classes"]], str(file["bundle"])
+        arrays: average.Arrays = {key: file[key] for key in file.files if key not in ("classes", "bundle", "round")}
+        known, bundle, after_round = [str(name) for name in file["classes"]], str(file["bundle"]), int(file["round"])
     if bundle != begun.bundle_sha256:
         raise ValueError(f"{path}: is of another bundle than the devices have")
     classes = average.agree({0: dict.fromkeys(known, 1), 1: dict.fromkeys(begun.classes, 1)})
     for key in (average.WEIGHT, average.BIAS):
         rows = [arrays[key][known.index(name)] if name in known else begun.arrays[key][begun.classes.index(name)] for name in classes]
         arrays[key] = np.array(rows, np.float32)
-    return Fleet(bundle, classes, arrays)
+    return Fleet(bundle, classes, arrays), after_round
 
 
 def server_app() -> ServerApp:
