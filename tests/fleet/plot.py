@@ -94,12 +94,12 @@ def figure(title, told, top):
 
 
 def legend(top):
-    entries = [("fleet", "fleet, and its deviation over draws"), ("local", "each device alone"), ("all", "all photos in one place")]
+    entries = [("fleet", "fleet, and its deviation"), ("local", "each device alone"), ("all", "all in one place")]
     x = PANELS[0][0]
     for how, words in entries:
         yield f'<line x1="{x}" x2="{x + 24}" y1="{top - 4}" y2="{top - 4}" class="{how}"/>' + text((x + 30, top), words)
         x += 42 + 6 * len(words)
-    yield f'<circle cx="{x + 6}" cy="{top - 4}" r="4"/>' + text((x + 16, top), "a lesson of its own after it")
+    yield f'<circle cx="{x + 6}" cy="{top - 4}" r="4"/>' + text((x + 16, top), "then a lesson alone")
 
 
 def main():
