@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use srlora::bundle::Bundle;
 use srlora::core::{Method, Sides};
 use srlora::fleet::{Adopted, NamedArray, Trained, adopt, trained};
-use srlora::session::{Classifier, Dataset, DirectionSource, Length, Lesson, Progress, Store, TrialPhotos, train};
+use srlora::session::{
+    Classifier, Dataset, DirectionSource, Length, Lesson, Progress, Store, Trial, TrialPhotos, train,
+};
 use srlora::{ErrorKind, Result};
 use tempfile::TempDir;
 
@@ -214,22 +216,56 @@ fn what_is_worse_on_photos_that_were_held_back_is_kept_aside() {
     assert_eq!(place.trained("store").unwrap(), good, "the store is as it was");
 
     // Classes in another order, one of them new: rows go by their names.
-    let mut wider = good.clone();
-    wider.classes.rotate_left(3);
-    wider.classes.push("other".to_owned());
-    let features = place.bundle.feature_dim;
-    array(&mut wider, "head/weight").values.rotate_left(3 * features);
-    array(&mut wider, "head/bias").values.rotate_left(3);
-    let (weight, bias) = (vec![0.0; features], -1e3);
-    array(&mut wider, "head/weight").values.extend(weight);
-    array(&mut wider, "head/weight").shape[0] += 1;
-    array(&mut wider, "head/bias").values.push(bias);
-    array(&mut wider, "head/bias").shape[0] += 1;
-    let adopted = adopt(&place.bundle, wider, place.at("store"), &held_back).unwrap();
+    let adopted = adopt(&place.bundle, wider(&place, &good, -1e3), place.at("store"), &held_back).unwrap();
     let trial = adopted.trial.unwrap();
     assert_eq!((adopted.generation, adopted.aside, trial.before), (was + 2, None, trial.after));
+    assert!(trial.known.iter().all(|class| class.of_all == Some(class.after)), "nothing is mistaken for it");
     let error = place.adopt(good, "store").unwrap_err();
     assert!(error.message().contains("knows the class other"), "{error}");
     let mut writer = srlora::session::StoreWriter::open(&place.at("store")).unwrap();
     assert_eq!(writer.rollback(None).unwrap(), was, "it can be taken back");
+}
+
+/// With the classes in another order, and one more: a row of zeros with a bias.
+fn wider(place: &Place, good: &Trained, bias: f32) -> Trained {
+    let mut wider = good.clone();
+    wider.classes.rotate_left(3);
+    wider.classes.push("other".to_owned());
+    let features = place.bundle.feature_dim;
+    let weight = array(&mut wider, "head/weight");
+    weight.values.rotate_left(3 * features);
+    weight.values.extend(vec![0.0; features]);
+    weight.shape[0] += 1;
+    let biases = array(&mut wider, "head/bias");
+    biases.values.rotate_left(3);
+    biases.values.push(bias);
+    biases.shape[0] += 1;
+    wider
+}
+
+/// Of the photos of a trial, the share that is recognized of all classes.
+fn of_all(trial: &Trial) -> f64 {
+    let right: f64 = trial.known.iter().map(|class| class.of_all.unwrap() * class.photos as f64).sum();
+    right / trial.photos as f64
+}
+
+#[test]
+fn what_knows_more_classes_is_no_worse_for_it_unless_they_swallow_the_others() {
+    let place = Place::new(Sides::One);
+    let held_back = Dataset::open(&demo("val")).unwrap();
+    let good = place.trained("store").unwrap();
+    let tried = |bias: f32| {
+        let store = format!("with {bias}");
+        place.adopt(good.clone(), &store).unwrap();
+        let adopted = adopt(&place.bundle, wider(&place, &good, bias), place.at(&store), &held_back).unwrap();
+        (adopted.aside, adopted.trial.unwrap())
+    };
+    // A new class takes the photos that nothing else is sure of: here, the first few.
+    let few = (0..40).map(|step| tried(step as f32 / 4.0)).find(|(_, trial)| of_all(trial) < trial.before).unwrap();
+    let (aside, trial) = few;
+    println!("before {}, among the known {}, of all {}", trial.before, trial.after, of_all(&trial));
+    assert_eq!((aside, trial.before), (None, trial.after), "strictly, it would be kept aside");
+    // It takes every photo: among those that the store knew nothing has changed, and still it is kept aside.
+    let (aside, trial) = tried(1e3);
+    assert_eq!((aside, trial.before, of_all(&trial)), (Some(2), trial.after, 0.0));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::arrays::{Checked, SiteArrays, Trained, fault};
-use crate::adapter::{Adapter, SiteBuffers};
+use crate::adapter::{Adapter, HeadBuffers, SiteBuffers};
 use crate::bundle::Bundle;
 use crate::core::{Method, Sides, Terms};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,8 +15,7 @@ use crate::session::progress::Audience;
 use crate::session::run::Runner;
 use crate::session::start::pairs_and_directions;
 use crate::session::{
-    Dataset, DirectionSource, Generation, Imported, Lesson, Photo, Record, RecordedLesson, StoreWriter, Trial,
-    fresh_adapter,
+    Dataset, DirectionSource, Generation, Imported, Lesson, Record, RecordedLesson, StoreWriter, Trial, fresh_adapter,
 };
 
 /// What has become of arrays.
@@ -37,7 +36,7 @@ pub struct Adopted {
 /// Makes arrays the next generation of the store in the folder `store`, or a store's first one.
 ///
 /// In a store that is there they are tried on the photos `held_back`, as a further lesson is ([`Trial`]): the store as it was against the
-/// store with them, on photos of the classes that it knew. Where they are worse they are kept aside. A lesson under way is let go. The
+/// store with them, on photos of the classes that it knew, and asked for these alone. Where they are worse they are kept aside. A lesson under way is let go. The
 /// store's examples stay.
 ///
 /// # Errors
@@ -156,7 +155,8 @@ fn refuse_lost(writer: &StoreWriter, record: &Record, classes: &[String]) -> Res
     Err(Error::new(ErrorKind::Mismatch, writer.path().display(), message))
 }
 
-/// The store as it was against what has come, on photos of the classes that it knew.
+/// The store as it was against what has come, on photos of the classes that it knew. Both are asked for these classes alone: a mean that
+/// knows more is not worse for it. Where it does, it is asked for all of them too, as a new class may swallow the others.
 fn tried(
     bundle: &Bundle,
     own: Generation,
@@ -164,23 +164,38 @@ fn tried(
     held_back: &Dataset,
 ) -> Result<Option<Trial>> {
     let Generation { record, adapter: was } = own;
-    let known = &record.classes;
-    let name = |photo: &Photo| held_back.classes().get(photo.class);
-    if !held_back.photos().iter().filter_map(name).any(|class| known.contains(class)) {
+    let (known, photos) = (&record.classes, held_back.of_classes(&record.classes));
+    if photos.photos().is_empty() {
         return Ok(None);
     }
-    let before = recognized(bundle, was, held_back, known)?;
-    let after = recognized(bundle, adapter.clone(), held_back, classes)?;
-    let row = |class: &String| classes.iter().position(|other| other == class).and_then(|at| after.0.get(at));
-    let after = Recognized(known.iter().map(|class| row(class).copied().unwrap_or_default()).collect());
-    Ok(Trial::of_held_back(&before, &after, known))
+    let head = was.head.clone();
+    let [before] = recognized(bundle, was, &photos, [&head])?;
+    let all = known_first(&adapter.head, classes, known);
+    let among_known = all.with_classes(known.len());
+    let [after, of_all] = recognized(bundle, adapter.clone(), &photos, [&among_known, &all])?;
+    let of_all = (classes.len() > known.len()).then(|| of_all.of_first(known.len()));
+    Ok(Trial::of_held_back(&before, &after, of_all.as_ref(), known))
 }
 
-/// Of each of the adapter's classes, the photos that are recognized.
-fn recognized(bundle: &Bundle, adapter: Adapter, photos: &Dataset, classes: &[String]) -> Result<Recognized> {
-    let head = adapter.head.clone();
-    let mut runner = Runner::inference(bundle, adapter)?;
-    let counted = photos.of_classes(classes);
-    let [tally] = runner.tally(&counted, [&head], &mut Audience::nobody())?;
-    Ok(tally)
+/// A head with its rows in another order: those of `known`, then the others.
+fn known_first(head: &HeadBuffers, classes: &[String], known: &[String]) -> HeadBuffers {
+    let place = |name: &String| classes.iter().position(|class| class == name);
+    let others = (0..classes.len()).filter(|row| classes.get(*row).is_some_and(|class| !known.contains(class)));
+    let order: Vec<usize> = known.iter().filter_map(place).chain(others).collect();
+    let (weight, bias) = head.weights();
+    let row = |row: &usize| weight.chunks_exact(head.features().max(1)).nth(*row).unwrap_or_default();
+    let values = order.iter().flat_map(row).chain(order.iter().filter_map(|row| bias.get(*row)));
+    let mut sorted = HeadBuffers::new(order.len(), head.features());
+    sorted.values_mut().iter_mut().zip(values).for_each(|(own, value)| *own = *value);
+    sorted
+}
+
+/// Of each of a head's classes, the photos that it recognizes.
+fn recognized<const N: usize>(
+    bundle: &Bundle,
+    adapter: Adapter,
+    photos: &Dataset,
+    heads: [&HeadBuffers; N],
+) -> Result<[Recognized; N]> {
+    Runner::inference(bundle, adapter)?.tally(photos, heads, &mut Audience::nobody())
 }

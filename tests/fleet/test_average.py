@@ -243,6 +243,23 @@ class OnDevice(unittest.TestCase):
         self.assertEqual((taken.generation, taken.kept_aside, taken.tried_on), (1, True, len(device.held_back)))
         self.assertLess(taken.after, taken.before)
 
+    def test_a_mean_that_knows_more_classes_than_the_store_is_no_worse_for_it(self):
+        device = Device(BUNDLE, self.folder / "photos", self.folder / "store", held_back=0.5)
+        own = device.imprint("one-sided")
+        begun, _ = average.begin(["0", "1", "2", "3", "4"], [own])
+        device.take(begun)
+
+        def with_new(bias):
+            new = {"head/weight": np.zeros((1, begun.arrays["head/weight"].shape[1]), np.float32), "head/bias": np.float32([bias])}
+            rows = {key: np.concatenate([begun.arrays[key], row]) for key, row in new.items()}
+            return begun._replace(classes=[*begun.classes, "5"], arrays={**begun.arrays, **rows})
+
+        swallows = device.take(with_new(1e3))
+        self.assertEqual((swallows.kept_aside, swallows.before), (True, swallows.after), "it would take every photo")
+        self.assertGreater(swallows.before, 0.5)
+        harmless = device.take(with_new(-1e3))
+        self.assertEqual((harmless.kept_aside, harmless.before), (False, harmless.after))
+
     def test_no_flower_is_imported_by_srlora(self):
         import subprocess
         import sys

@@ -12,6 +12,9 @@ use super::recognized::Recognized;
 /// together they do not fall below what they were, and if all classes together do as well as imprinting all of them. Where it adds
 /// classes, the known ones have more to be mistaken for; so there, they may fall by chance (two standard errors), and to what
 /// imprinting all classes makes of them. Examples of earlier lessons are few: on them, they may fall by chance too, each class by itself.
+///
+/// What has come from elsewhere and knows more classes is asked the same as the store was: which of the classes that the store knew? There
+/// it may not fall. Among all of its classes the same photos may fall by chance, together and class by class ([`Known::of_all`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// On which photos.
@@ -42,8 +45,11 @@ pub struct Known {
     pub photos: usize,
     /// Share that the store has recognized as it was, of the classes that it knew.
     pub before: f64,
-    /// Share that is recognized after the lesson, of all classes.
+    /// Share that is recognized after the lesson, of all classes; of what has come from elsewhere, of those that the store knew.
     pub after: f64,
+    /// The latter of all classes, where something from elsewhere has brought new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_all: Option<f64>,
     /// Share that is recognized with all classes imprinted; null where that was not measured. Photos that were held
     /// back show it to a lesson that adds classes, examples to any.
     #[serde(default)]
@@ -58,12 +64,14 @@ impl Known {
     }
 
     /// It is recognized less often than before, and than with all classes imprinted, by more than two standard errors.
-    /// Those are of shares with one photo more on either side: of two photos, none and both are chance.
     fn fell_beyond_chance(&self) -> bool {
-        let photos = self.photos as f64;
         let least = self.imprinted.map_or(self.before, |imprinted| imprinted.min(self.before));
-        let [before, after] = [least, self.after].map(|share| (share * photos + 1.0) / (photos + 2.0));
-        after < before - chance(self.photos, before, after)
+        is_beyond_chance(self.photos, least, self.after)
+    }
+
+    /// New classes have taken its photos, more of them than chance does.
+    fn is_swallowed(&self) -> bool {
+        self.of_all.is_some_and(|of_all| is_beyond_chance(self.photos, self.before, of_all))
     }
 }
 
@@ -192,9 +200,25 @@ impl Trial {
     }
 
     /// Of something that has come from elsewhere, on photos that were held back: of the first classes of each tally, `classes`, which the
-    /// store knew. `None` where there is no photo of them.
-    pub(crate) fn of_held_back(before: &Recognized, after: &Recognized, classes: &[String]) -> Option<Self> {
-        Self::of_known(TrialPhotos::HeldBack, before, after, classes, (None, None))
+    /// store knew. `after` is asked for these alone, `of_all` for all classes, where there are more. `None` where there is no photo of them.
+    pub(crate) fn of_held_back(
+        before: &Recognized,
+        after: &Recognized,
+        of_all: Option<&Recognized>,
+        classes: &[String],
+    ) -> Option<Self> {
+        let mut trial = Self::of_known(TrialPhotos::HeldBack, before, after, classes, (None, None))?;
+        let rows = of_all.into_iter().flat_map(|all| all.0.iter().filter(|[_, photos]| *photos > 0));
+        trial.known.iter_mut().zip(rows).for_each(|(class, row)| class.of_all = Some(share(row)));
+        Some(trial)
+    }
+
+    /// New classes have taken photos of the known ones together, more of them than chance does.
+    fn is_swallowed(&self) -> bool {
+        let right = |class: &Known| Some(class.of_all? * class.photos as f64);
+        // Of no classes, the sum would be 0.
+        let all: Option<f64> = if self.known.is_empty() { None } else { self.known.iter().map(right).sum() };
+        all.is_some_and(|right| is_beyond_chance(self.photos, self.before, right / self.photos.max(1) as f64))
     }
 
     fn of_first(ended: &Ended) -> Option<Self> {
@@ -267,13 +291,13 @@ impl Trial {
         classes: &[String],
         (imprinted, all): (Option<&Recognized>, Option<AllClasses>),
     ) -> Option<Self> {
-        let share = |[right, photos]: &[usize; 2]| *right as f64 / (*photos).max(1) as f64;
         let rows = before.0.iter().zip(&after.0).zip(classes).enumerate();
         let known = rows.filter(|(_, ((before, _), _))| before[1] > 0).map(|(row, ((before, after), class))| Known {
             class: class.clone(),
             photos: before[1],
             before: share(before),
             after: share(after),
+            of_all: None,
             imprinted: imprinted.and_then(|imprinted| imprinted.0.get(row)).filter(|row| row[1] > 0).map(share),
         });
         let (known, photos) = (known.collect(), before.photos());
@@ -285,7 +309,7 @@ impl Trial {
     pub fn lost(&self) -> impl Iterator<Item = &Known> {
         self.known.iter().filter(|class| match self.on {
             TrialPhotos::Replayed | TrialPhotos::Seen => class.fell_beyond_chance(),
-            TrialPhotos::HeldBack => class.is_lost() || class.fell_beyond_chance(),
+            TrialPhotos::HeldBack => class.is_lost() || class.fell_beyond_chance() || class.is_swallowed(),
             _ => class.is_lost(),
         })
     }
@@ -315,8 +339,19 @@ impl Trial {
         let chance = if is_strict { 0.0 } else { chance(self.photos, self.before, self.after) };
         // Made-up features scatter too little to show more than that a class is lost.
         let fell = self.on != TrialPhotos::MadeUp && self.after < least - chance;
-        !fell && self.lost().next().is_none() && !self.all.is_some_and(is_worse_than_all)
+        !fell && !self.is_swallowed() && self.lost().next().is_none() && !self.all.is_some_and(is_worse_than_all)
     }
+}
+
+fn share([right, photos]: &[usize; 2]) -> f64 {
+    *right as f64 / (*photos).max(1) as f64
+}
+
+/// Whether a share of so many photos has fallen by more than two standard errors. Those are of shares with one photo more on either side:
+/// of two photos, none and both are chance.
+fn is_beyond_chance(photos: usize, before: f64, after: f64) -> bool {
+    let [before, after] = [before, after].map(|share| (share * photos as f64 + 1.0) / (photos as f64 + 2.0));
+    after < before - chance(photos, before, after)
 }
 
 /// Two standard errors of a difference between two shares of so many photos.
@@ -344,7 +379,7 @@ mod tests {
     #[test]
     fn on_examples_a_class_is_lost_only_beyond_chance() {
         let passed = |photos, before, after| {
-            let known = vec![Known { class: "a".to_owned(), photos, before, after, imprinted: None }];
+            let known = vec![Known { class: "a".to_owned(), photos, before, after, of_all: None, imprinted: None }];
             Trial { known, ..trial(TrialPhotos::Replayed, 0.9, 0.85) }.passed()
         };
         assert!(passed(2, 1.0, 0.0) && passed(4, 1.0, 0.5) && !passed(4, 1.0, 0.0));
@@ -382,7 +417,8 @@ mod tests {
 
     #[test]
     fn a_further_lesson_that_adds_no_class_may_not_fall_on_any_photos() {
-        let known = Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88, imprinted: None };
+        let known =
+            Known { class: "a".to_owned(), photos: 100, before: 0.9, after: 0.88, of_all: None, imprinted: None };
         let all = |photos| Some(AllClasses { photos, imprinted: 0.5, after: 0.9, known_imprinted: None });
         let fell = |all| Trial { known: vec![known.clone()], all, ..trial(TrialPhotos::LeftOut, 0.9, 0.88) };
         assert!(!fell(None).passed() && !fell(all(100)).passed());
@@ -426,6 +462,23 @@ mod tests {
             further([38, 36], [31, 30], [30, 30, 30], 40).passed(),
             "they fall as imprinting all shows that they must"
         );
+    }
+
+    #[test]
+    fn what_brings_new_classes_is_asked_for_the_known_ones_and_may_not_swallow_them() {
+        let tally = |right: [usize; 4]| Recognized(right.map(|right| [right, 10]).to_vec());
+        let classes = ["a", "b", "c", "d"].map(str::to_owned);
+        let judged = |after, of_all: Option<[usize; 4]>| {
+            let of_all = of_all.map(tally);
+            let trial = Trial::of_held_back(&tally([9, 9, 9, 9]), &tally(after), of_all.as_ref(), &classes).unwrap();
+            assert_eq!(trial.known.iter().all(|class| class.of_all.is_some()), of_all.is_some());
+            trial.passed()
+        };
+        assert!(!judged([9, 9, 9, 8], None), "strictly, where there are no new classes");
+        assert!(judged([9, 9, 9, 9], Some([8, 7, 8, 9])), "the known ones have more to be mistaken for");
+        assert!(!judged([9, 9, 9, 8], Some([9, 9, 9, 8])), "among themselves they may not fall");
+        assert!(!judged([9, 9, 9, 9], Some([9, 9, 9, 2])), "a new class has swallowed d");
+        assert!(!judged([9, 9, 9, 9], Some([6, 6, 6, 6])), "new classes have swallowed too much of all");
     }
 
     #[test]

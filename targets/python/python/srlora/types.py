@@ -292,10 +292,15 @@ class CrossValidation(TypedDict):
     parts: int
 
 
-Known = TypedDict(
-    "Known", {"class": str, "photos": int, "before": float, "after": float, "imprinted": Optional[float]}
+_Known = TypedDict(
+    "_Known", {"class": str, "photos": int, "before": float, "after": float, "imprinted": Optional[float]}
 )
-"""A class that the store knew before a further lesson."""
+
+
+class Known(_Known, total=False):
+    """A class that the store knew before a further lesson. `of_all` is there where `adopt` has brought new classes."""
+
+    of_all: float
 
 
 class AllClasses(TypedDict):
