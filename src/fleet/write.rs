@@ -36,8 +36,8 @@ pub struct Adopted {
 /// Makes arrays the next generation of the store in the folder `store`, or a store's first one.
 ///
 /// In a store that is there they are tried on the photos `held_back`, as a further lesson is ([`Trial`]): the store as it was against the
-/// store with them, on photos of the classes that it knew, and asked for these alone. Where they are worse they are kept aside. A lesson under way is let go. The
-/// store's examples stay.
+/// store with them, on photos of the classes that it knew, and asked for these alone. Where they are worse they are kept aside. A lesson
+/// under way is let go. The store's examples stay.
 ///
 /// # Errors
 /// `Mismatch`, naming the array, the classes or the bundle: see [`Trained`]. Or a class that the store knows and that is not among the
