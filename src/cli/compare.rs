@@ -186,7 +186,7 @@ fn describe(report: &ComparisonReport) -> String {
     if let Some(errors) = beyond_chance(report.seeds as usize).filter(|_| report.seeds < ENOUGH_RUNS) {
         let runs = count(report.seeds as usize, "run");
         text += &format!(
-            "of {runs}, chance alone brings {errors:.1} standard errors once in twenty; five runs tell more\n"
+            "with {runs}, chance alone reaches {errors:.1} standard errors once in twenty times; five runs tell more\n"
         );
     }
     text + &format!(

@@ -64,8 +64,8 @@ fn differs(report: &ComparisonReport) -> Markup {
     }
     let or_none = |names: String| if names.is_empty() { "none".to_owned() } else { names };
     paragraph(format!(
-        "Seed by seed and by more than {errors:.1} standard errors, which chance reaches in one of twenty comparisons of {}, better than lora: \
-         {}; worse: {}.",
+        "With {}, chance alone reaches {errors:.1} standard errors once in twenty times. Seed by seed and by more than that, better than \
+         lora: {}; worse: {}.",
         count(report.seeds as usize, "run"),
         or_none(beyond(1.0)),
         or_none(beyond(-1.0))

@@ -12,7 +12,7 @@ from srlora.flower import FleetSettings
 from srlora.flower.average import Refused
 from srlora.flower.average import rows_of
 from srlora.flower.records import array_record, arrays_of, coded_record, flag, number, text, texts, whole, wholes
-from srlora.flower.server import counted, gone_on_from, measured, save
+from srlora.flower.server import FleetStrategy, counted, gone_on_from, measured, save
 from srlora.flower.wire import update_as_sent
 from test_average import fleet, update
 
@@ -67,6 +67,20 @@ class Records(unittest.TestCase):
                 arrays_of(record(data), 7)
             self.assertEqual((told.exception.node, told.exception.key), (7, "one/b"))
 
+    def test_a_file_that_holds_no_fleet_is_named(self):
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "fleet.npz"
+            for made in (lambda: np.savez(path, classes=np.array(["a"])), lambda: path.write_bytes(b"no archive"),
+                         lambda: path.write_bytes(b"PK\3\4 cut off")):  # fmt: skip
+                made()
+                with self.assertRaisesRegex(ValueError, rf"{path}: holds no fleet"):
+                    gone_on_from(path, fleet())
+
+    def test_what_a_device_says_stays_one_line_of_the_log(self):
+        strategy = FleetStrategy(FleetSettings())
+        strategy._refuse(3, "the classes of node 7\n\x1b[2Jround 3: all is well")
+        self.assertEqual(strategy.refused, ["round 3: the classes of node 7  [2Jround 3: all is well"])
+
     def test_settings_name_what_cannot_be_meant(self):
         self.assertEqual(FleetSettings.of({"rounds": 7, "min-nodes": 3, "clip": 2}), FleetSettings(rounds=7, min_nodes=3, clip=2.0))
         for bad, name in (({"rounds": "7"}, "rounds"), ({"precision": "f8"}, "precision"), ({"resume": True}, "resume"), ({"most-weight": 0.5}, "most-weight"), ({"momentum": 1.0}, "momentum"), ({"pairs": "all"}, "pairs"), ({"noise": 1.0, "clip": 0.0}, "clip"),
@@ -77,7 +91,6 @@ class Records(unittest.TestCase):
         for read, wrong in ((text, 3), (number, "3"), (whole, 3.0), (flag, 1), (texts, ["a", 3]), (wholes, [1, "2"]), (wholes, 3)):
             with self.assertRaisesRegex(ValueError, "`x`"):
                 read({"x": wrong}, "x")
-
 
     def test_counts_and_measures_that_cannot_be_meant_are_refused(self):
         def counts(classes, photos):

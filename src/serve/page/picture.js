@@ -57,8 +57,10 @@ export class Live {
   async watch() {
     const { camera } = await device.state().catch(() => ({}));
     if (this.kind !== "device") return;
-    this.fault.hidden = !camera?.fault;
-    this.fault.textContent = camera?.fault ? `The camera gives no picture: ${camera.fault}. It is started again.` : "";
+    const why = camera?.fault ? `The camera gives no picture: ${camera.fault}. It is started again.` : "";
+    this.fault.hidden = !why;
+    // A screen reader reads it once, not every four seconds.
+    if (this.fault.textContent !== why) this.fault.textContent = why;
     clearTimeout(this.watching);
     this.watching = setTimeout(() => this.watch(), 4000);
   }

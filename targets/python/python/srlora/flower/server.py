@@ -4,6 +4,7 @@ import time
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -207,6 +208,8 @@ class FleetStrategy(Strategy):
         return sorted(sound, key=lambda message: message.metadata.src_node_id)
 
     def _refuse(self, server_round: int, reason: str) -> None:
+        # Devices have written part of it: it stays one line of the log.
+        reason = "".join(letter if letter.isprintable() else " " for letter in reason)
         self.refused.append(f"round {server_round}: {reason}")
         log(WARNING, "round %d: %s", server_round, reason)
 
@@ -382,11 +385,14 @@ def write(path: Path, arrays: Mapping[str, "npt.NDArray[Any]"]) -> None:
 def gone_on_from(path: Path, begun: Fleet) -> Tuple[Fleet, int]:
     """What `save` has written, and after which round. Classes that are new get the rows that were just imprinted; those that no device has today stay.
 
-    Raises `ValueError` for another bundle.
+    Raises `ValueError` for another bundle, and for a file that holds no fleet.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays: average.Arrays = {key: file[key] for key in file.files if key not in ("classes", "bundle", "round")}
-        known, bundle, after_round = [str(name) for name in file["classes"]], str(file["bundle"]), int(file["round"])
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: average.Arrays = {key: file[key] for key in file.files if key not in ("classes", "bundle", "round")}
+            known, bundle, after_round = [str(name) for name in file["classes"]], str(file["bundle"]), int(file["round"])
+    except (KeyError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path}: holds no fleet ({error}); give a file that a run has written as its `output`") from error
     if bundle != begun.bundle_sha256:
         raise ValueError(f"{path}: is of another bundle than the devices have")
     classes = average.agree({0: dict.fromkeys(known, 1), 1: dict.fromkeys(begun.classes, 1)})
