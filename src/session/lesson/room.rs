@@ -91,8 +91,9 @@ impl Applicant<'_> {
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
                 let undo = Claim::take(work.undo_bytes, Block::Small, present);
                 let growth = undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
-                let (needed, likely) = (present + growth, work.margin(setup, growth));
-                smallest = needed + likely;
+                let needed = present + growth;
+                drop(undo);
+                smallest = work.likely(setup, activation_bytes).unwrap_or(0).max(needed);
                 // What a try takes stays in pieces behind it, and would be in the way of a smaller one. So a try is made only where it
                 // is likely to fit, but for the last.
                 if needed > limit || (setups.peek().is_some() && smallest > limit) {

@@ -112,8 +112,12 @@ impl Work {
     /// Bytes that a thread takes for a photo, from above, where a run has so many bytes of activations at a time. A photo is decoded
     /// before it is run.
     pub(crate) fn per_thread(&self, activation_bytes: u64) -> u64 {
-        let scratch = SCRATCH_BYTES + 2 * BAND_BYTES.max(256 * 4 * self.widest);
-        (activation_bytes + scratch).max(self.photo_bytes)
+        (activation_bytes + self.scratch_bytes()).max(self.photo_bytes)
+    }
+
+    /// A thread's buffers besides activations, from above.
+    fn scratch_bytes(&self) -> u64 {
+        SCRATCH_BYTES + 2 * BAND_BYTES.max(256 * 4 * self.widest)
     }
 
     /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
@@ -122,10 +126,14 @@ impl Work {
         Some(rss_bytes()? + runs + self.undo_bytes + self.cached_in_ram(setup) + self.kept(setup))
     }
 
-    /// Bytes that a forecast adds to what the process grows by.
-    pub(crate) fn margin(&self, setup: Setup, growth: u64) -> u64 {
-        let added = self.cached_in_ram(setup) + self.kept(setup);
-        added + (setup.slack() * (growth + added) as f64) as u64
+    /// What a forecast is likely to come to, before a trial: with half of the buffers that are counted from above, and with room for it
+    /// all in what the process has and does not use. `None` where the present size is not known.
+    pub(crate) fn likely(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
+        let present = rss_bytes()?;
+        let runs = (activation_bytes + self.scratch_bytes() / 2).max(self.photo_bytes);
+        let uses = setup.threads as u64 * runs + self.undo_bytes + self.kept(setup);
+        let added = Claim::take(uses, Block::Small, present).missing() + self.cached_in_ram(setup);
+        Some(present + added + (setup.slack() * added as f64) as u64)
     }
 
     /// Bytes of what lives from the first step to the last, besides the cache, what is loaded and what a trial shows.
