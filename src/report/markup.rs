@@ -50,7 +50,7 @@ impl Tag {
 impl Markup {
     /// The style sheet, which is the program's own.
     pub(super) fn style(css: &'static str) -> Markup {
-        Markup(format!("<style>\n{css}</style>"))
+        Markup(format!("<style>{css}</style>"))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

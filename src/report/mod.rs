@@ -15,6 +15,7 @@
 //! Each uses only those above it. In come the typed results of the library, the same that become JSON. The same results give the
 //! same bytes: the page has no date, and of times only those that the results have.
 
+mod base64;
 pub(crate) mod chart;
 mod comparison;
 mod curves;

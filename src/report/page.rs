@@ -1,6 +1,11 @@
 //! The frame of a page: what it is called, what it holds, and its sections.
 
+use sha2::{Digest, Sha256};
+
+use super::base64;
 use super::markup::{Markup, tag};
+
+const STYLE: &str = concat!("\n", include_str!("page.css"));
 
 /// A page that is being written.
 pub(crate) struct Page {
@@ -36,8 +41,10 @@ impl Page {
 
     /// The file.
     pub(crate) fn html(self) -> String {
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-        let meta = |name, content| tag("meta").with("name", name).with("content", content).empty().line();
+        // This style alone, by its hash.
+        let style = base64::of(&Sha256::digest(STYLE));
+        let policy = format!("default-src 'none'; style-src 'sha256-{style}'; img-src data:");
+        let meta = |name, content: &str| tag("meta").with("name", name).with("content", content).empty().line();
         let head = tag("head").all([
             tag("meta").with("charset", "utf-8").empty().line(),
             tag("meta").with("http-equiv", "Content-Security-Policy").with("content", policy).empty().line(),
@@ -45,7 +52,7 @@ impl Page {
             meta("color-scheme", "light dark"),
             meta("generator", concat!("srlora ", env!("CARGO_PKG_VERSION"))),
             tag("title").holding(format!("{} - srlora {}", self.title, self.command)).line(),
-            Markup::style(include_str!("page.css")).line(),
+            Markup::style(STYLE).line(),
         ]);
         let header = tag("header").all([
             tag("p").class("kind").holding(format!("srlora {}", self.command)),

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use super::base64;
 use super::markup::{Markup, tag};
 use super::words::plain;
 use crate::bundle::Preprocess;
@@ -26,7 +27,7 @@ impl<'a> Album<'a> {
         let Ok(jpeg) = thumbnail(picture, self.preprocess, REPORT_PHOTO_SIDE) else {
             return Some(tag("div").class("absent").holding("cannot be read any more"));
         };
-        let data = base64(&jpeg);
+        let data = base64::of(&jpeg);
         self.bytes = self.bytes.checked_sub(data.len())?;
         let longer = self.preprocess.width.max(self.preprocess.height).max(1);
         let side = |length: usize| (length * REPORT_PHOTO_SIDE / longer).max(1);
@@ -46,41 +47,9 @@ pub(crate) fn called(picture: &Picture) -> String {
     plain(parts[parts.len().saturating_sub(2)..].join("/"))
 }
 
-/// Three bytes as four letters (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for nth in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * nth) & 63) as usize];
-            text.push(if nth <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_written_as_the_rfc_has_them() {
-        // RFC 4648, section 10.
-        let vectors = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ];
-        for (bytes, text) in vectors {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
-    }
 
     #[test]
     fn a_photo_is_called_by_its_file_and_folder() {

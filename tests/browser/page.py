@@ -182,10 +182,27 @@ def a_newcomer_with_a_phone(browser) -> None:
         with page.expect_download() as kept:
             page.get_by_role("link", name="Save a report").click()
         assert "digit 2" in Path(kept.value.path()).read_text() and kept.value.suggested_filename == "lesson.html"
+        report = server.place / "lesson.html"
+        kept.value.save_as(report)
+        shows_a_report(browser, report)
         page.get_by_role("link", name="See it at work").click()
         page.locator("#view-see").get_by_label("Choose a photo").set_input_files(str(photos("1", 1, "val")[0]))
         expect(page.locator(".bar.first .name")).to_have_text("digit 1")
         looked_at(page, "phone-seen")
+
+
+def shows_a_report(browser, report: Path) -> None:
+    """Its own policy lets its own style in, and nothing else."""
+    context = browser.new_context(**PHONE)
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(report.as_uri())
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") != "none", said
+    looked_at(page, "report")
+    assert not said, said
+    page.evaluate("document.body.append(Object.assign(document.createElement('style'), {textContent: 'body { opacity: 0 }'}))")
+    assert page.evaluate("getComputedStyle(document.body).opacity") == "1", "a foreign style is let in"
+    context.close()
 
 
 def a_class_appears_while_it_is_collected(browser) -> None:

@@ -89,16 +89,20 @@ def restarts(place):
     """Two devices; in the middle of round 2 the SuperLink is killed, with all that it has started, and started again. A new run goes on."""
     split(place, 2)
     settings = {"rounds": 3, "epochs": 3, "min_nodes": 2, "round_timeout": TIMEOUT, "output": str(place / "fleet.npz"), "resume": True}
-    with Fleet(place, 2, database=True, config={0: {"misbehaves": "2:waits-to-answer"}}) as fleet:
+    of = dict.fromkeys(range(2), {"misbehaves": "2:waits-to-answer"})
+    with Fleet(place, 2, database=True, config=of) as fleet:
         cut = fleet.submit(APP, **settings)
-        fleet.wait_for(cut, 0, "waits-to-answer")
+        for device in range(2):
+            fleet.wait_for(cut, device, "waits-to-answer")
+        before = [stored(place, device) for device in range(2)]
         fleet.kill("superlink")
-        stores = [stored(place, device) for device in range(2)]
         with np.load(place / "fleet.npz") as file:
             after_round = int(file["round"])
-        (place / "device-0" / "go-on").touch()
+        for device in range(2):
+            (place / f"device-{device}" / "go-on").touch()
         fleet.start_link()
         state_of_cut = fleet.state(cut)
+        stores = before, [stored(place, device) for device in range(2)]
         run = fleet.submit(APP, **settings)
         state = fleet.wait(run, 900)
         told = fleet.flwr("log", run, "lo", "--show")

@@ -51,7 +51,9 @@ class RestartedServer(unittest.TestCase):
         self.assertEqual(self.run_.after_round, 1)
 
     def test_stores_are_as_they_were(self):
-        self.assertTrue(all(self.run_.stores))
+        before, after = self.run_.stores
+        self.assertTrue(all(before))
+        self.assertEqual(before, after)
 
     def test_a_new_run_makes_the_rounds_that_are_left_with_the_same_nodes(self):
         self.assertEqual(self.run_.state, "finished:completed", self.run_.told)

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::cross_validation::{cross_validated_bytes, cross_validated_steps, folds};
 use super::keep::Keep;
 use super::opening::Opening;
-use super::work::{Setup, Work, does_not_fit, largest_photo};
+use super::work::{Attempt, Setup, Work, does_not_fit, largest_photo};
 use crate::adapter::{Adapter, DirectionsBuf, Ridge, Sketch};
 use crate::autodiff::Activations;
 use crate::backbone::SharedAdapter;
@@ -100,9 +100,9 @@ impl Applicant<'_> {
                     continue;
                 }
             }
-            let trial = |rounds, with_copy: bool| {
-                let _copy = with_copy.then(|| adapter.read().unwrap_or_else(PoisonError::into_inner).clone());
-                runner.trial(trains, rounds, largest.clone())
+            let trial = |Attempt { rounds, steps, copies }| {
+                let _copy = copies.then(|| adapter.read().unwrap_or_else(PoisonError::into_inner).clone());
+                runner.trial(steps, rounds, largest.clone())
             };
             let forecast = work.forecast(setup, (memory, activation_bytes), trial)?;
             smallest = forecast.peak_rss_bytes.unwrap_or(0);
@@ -187,9 +187,6 @@ impl Applicant<'_> {
             .map(|site| DirectionsBuf::coded_bytes(site.shape.rank, site.shape.in_dim));
         let live_bytes = live.sum::<u64>();
         let sketches: Vec<[u64; 2]> = sizes.map(|(directions, in_dim)| Sketch::bytes(directions, in_dim)).collect();
-        // One after the other comes to its directions.
-        let last = sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0);
-        let sketch_bytes = found + last + sketches.iter().map(|[bytes, _]| bytes).sum::<u64>();
         Work {
             boundary_bytes: 0,
             gradient_bytes: 4 * adapter.trainable() as u64,
@@ -201,7 +198,9 @@ impl Applicant<'_> {
             cross_validation_bytes: if cross_validates { cross_validated_bytes(bundle, lesson, data) } else { 0 },
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
             pairs: adapter.sites.iter().map(|site| site.shape.rank as u64).sum(),
-            sketch_bytes,
+            sketch_bytes: sketches.iter().map(|[bytes, _]| bytes).sum(),
+            // One after the other comes to its directions; room that it leaves may be in pieces.
+            found_beside_bytes: found + sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0),
             // They take the place of those that a fresh adapter has room for; while a cross-validation finds others, they wait.
             found_bytes: if opening.has_learned_pairs || folds > 0 { found } else { 0 },
             looked_at: if finds { (1 + folds) * data.photos.len().min(MOST_LOOKED_AT) } else { 0 },

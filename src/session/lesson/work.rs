@@ -31,7 +31,7 @@ const UNCOUNTED_BYTES: u64 = 256 << 10;
 /// Of what is counted, the share that is taken to be added at least: what an earlier lesson has left may lie in other pieces.
 const LEAST_ADDED: f64 = 0.3;
 /// Everything too small to count, and pages of the program's file that only a lesson reads.
-const SMALL_BYTES: u64 = 3 << 19;
+const SMALL_BYTES: u64 = 7 << 18;
 
 /// The sizes and counts that a forecast is made from.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +54,10 @@ pub(crate) struct Work {
     pub(crate) solved_bytes: u64,
     /// Pairs of all sites.
     pub(crate) pairs: u64,
-    /// Bytes that finding directions takes, before the first step, theirs included.
+    /// Bytes of the sketches that directions are found from, while photos run before the first step.
     pub(crate) sketch_bytes: u64,
+    /// Bytes beside the sketches while they come to their directions, theirs included, and no photo runs.
+    pub(crate) found_beside_bytes: u64,
     /// Bytes that the directions take for good, beside those that are there.
     pub(crate) found_bytes: u64,
     /// Photos that they are found from, by ones.
@@ -78,6 +80,16 @@ pub(crate) struct Work {
     pub(crate) batch: usize,
     /// Whether anything is trained.
     pub(crate) trains: bool,
+}
+
+/// What a trial does on every thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) rounds: usize,
+    /// Steps, and not forward passes alone.
+    pub(crate) steps: bool,
+    /// Beside a copy of the adapter.
+    pub(crate) copies: bool,
 }
 
 /// How a lesson is run.
@@ -122,7 +134,7 @@ impl Work {
 
     /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
     fn ceiling(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
-        let runs = setup.threads as u64 * self.per_thread(activation_bytes);
+        let runs = (setup.threads as u64 * self.per_thread(activation_bytes)).max(self.found_beside_bytes);
         Some(rss_bytes()? + runs + self.undo_bytes + self.cached_in_ram(setup) + self.kept(setup))
     }
 
@@ -131,20 +143,29 @@ impl Work {
     pub(crate) fn likely(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
         let present = rss_bytes()?;
         let runs = (activation_bytes + self.scratch_bytes() / 2).max(self.photo_bytes);
-        let uses = setup.threads as u64 * runs + self.undo_bytes + self.kept(setup);
+        let uses = (setup.threads as u64 * runs).max(self.found_beside_bytes) + self.undo_bytes + self.kept(setup);
         let added = Claim::take(uses, Block::Small, present).missing() + self.cached_in_ram(setup);
         Some(present + added + (setup.slack() * added as f64) as u64)
     }
 
-    /// Bytes of what lives from the first step to the last, besides the cache, what is loaded and what a trial shows.
-    fn kept(&self, setup: Setup) -> u64 {
+    /// Bytes of what lives for long, besides the cache, what is loaded and what a trial shows: while photos are looked at, before the
+    /// first step and after the last; and from the first step to the last.
+    fn phases(&self, setup: Setup) -> [u64; 2] {
         // The sum, and one output for every micro-batch under way.
         let outputs = if setup.threads > 1 { 1 + 2 * setup.threads as u64 } else { 2 };
-        let trained = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
-        let trained = trained.max(
-            self.solved_bytes.max(self.sketch_bytes + self.cross_validation_bytes).saturating_sub(self.undo_bytes),
-        );
-        SMALL_BYTES + self.found_bytes + self.replay_bytes + if self.trains { trained } else { self.solved_bytes }
+        let besides = SMALL_BYTES + self.found_bytes + self.replay_bytes;
+        if !self.trains {
+            return [besides + self.solved_bytes; 2];
+        }
+        let looking = self.solved_bytes.max(self.sketch_bytes + self.cross_validation_bytes);
+        let stepping = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
+        [besides + looking.saturating_sub(self.undo_bytes), besides + stepping]
+    }
+
+    /// The larger of the two.
+    fn kept(&self, setup: Setup) -> u64 {
+        let [looking, stepping] = self.phases(setup);
+        looking.max(stepping)
     }
 
     fn cached_in_ram(&self, setup: Setup) -> u64 {
@@ -155,8 +176,8 @@ impl Work {
         if setup.cache == CachePlace::Off { 0 } else { self.cached as u64 * self.boundary_bytes }
     }
 
-    /// The forecast from what a trial on `setup.threads` threads showed in `memory`, or where an earlier peak hides that, from what is
-    /// counted. `trial` is told how many rounds, and whether a copy of the adapter lies beside.
+    /// The forecast from what trials on `setup.threads` threads showed in `memory`, or where an earlier peak hides that, from what is
+    /// counted.
     ///
     /// # Errors
     /// Those of the trial.
@@ -164,20 +185,27 @@ impl Work {
         &self,
         setup: Setup,
         (memory, activation_bytes): (&Watch, u64),
-        mut trial: impl FnMut(usize, bool) -> Result<Timing>,
+        mut trial: impl FnMut(Attempt) -> Result<Timing>,
     ) -> Result<Forecast> {
         let (before, ceiling) = (rss_bytes(), self.ceiling(setup, activation_bytes));
-        // What an earlier lesson has left has room for some of it, beside the trial's runs.
-        let kept = before.map(|before| Claim::take(self.kept(setup), Block::Small, before));
-        let tried = trial(TRIALS, false)?;
-        if self.undo_bytes > 0 {
-            trial(1, true)?;
+        let ([looking, stepping], copies) = (self.phases(setup), self.undo_bytes > 0);
+        // What an earlier lesson has left has room for some of it, beside the trials' runs.
+        let claim = before.map(|before| Claim::take(self.kept(setup), Block::Small, before));
+        trial(Attempt { rounds: 1, steps: false, copies })?;
+        let looked = memory.peak();
+        let tried = trial(Attempt { rounds: TRIALS, steps: self.trains, copies: false })?;
+        if copies {
+            trial(Attempt { rounds: 1, steps: self.trains, copies })?;
         }
-        let missing = kept.map_or(0, |claim| claim.missing());
-        let peak = before.zip(memory.peak()).map(|(before, peak)| {
+        let stepped = memory.peak();
+        let has = claim.map_or(0, |claim| self.kept(setup) - claim.missing());
+        let peak = before.zip(looked).zip(stepped).map(|((before, looked), stepped)| {
             // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
-            let peak = peak.max(before + setup.threads as u64 * self.photo_bytes);
-            let peak = peak + missing + self.cached_in_ram(setup) + setup.threads as u64 * UNCOUNTED_BYTES;
+            let photos = setup.threads as u64 * self.photo_bytes;
+            let looked = looked.max(before + photos.max(self.found_beside_bytes)) + looking.saturating_sub(has);
+            let stepped = stepped.max(before + photos) + stepping.saturating_sub(has);
+            let peak = looked.max(stepped);
+            let peak = peak + self.cached_in_ram(setup) + setup.threads as u64 * UNCOUNTED_BYTES;
             let counted = setup.threads as u64 * self.per_thread(activation_bytes) + self.kept(setup);
             let added = (peak.saturating_sub(before) as f64).max(LEAST_ADDED * counted as f64);
             peak + (setup.slack() * added) as u64
