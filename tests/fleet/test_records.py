@@ -11,8 +11,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from srlora.flower import FleetSettings
 from srlora.flower.average import Refused
 from srlora.flower.average import rows_of
-from srlora.flower.records import array_record, arrays_of, coded_record, flag, number, text, texts, whole, wholes
-from srlora.flower.server import FleetStrategy, counted, gone_on_from, measured, save
+from srlora.flower.files import gone_on_from, save
+from srlora.flower.records import array_record, arrays_of, coded_record, counted, flag, measured, number, text, texts, whole, wholes
+from srlora.flower.server import FleetStrategy
 from srlora.flower.wire import update_as_sent
 from test_average import fleet, update
 

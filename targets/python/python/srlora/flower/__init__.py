@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .client import client_app as client_app
-    from .server import FleetSettings as FleetSettings
     from .server import FleetStrategy as FleetStrategy
     from .server import server_app as server_app
+    from .settings import FleetSettings as FleetSettings
 
 __all__ = ["FleetSettings", "FleetStrategy", "client_app", "server_app"]
 

@@ -15,6 +15,8 @@ from .wire import PRECISIONS, SCALES, Codes, Precision, blocks, coded, decoded
 FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 CODES = np.dtype("i1")
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+MOST_NAME_BYTES = 255
+"""Bytes of the longest name of a class: it is the name of a folder."""
 NOT_TAKEN = "not-taken"
 """In an update's configuration: why a device's store has refused the fleet's arrays, where it has."""
 
@@ -176,6 +178,29 @@ def update_of(message: Message, fleet: Optional[Fleet] = None) -> Update:
         if isinstance(error, Refused):
             raise
         raise Refused(node, "the reply", f"cannot be read: {error}") from error
+
+
+def counted(content: RecordDict) -> Dict[str, int]:
+    """The classes of a device, and how many photos it has of each. Raises `KeyError` or `ValueError` for what cannot be meant."""
+    config = content.config_records[CONFIG]
+    names, photos = texts(config, "classes"), wholes(config, "photos")
+    for name in names:
+        if not 1 <= len(name.encode()) <= MOST_NAME_BYTES:
+            raise ValueError(f"{name[:40]!r} is no name of a class")
+    if len(names) != len(photos) or len(set(names)) != len(names) or not names or min(photos) < 1:
+        raise ValueError("they are not one or more photos of each class")
+    return dict(zip(names, photos))
+
+
+def measured(content: RecordDict) -> Dict[str, float]:
+    """What a device tells of the mean. Raises `KeyError` or `ValueError` for what cannot be meant."""
+    metrics = cast(Mapping[str, object], content.metric_records[METRICS])
+    told = {name: number(metrics, name) for name in ("num-examples", "accuracy", "kept-aside", "tried-on", "before", "after")}
+    for name, value in told.items():
+        most = 1 if name in ("accuracy", "before", "after", "kept-aside") else 2**53
+        if not 0 <= value <= most:
+            raise ValueError(f"`{name}` is {value}")
+    return told
 
 
 def bytes_of(message: Message) -> int:

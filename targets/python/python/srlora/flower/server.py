@@ -3,11 +3,9 @@
 import time
 from logging import INFO, WARNING
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, cast
-from zipfile import BadZipFile
+from typing import Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
-import numpy.typing as npt
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, MetricRecordValues, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
@@ -15,6 +13,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from . import average, privacy
 from .average import Fleet, Refused, Update
+from .files import gone_on_from, keep, save
 from .records import (
     CONFIG,
     METRICS,
@@ -23,89 +22,16 @@ from .records import (
     array_record,
     bytes_of,
     config_record,
-    flag,
+    counted,
     fleet_record,
-    number,
-    precision,
-    text,
-    texts,
+    measured,
     update_of,
-    whole,
-    wholes,
 )
-from .wire import Precision, fleet_as_sent
+from .settings import FleetSettings
+from .wire import fleet_as_sent
 
-
-MOST_NAME_BYTES = 255
-"""Bytes of the longest name of a class: it is the name of a folder."""
 MOST_SAID = 500
 """Letters of what a device says that go into the log."""
-
-
-class FleetSettings(NamedTuple):
-    """What a run's configuration asks for; in it, names have hyphens."""
-
-    rounds: int = 5
-    epochs: int = 15
-    """Passes over a device's photos in a round."""
-    pairs: str = "one-sided"
-    """`one-sided`: b alone is trained, and the mean is exact. `both`: a too, and what the mean leaves out goes into the delta."""
-    residual: bool = True
-    """With `both`: False leaves that out."""
-    clip: float = privacy.CLIP
-    """How far an update may go; 0: any far."""
-    noise: float = 0.0
-    """The noise multiplier z; 0: none."""
-    epsilon: float = 0.0
-    """Or the epsilon to keep over all rounds, which finds z; 0: none."""
-    delta: float = 1e-5
-    """The delta that goes with it."""
-    precision: Precision = "int8"
-    """What arrays are sent in: see `srlora.flower.wire`."""
-    momentum: float = average.MOMENTUM
-    """How much of the fleet's last move it makes again; 0: none. With `both` it makes none."""
-    most_weight: float = average.MOST_WEIGHT
-    """How many times the photos of the device in the middle a device may count with; 0: as many as it claims."""
-    min_nodes: int = 2
-    """Devices to wait for before a round."""
-    round_timeout: float = 3600.0
-    """Seconds to wait for a round's answers. The round goes on without those that have not come."""
-    output: str = ""
-    """A file for the fleet's arrays after each round, `.npz`; empty: none."""
-    start: str = ""
-    """Such a file of an earlier run to go on from; empty: what devices imprint."""
-    resume: bool = False
-    """Where `output` is there already, it is of a run that was cut: its rounds that are left are made. Else the run begins afresh."""
-    keep: str = ""
-    """A folder for each round's updates, to look into; empty: none. They are what privacy is about."""
-
-    @classmethod
-    def of(cls, config: Mapping[str, object]) -> "FleetSettings":
-        """Those of a run's configuration. Raises `ValueError`, naming what cannot be meant."""
-        readers: Dict[type, Callable[[Mapping[str, object], str], object]] = {bool: flag, int: whole, float: number, str: text}
-        if "precision" in config:
-            precision(config)
-        given: Dict[str, Any] = {}
-        defaults: Mapping[str, object] = cls._field_defaults
-        for name, default in defaults.items():
-            if (key := name.replace("_", "-")) in config:
-                given[name] = readers[type(default)](config, key)
-        settings = cls(**given)
-        if settings.pairs not in ("one-sided", "both"):
-            raise ValueError(f"`pairs` is {settings.pairs!r}, and has to be one-sided or both")
-        if not 0 <= settings.momentum < 1:
-            raise ValueError(f"`momentum` is {settings.momentum}, and has to be 0 or more and below 1")
-        if settings.most_weight and settings.most_weight < 1:
-            raise ValueError(f"`most-weight` is {settings.most_weight}, and has to be 1 or more, or 0 for no bound")
-        if settings.resume and not settings.output:
-            raise ValueError("`resume` goes on from `output`: give `output` too")
-        if (settings.noise or settings.epsilon) and not settings.clip:
-            raise ValueError("`noise` hides updates that are clipped: give `clip` too")
-        if settings.epsilon:
-            # What is imprinted is released once more.
-            z = privacy.multiplier(settings.epsilon, settings.rounds + 1, settings.delta)
-            settings = settings._replace(noise=z)
-        return settings
 
 
 class FleetStrategy(Strategy):
@@ -267,7 +193,8 @@ class FleetStrategy(Strategy):
             mean = average.carried_on(mean, self.moved, self.settings.momentum)
         record = self._settled(mean, number)
         self.moved = average.move(fleet, self._known())
-        self._keep(number, fleet, updates)
+        if self.settings.keep:
+            keep(Path(self.settings.keep) / f"round-{number:03}", updates, fleet, self._known())
         told: Dict[str, MetricRecordValues] = {"devices": len(updates), "photos": sum(update.examples for update in updates)}
         told.update({"bytes-up": max(sizes), "bytes-down": sum(len(array.data) for array in record.values())})
         return record, MetricRecord({**told, **{f"last-mean-{name}": value for name, value in tried.items()}})
@@ -281,17 +208,6 @@ class FleetStrategy(Strategy):
                 log(WARNING, "round %d: node %d claims %d photos; it counts with %d, %g times the device in the middle (`most-weight`)",
                     number, update.node, update.examples, count, s.most_weight)  # fmt: skip
         return average.mean(fleet, updates, s.residual, s.most_weight)
-
-    def _keep(self, server_round: int, before: Fleet, updates: List[Update]) -> None:
-        if not self.settings.keep:
-            return
-        folder = Path(self.settings.keep) / f"round-{server_round:03}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for update in updates:
-            told = {"classes": np.array(update.classes), "photos": np.array(update.photos)}
-            write(folder / f"{update.node}.npz", {**update.arrays, **told})
-        for name, fleet in (("before", before), ("mean", self._known())):
-            write(folder / f"{name}.npz", {**fleet.arrays, "classes": np.array(fleet.classes)})
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The last mean to all devices, which try it. The others are tried when the next lesson begins."""
@@ -344,62 +260,6 @@ class FleetStrategy(Strategy):
         arrays = self.prepare(grid)
         left = max(self.settings.rounds - self.done, 0)
         return self.start(grid, arrays, num_rounds=left, timeout=self.settings.round_timeout)
-
-
-def counted(content: RecordDict) -> Dict[str, int]:
-    """The classes of a device, and how many photos it has of each. Raises `KeyError` or `ValueError` for what cannot be meant."""
-    config = content.config_records[CONFIG]
-    names, photos = texts(config, "classes"), wholes(config, "photos")
-    for name in names:
-        if not 1 <= len(name.encode()) <= MOST_NAME_BYTES:
-            raise ValueError(f"{name[:40]!r} is no name of a class")
-    if len(names) != len(photos) or len(set(names)) != len(names) or not names or min(photos) < 1:
-        raise ValueError("they are not one or more photos of each class")
-    return dict(zip(names, photos))
-
-
-def measured(content: RecordDict) -> Dict[str, float]:
-    """What a device tells of the mean. Raises `KeyError` or `ValueError` for what cannot be meant."""
-    metrics = cast(Mapping[str, object], content.metric_records[METRICS])
-    told = {name: number(metrics, name) for name in ("num-examples", "accuracy", "kept-aside", "tried-on", "before", "after")}
-    for name, value in told.items():
-        most = 1 if name in ("accuracy", "before", "after", "kept-aside") else 2**53
-        if not 0 <= value <= most:
-            raise ValueError(f"`{name}` is {value}")
-    return told
-
-
-def save(fleet: Fleet, path: Path, after_round: int = 0) -> None:
-    """Writes the fleet's arrays, `classes`, `bundle` and `round` as an `.npz` file, which takes its name once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part.npz")
-    write(part, {**fleet.arrays, "classes": np.array(fleet.classes), "bundle": np.array(fleet.bundle_sha256), "round": np.array(after_round)})
-    part.replace(path)
-
-
-def write(path: Path, arrays: Mapping[str, "npt.NDArray[Any]"]) -> None:
-    """Writes arrays by key as an `.npz` file."""
-    cast(Any, np.savez)(path, **arrays)
-
-
-def gone_on_from(path: Path, begun: Fleet) -> Tuple[Fleet, int]:
-    """What `save` has written, and after which round. Classes that are new get the rows that were just imprinted; those that no device has today stay.
-
-    Raises `ValueError` for another bundle, and for a file that holds no fleet.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: average.Arrays = {key: file[key] for key in file.files if key not in ("classes", "bundle", "round")}
-            known, bundle, after_round = [str(name) for name in file["classes"]], str(file["bundle"]), int(file["round"])
-    except (KeyError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{path}: holds no fleet ({error}); give a file that a run has written as its `output`") from error
-    if bundle != begun.bundle_sha256:
-        raise ValueError(f"{path}: is of another bundle than the devices have")
-    classes = average.agree({0: dict.fromkeys(known, 1), 1: dict.fromkeys(begun.classes, 1)})
-    for key in (average.WEIGHT, average.BIAS):
-        rows = [arrays[key][known.index(name)] if name in known else begun.arrays[key][begun.classes.index(name)] for name in classes]
-        arrays[key] = np.array(rows, np.float32)
-    return Fleet(bundle, classes, arrays), after_round
 
 
 def server_app() -> ServerApp:
