@@ -5,9 +5,10 @@
     simulate.py folder --bundle B --data PHOTOS --split dirichlet --alpha 0.5 --devices 10 --photos 50
 
 Compares, on photos that nobody has trained on: `local`, each device alone, a default lesson; `fleet`, rounds of it; `personal`, a further
-lesson of each device from the fleet's arrays on its own photos; `all`, one default lesson on all photos in one place. Prints a line for each
-seed, and means with their standard deviation: on photos by others and, where the split has writers or domains, on photos of each
-device's own.
+lesson of each device from the fleet's arrays on its own photos; `all`, one default lesson on all photos in one place. With `--long`, what one
+place can do that has the fleet's time and rate, too: `all-fast` has `--times` the rate, `all-long` as many epochs as all rounds together,
+`all-long-fast` both. Prints a line for each seed, and means with their standard deviation: on photos by others and, where the split has
+writers or domains, on photos of each device's own.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import srlora
 from srlora.flower import average, privacy, wire
 from srlora.flower.device import TIMES, Device, rate
 
-OTHERS = ("local", "personal", "all")
+OTHERS = ("local", "personal", "all", "all-fast", "all-long", "all-long-fast")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -93,6 +94,15 @@ class Trial:
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target / f"{path.parent.parent.name}-{path.name}")
             self.devices.append(Device(args.bundle, place / str(nth) / "photos", place / str(nth) / "store", args.held_back))
+        self.numbers = list(range(len(own)))
+        """Of each device, its node's number. Sums are in their order."""
+        self.lessons = 1000 * seed
+        """A lesson's seed is this and the number of its round."""
+        self.away = np.random.default_rng(seed).random((args.rounds, len(own))) < args.away
+        """In each round, which devices miss it. One is always there."""
+        self.away[self.away.all(axis=1), 0] = False
+        self.means = []
+        """The fleet before its first round, and after each."""
 
     def accuracy(self, store, photos=None):
         """Of a store: a class that it does not know is missed."""
@@ -120,9 +130,22 @@ class Trial:
         stores = [self.lesson(f"local-{nth}", device.trained_on) for nth, device in enumerate(self.devices)]
         return statistics.mean(self.accuracy(store) for store in stores), self.on_own(stores)
 
-    def all(self):
-        store = self.lesson("all", [photo for device in self.devices for photo in device.trained_on])
+    def all(self, fast=False, long=False):
+        photos = [photo for device in self.devices for photo in device.trained_on]
+        settings = {"lr": rate("one-sided", len(photos), self.args.times)} if fast else {}
+        settings |= {"epochs": self.args.epochs * self.args.rounds} if long else {}
+        store = self.lesson("all", photos, **settings)
         return self.accuracy(store), self.on_own([store] * len(self.devices))
+
+    def compared(self, fleet):
+        """What the fleet is compared with."""
+        yield "local", self.local()
+        yield "personal", self.personal(fleet)
+        yield "all", self.all()
+        if self.args.long:
+            yield "all-fast", self.all(fast=True)
+            yield "all-long", self.all(long=True)
+            yield "all-long-fast", self.all(fast=True, long=True)
 
     def personal(self, fleet):
         """Each device takes a lesson of its own from the fleet's arrays, as `srlora train --from` does."""
@@ -146,12 +169,17 @@ class Trial:
     def measured(self, fleet):
         return self.accuracy(self.adopted(fleet))
 
+    def imprinted(self, nth):
+        """What a device imprints, as it arrives."""
+        update = self.devices[nth].imprint(self.args.pairs)._replace(node=self.numbers[nth])
+        return update._replace(arrays=wire.fleet_as_sent(update.arrays, self.args.precision))
+
     def fleet(self):
         """Accuracy after each round, the first one that of imprinting; how far updates went; devices that kept the last mean aside."""
         args, random = self.args, np.random.default_rng(self.seed)
-        lr = rate(args.pairs, sum(len(device.trained_on) for device in self.devices), args.times)
+        lr = rate(args.pairs, sum(average.weights([len(device.trained_on) for device in self.devices])), args.times)
         classes = average.agree({nth: device.classes() for nth, device in enumerate(self.devices)})
-        updates = [device.imprint(args.pairs)._replace(node=nth) for nth, device in enumerate(self.devices)]
+        updates = [self.imprinted(nth) for nth in range(len(self.devices))]
         fleet, refused = average.begin(classes, updates)
         assert not refused, refused
         z = privacy.multiplier(args.epsilon, args.rounds + 1, args.delta) if args.epsilon else 0.0
@@ -160,12 +188,12 @@ class Trial:
             fleet = privacy.noised_start(fleet, updates, z, random)
         fleet = fleet._replace(arrays=wire.fleet_as_sent(fleet.arrays, args.precision))
         curve, lengths, aside, size, moved = [self.measured(fleet)], [], 0, 0, {}
+        self.means = [fleet]
         for number in range(1, args.rounds + 1):
             updates = []
-            here = [nth for nth in range(len(self.devices)) if random.random() >= args.away] or [0]
-            for nth in here:
-                settings = {"pairs": args.pairs, "epochs": args.epochs, "seed": 1000 * self.seed + number, "lr": lr, **args.lesson}
-                update = self.devices[nth].learn(fleet, settings, args.clip or None)._replace(node=nth)
+            for nth in np.flatnonzero(~self.away[number - 1]):
+                settings = {"pairs": args.pairs, "epochs": args.epochs, "seed": self.lessons + number, "lr": lr, **args.lesson}
+                update = self.devices[nth].learn(fleet, settings, args.clip or None)._replace(node=self.numbers[nth])
                 start = average.rows_of(fleet, update.classes)
                 size = max(size, wire.size(update.arrays, args.precision))
                 update = update._replace(arrays=wire.update_as_sent(update.arrays, start, args.precision))
@@ -181,6 +209,7 @@ class Trial:
                 fleet = average.carried_on(fleet, moved, args.momentum)
             fleet = fleet._replace(arrays=wire.fleet_as_sent(fleet.arrays, args.precision))
             moved = average.move(before, fleet)
+            self.means.append(fleet)
             curve.append(self.measured(fleet))
             aside = sum(device.take(fleet).kept_aside for device in self.devices)
         down = sum(array.size for array in fleet.arrays.values()) * (4 if args.precision == "fp32" else 2)
@@ -188,8 +217,8 @@ class Trial:
         return fleet, {"curve": curve, "longest": max(lengths), "aside": aside, "bytes-up": size, "bytes-down": down, "z": z, "own": own}
 
 
-def parsed():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parsed(about=__doc__):
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("task", choices=["digits", "folder"])
     parser.add_argument("--bundle", type=Path, default=ROOT / "models/handwriting/handwriting.bundle")
     parser.add_argument("--data", type=Path)
@@ -215,6 +244,7 @@ def parsed():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--lesson", type=json.loads, default={}, help="other settings of a round's lesson, as JSON")
     parser.add_argument("--only-fleet", action="store_true")
+    parser.add_argument("--long", action="store_true", help="one place with the fleet's rate and time, too")
     parser.add_argument("--json", type=Path, help="a file for all figures, which plot.py draws")
     return parser.parse_args()
 
@@ -226,7 +256,7 @@ def summary(lines):
     for name, each in of.items():
         parts = [(what, values) for what, values in zip(("others", "own kind"), zip(*each)) if None not in values]
         told = [f"{what} {100 * statistics.mean(v):5.1f} +- {100 * (statistics.stdev(v) if len(v) > 1 else 0.0):.1f}" for what, v in parts]
-        print(f"{name:9} {', '.join(told)}")
+        print(f"{name:13} {', '.join(told)}")
 
 
 def main():
@@ -240,8 +270,7 @@ def main():
             fleet, told = trial.fleet()
             line = {"seed": seed, "fleet": told}
             if not args.only_fleet:
-                others = {"local": trial.local(), "personal": trial.personal(fleet), "all": trial.all()}
-                line |= {name: {"others": each[0], "own": each[1]} for name, each in others.items()}
+                line |= {name: {"others": each[0], "own": each[1]} for name, each in trial.compared(fleet)}
             lines.append(line)
             curve = " ".join(f"{100 * accuracy:.1f}" for accuracy in line["fleet"]["curve"])
             rest = " ".join(f"{name} {100 * line[name]['others']:.1f}" for name in OTHERS if name in line)
