@@ -50,7 +50,8 @@ class Fleet:
         home = folder / "flower"
         home.mkdir(parents=True)
         (home / "config.toml").write_text(f'[superlink]\ndefault = "lo"\n\n[superlink.lo]\naddress = "127.0.0.1:{self.link}"\ninsecure = true\n')
-        self.environment = os.environ | {"FLWR_HOME": str(home), "FLWR_TELEMETRY_ENABLED": "0", "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+        self.environment = os.environ | {"FLWR_HOME": str(home), "FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0",
+                                         "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}  # fmt: skip
         self.environment.pop("PYTHONPATH", None)
 
     def __enter__(self):
@@ -68,9 +69,10 @@ class Fleet:
             self.kill(name, signal.SIGTERM)
 
     def start_link(self):
-        database = ["--database", str(self.folder / "superlink.db")] if self.of_all.get("database") else []
+        more = ["--database", str(self.folder / "superlink.db")] if self.of_all.get("database") else []
+        more += ["--simulation"] if self.of_all.get("simulation") else []
         self._start("superlink", [PROGRAMS / "flower-superlink"], "--insecure", "--host", "127.0.0.1", "--port", str(self.link),
-                    "--disable-runtime-dependency-installation", *database)  # fmt: skip
+                    "--disable-runtime-dependency-installation", *more)  # fmt: skip
         until = time.monotonic() + 300
         while time.monotonic() < until:
             try:
@@ -133,10 +135,12 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def submit(self, app, **config):
-        """Begins a run; answers its number."""
+    def submit(self, app, simulated=0, **config):
+        """Begins a run, on so many simulated nodes where that was asked for; answers its number."""
         quoted = " ".join(f"{name.replace('_', '-')}={json.dumps(value)}" for name, value in config.items())
-        told = json.loads(self.flwr("run", str(app), "lo", "--format", "json", "--run-config", quoted))
+        # One node at a time, so that memory and time are those of one lesson.
+        nodes = ["--federation-config", f"num-supernodes={simulated} client-resources-num-cpus=1 init-args-num-cpus=1"] if simulated else []
+        told = json.loads(self.flwr("run", str(app), "lo", "--format", "json", "--run-config", quoted, *nodes))
         assert told.get("success"), told
         return str(told["run-id"])
 

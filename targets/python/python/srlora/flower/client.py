@@ -1,5 +1,6 @@
 """A device of a fleet as Flower's ClientApp."""
 
+from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, cast
 
 import srlora
@@ -13,13 +14,24 @@ from .device import HELD_BACK, Device, rate
 from .records import CONFIG, METRICS, NOT_TAKEN, Value, config_record, flag, fleet_of, number, precision, text, update_record, whole
 
 
-def device(node_config: Mapping[str, object]) -> Device:
+PATHS = ("bundle", "photos", "store")
+"""What a node's configuration names."""
+
+
+def device(context: Context) -> Device:
     """The device that a SuperNode's `--node-config` describes: `bundle`, `photos` and `store`, each a path; `held-back`, a share.
+
+    A simulated node has no such configuration, only a `partition-id`. The run's then names the `bundle`, and a folder `devices` that has
+    `<partition-id>/photos` and gets `<partition-id>/store`. A node that names any path is never told another by a run.
 
     Raises `ValueError`, naming what is missing.
     """
-    paths = [text(node_config, name) for name in ("bundle", "photos", "store")]
-    return Device(paths[0], paths[1], paths[2], number({"held-back": HELD_BACK, **node_config}, "held-back"))
+    config: Dict[str, object] = {"held-back": HELD_BACK, **context.node_config}
+    if context.run_config.get("devices") and "partition-id" in config and not any(name in config for name in PATHS):
+        place = Path(text(context.run_config, "devices")) / str(whole(config, "partition-id"))
+        config.update({"bundle": text(context.run_config, "bundle"), "photos": str(place / "photos"), "store": str(place / "store")})
+    bundle, photos, store = (text(config, name) for name in PATHS)
+    return Device(bundle, photos, store, number(config, "held-back"))
 
 
 def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
@@ -42,7 +54,7 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
     @app.query()
     def query(message: Message, context: Context) -> Message:
         def work() -> RecordDict:
-            own = device(context.node_config)
+            own = device(context)
             counts = own.classes()
             config: Dict[str, Value] = {"bundle": own.bundle.sha256, "classes": list(counts), "photos": list(counts.values())}
             return RecordDict({CONFIG: config_record(config)})
@@ -53,7 +65,7 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
     def imprint(message: Message, context: Context) -> Message:
         def work() -> RecordDict:
             config = message.content.config_records[CONFIG]
-            update = device(context.node_config).imprint(cast(types.Pairs, text(config, "pairs")))
+            update = device(context).imprint(cast(types.Pairs, text(config, "pairs")))
             return update_record(update, None, precision(config))
 
         return answered(message, work)
@@ -62,7 +74,7 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         def work() -> RecordDict:
             config = message.content.config_records[CONFIG]
-            own, fleet = device(context.node_config), fleet_of(message.content)
+            own, fleet = device(context), fleet_of(message.content)
             told: Optional[MetricRecord] = None
             not_taken = ""
             if flag(config, "take"):
@@ -82,7 +94,7 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        return answered(message, lambda: RecordDict({METRICS: taken(device(context.node_config), fleet_of(message.content))}))
+        return answered(message, lambda: RecordDict({METRICS: taken(device(context), fleet_of(message.content))}))
 
     return app
 

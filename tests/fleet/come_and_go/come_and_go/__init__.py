@@ -1,0 +1,1 @@
+"""Apps whose devices miss rounds."""
