@@ -7,10 +7,12 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
+from place import BUNDLE, split
 from srlora.flower import FleetSettings
 from srlora.flower.average import Refused
 from srlora.flower.average import rows_of
+from srlora.flower.client import device
 from srlora.flower.files import gone_on_from, save
 from srlora.flower.records import array_record, arrays_of, coded_record, counted, flag, measured, number, text, texts, whole, wholes
 from srlora.flower.server import FleetStrategy
@@ -130,6 +132,41 @@ class GoingOn(unittest.TestCase):
         fewer, _ = gone_on_from(path, fleet(classes=("b",)))
         self.assertEqual(fewer.classes, ["a", "b", "c"], "a device that is away today does not take its class along")
         np.testing.assert_array_equal(fewer.arrays["head/bias"][[0, 2]], before.arrays["head/bias"])
+
+
+class Nodes(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        split(self.folder, 2)
+        for nth in range(2):
+            (self.folder / f"device-{nth}").rename(self.folder / str(nth))
+
+    def found(self, run_config, **node_config):
+        return device(Context(1, 2, node_config, RecordDict(), run_config))
+
+    def test_a_simulated_node_finds_its_photos_by_its_partition(self):
+        run = {"devices": str(self.folder), "bundle": str(BUNDLE)}
+        for nth in range(2):
+            one = self.found(run, **{"partition-id": nth, "num-partitions": 2})
+            photos = {path for path, _ in one.trained_on + one.held_back}
+            self.assertEqual(photos, set((self.folder / str(nth) / "photos").glob("*/*.png")))
+            self.assertEqual(one.store, self.folder / str(nth) / "store")
+
+    def test_a_node_that_names_a_path_of_its_own_is_told_no_other(self):
+        run = {"devices": str(self.folder), "bundle": str(BUNDLE)}
+        own = {"bundle": str(BUNDLE), "photos": str(self.folder / "1" / "photos"), "store": str(self.folder / "own")}
+        there = self.found(run, **own, **{"partition-id": 0})
+        self.assertEqual(there.store, self.folder / "own")
+        self.assertTrue(all(self.folder / "1" in path.parents for path, _ in there.trained_on))
+        for name, path in own.items():
+            missing = next(each for each in own if each != name)
+            with self.assertRaisesRegex(ValueError, f"`{missing}` is None"):
+                self.found(run, **{name: path, "partition-id": 0})
+
+    def test_a_run_does_not_tell_a_real_node_where_its_photos_are(self):
+        with self.assertRaisesRegex(ValueError, "bundle"):
+            self.found({"devices": str(self.folder), "bundle": str(BUNDLE)})
 
 
 if __name__ == "__main__":
