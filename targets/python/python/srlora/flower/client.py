@@ -72,31 +72,32 @@ def client_app(mods: Optional[List[Mod]] = None) -> ClientApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        def work() -> RecordDict:
-            config = message.content.config_records[CONFIG]
-            own, fleet = device(context), fleet_of(message.content)
-            told: Optional[MetricRecord] = None
-            not_taken = ""
-            if flag(config, "take"):
-                try:
-                    told = taken(own, fleet)
-                except srlora.Error as error:  # no reason not to learn for the others
-                    not_taken = f"{type(error).__name__}: {error}"
-            update = own.learn(fleet, lesson_settings(config), number(config, "clip") or None)
-            answer = update_record(update, fleet, precision(config))
-            if told is not None:
-                answer[METRICS] = told
-            elif not_taken:
-                answer.config_records[CONFIG][NOT_TAKEN] = not_taken
-            return answer
-
-        return answered(message, work)
+        return answered(message, lambda: learned(device(context), message.content))
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         return answered(message, lambda: RecordDict({METRICS: taken(device(context), fleet_of(message.content))}))
 
     return app
+
+
+def learned(own: Device, content: RecordDict) -> RecordDict:
+    """Takes a fleet's arrays, where that was asked for, and learns from them: what a device sends back."""
+    config, fleet = content.config_records[CONFIG], fleet_of(content)
+    told: Optional[MetricRecord] = None
+    not_taken = ""
+    if flag(config, "take"):
+        try:
+            told = taken(own, fleet)
+        except srlora.Error as error:  # no reason not to learn for the others
+            not_taken = f"{type(error).__name__}: {error}"
+    update = own.learn(fleet, lesson_settings(config), number(config, "clip") or None)
+    answer = update_record(update, fleet, precision(config))
+    if told is not None:
+        answer[METRICS] = told
+    elif not_taken:
+        answer.config_records[CONFIG][NOT_TAKEN] = not_taken
+    return answer
 
 
 def taken(own: Device, fleet: Fleet) -> MetricRecord:
