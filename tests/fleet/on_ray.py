@@ -112,7 +112,8 @@ def main():
             alone = time.monotonic() - began
             same = compared(trial, place, told["curve"]) and same
             each = ", ".join(f"{name} {size:.0f}" for name, size in sorted(most.items(), key=lambda item: -item[1]))
-            print(f"seed {seed}: Flower {took:.0f} s, simulate.py {alone:.0f} s with accuracy; MiB at most {sum(most.values()):.0f}: {each}", flush=True)
+            print(f"seed {seed}: Flower {took:.0f} s, simulate.py {alone:.0f} s with accuracy")
+            print(f"MiB at most {sum(most.values()):.0f}: {each}", flush=True)
     finally:
         shutil.rmtree(top, ignore_errors=True)
     sys.exit(not same)
