@@ -7,7 +7,7 @@ use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::scratch::Scratch;
-use super::small;
+use super::{small, tiles};
 
 /// Lets the products' library take its buffers for packing while the memory is fresh. On some processors it asks for as much as
 /// their cache holds and touches little of it: taken later, from memory that has been used, all of it would count.
@@ -19,11 +19,13 @@ pub(crate) fn reserve() {
 
 /// dst = factor lhs rhs, or with [`Accum::Add`] dst += factor lhs rhs; on the calling thread.
 pub(crate) fn product(dst: MatMut<'_, f32>, keep: Accum, factor: f32, lhs: MatRef<'_, f32>, rhs: MatRef<'_, f32>) {
-    let is_small = small::is_small(dst.nrows(), dst.ncols(), lhs.ncols());
-    // On 32-bit ARM the library multiplies and adds in two roundings, a number at a time.
-    match is_small || cfg!(target_arch = "arm") {
-        true => small::product(dst, keep, factor, [lhs, rhs], !is_small),
-        false => matmul(dst, keep, lhs, rhs, factor, Par::Seq),
+    if small::is_small(dst.nrows(), dst.ncols(), lhs.ncols()) {
+        small::product(dst, keep, factor, [lhs, rhs]);
+    } else if cfg!(target_arch = "arm") {
+        // On 32-bit ARM the library multiplies and adds in two roundings, a number at a time.
+        tiles::product(dst, keep, factor, lhs, rhs);
+    } else {
+        matmul(dst, keep, lhs, rhs, factor, Par::Seq);
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod scratch;
 mod site;
 mod sketch;
 mod small;
+mod tiles;
 
 pub use crate::limits::{MOST_DIRECTIONS, MOST_PAIRS};
 pub use directions::DirectionsBuf;
