@@ -168,6 +168,57 @@ fn pack_train_eval_predict_inspect_and_bench_do_the_main_job() {
 }
 
 #[test]
+fn a_report_of_bench_is_a_table_to_paste_and_says_nothing_of_whose_machine_it_is() {
+    let place = Place::new();
+    let bundle = place.bundle();
+    let output = srlora(&["bench", &bundle, "--batch", "2", "--report"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<[&str; 2]> = text
+        .lines()
+        .map(|line| line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")).unwrap_or(line))
+        .map(|line| line.split_once(" | ").map_or(["", line], |(name, value)| [name, value]))
+        .collect();
+    assert_eq!(rows[..2], [["what", "here"], ["", "|---|---|"]], "{text}");
+    let value =
+        |wanted: &str| rows.iter().find(|[name, _]| *name == wanted).unwrap_or_else(|| panic!("{wanted}: {text}"))[1];
+    let seen = json(&["inspect", &bundle, "--json"]);
+    assert!(value("bundle").starts_with(seen["precision"].as_str().unwrap()), "{text}");
+    assert_eq!(value("sha256 of its contents").len(), 64, "{text}");
+    assert_eq!(
+        value("program"),
+        format!("srlora {} for {} on linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
+    );
+    assert_eq!((value("batch"), value("threads")), ("2 photos", "1"));
+    for name in ["forward, one thread", "adapted forward, one thread", "training step", "training step, prefix cached"]
+    {
+        let (ms, rate) = value(name).strip_suffix(" photos a second").unwrap().split_once(" ms, ").unwrap();
+        assert!(ms.parse::<f64>().unwrap() >= 0.0 && rate.parse::<f64>().unwrap() > 0.0, "{name}: {text}");
+    }
+    for name in ["board", "processor", "kernel", "start-up", "peak memory"] {
+        assert!(!value(name).is_empty(), "{name}");
+    }
+    let of = |variable: &str| std::env::var(variable).unwrap_or_default();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let words: HashSet<&str> = text.split([' ', ',', '\n']).filter(|word| !word.is_empty()).collect();
+    for name in [host.trim(), &of("USER")] {
+        assert!(!words.contains(name), "{name}: {text}");
+    }
+    for path in
+        [place.folder.path().to_str().unwrap(), &of("HOME"), ".bundle"].into_iter().filter(|path| path.len() > 1)
+    {
+        assert!(!text.contains(path), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_report_of_bench_goes_with_no_other_form() {
+    for other in ["--json", "--profile"] {
+        assert!(refused(&["bench", "any.bundle", "--report", other], 2).contains(other));
+    }
+}
+
+#[test]
 fn the_same_command_twice_writes_the_same_bytes() {
     let place = Place::new();
     let (bundle, data) = (place.bundle(), place.photos("photos"));

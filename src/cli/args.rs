@@ -359,4 +359,8 @@ pub(super) struct BenchArgs {
     /// Also time every node of a training step, and compare it with its arithmetic.
     #[arg(long)]
     pub(super) profile: bool,
+    /// Answer with a table in Markdown that also says what was timed, and on what: the board, its processor and kernel, the bundle's
+    /// hash. It has no names of files, users or hosts.
+    #[arg(long, conflicts_with_all = ["json", "profile"])]
+    pub(super) report: bool,
 }

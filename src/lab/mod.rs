@@ -2,11 +2,13 @@
 
 mod bench;
 pub mod compare;
+mod machine;
 mod profile;
 mod simulate;
 mod temporary;
 
 pub use bench::{BenchReport, bench};
+pub use machine::Machine;
 pub use profile::{OpCost, Profile};
 pub use simulate::{
     Arch, Cause, Cut, CutAt, Cuts, Device, Excess, Flash, FlashUse, HostUse, Phase, Point, Power, PowerHours, Ram,
