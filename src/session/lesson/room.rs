@@ -89,11 +89,11 @@ impl Applicant<'_> {
             };
             let mut runner = Runner::start(network, adapter.clone(), bundle, &means)?;
             if let Some(present) = rss_bytes().filter(|_| lesson.ram_limit.is_some()) {
-                let undo = Claim::take(work.undo_bytes, Block::Small, present);
-                let growth = undo.missing() + runner.growth(work.per_thread(activation_bytes))?;
+                // An earlier lesson may have left room for what lives beside the runs; they must not find the same.
+                let beside = Claim::take(work.beside(setup), Block::Small, present);
+                let growth = beside.missing() + runner.growth(work.per_thread(activation_bytes))?;
                 let needed = present + growth;
-                drop(undo);
-                smallest = work.likely(setup, activation_bytes).unwrap_or(0).max(needed);
+                smallest = needed + work.margin(setup, growth);
                 // What a try takes stays in pieces behind it, and would be in the way of a smaller one. So a try is made only where it
                 // is likely to fit, but for the last.
                 if needed > limit || (setups.peek().is_some() && smallest > limit) {
@@ -175,7 +175,7 @@ impl Applicant<'_> {
             (directions, site.in_dim)
         });
         let found = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::found_bytes(directions, in_dim));
-        let found = found.sum::<u64>();
+        let found: Vec<u64> = found.collect();
         let coded = sizes.clone().map(|(directions, in_dim)| DirectionsBuf::coded_bytes(directions, in_dim));
         let coded_bytes = adapter.coded_bytes().max(coded.sum());
         // A generation has those of its pairs.
@@ -199,10 +199,9 @@ impl Applicant<'_> {
             solved_bytes: Ridge::bytes(data.photos.len(), [bundle.feature_dim, data.classes.len()]),
             pairs: adapter.sites.iter().map(|site| site.shape.rank as u64).sum(),
             sketch_bytes: sketches.iter().map(|[bytes, _]| bytes).sum(),
-            // One after the other comes to its directions; room that it leaves may be in pieces.
-            found_beside_bytes: found + sketches.iter().map(|[_, besides]| *besides).max().unwrap_or(0),
+            found_beside_bytes: found_beside(&found, &sketches),
             // They take the place of those that a fresh adapter has room for; while a cross-validation finds others, they wait.
-            found_bytes: if opening.has_learned_pairs || folds > 0 { found } else { 0 },
+            found_bytes: if opening.has_learned_pairs || folds > 0 { found.iter().sum() } else { 0 },
             looked_at: if finds { (1 + folds) * data.photos.len().min(MOST_LOOKED_AT) } else { 0 },
             photo_bytes: 0,
             replay_bytes: 0,
@@ -256,6 +255,18 @@ impl Applicant<'_> {
         let notes = plan.steps.min(2 * NOTES) * NOTE_BYTES * work.pairs;
         imprinted + 2 * checkpoint - there + JOURNAL_BYTES * plan.steps.min(1 << 10) + notes
     }
+}
+
+/// Bytes beside all sketches, at most, while one after the other comes to directions of `found` bytes and is let go. Of each sketch
+/// there are its bytes, and what finding its directions takes besides.
+fn found_beside(found: &[u64], sketches: &[[u64; 2]]) -> u64 {
+    let (mut there, mut gone, mut most) = (0, 0, 0);
+    for (found, [sketch, besides]) in found.iter().zip(sketches) {
+        there += found;
+        most = most.max((there + besides).saturating_sub(gone));
+        gone += sketch;
+    }
+    most
 }
 
 fn fewer_cached(keep: &Keep, cached: usize, asked: usize) -> String {

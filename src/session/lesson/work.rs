@@ -24,14 +24,16 @@ const BAND_BYTES: u64 = 256 << 10;
 /// Trials per thread; the last one's time counts.
 const TRIALS: usize = 3;
 /// What stays in pieces that cannot be used again: a share of what is added, on one thread; on several, which reach their peaks
-/// together only by chance; and on more than there are cores, where the trial's threads take turns.
-const SLACK: [f64; 3] = [0.08, 0.18, 0.3];
+/// together only by chance, and leave smaller pieces to each other; and on more than there are cores, where the trial's threads take turns.
+const SLACK: [f64; 3] = [0.08, 0.3, 0.4];
 /// By how much the system's count of a process's memory may be behind, for each thread.
 const UNCOUNTED_BYTES: u64 = 256 << 10;
 /// Of what is counted, the share that is taken to be added at least: what an earlier lesson has left may lie in other pieces.
 const LEAST_ADDED: f64 = 0.3;
-/// Everything too small to count, and pages of the program's file that only a lesson reads.
-const SMALL_BYTES: u64 = 7 << 18;
+/// Everything too small to count.
+const SMALL_BYTES: u64 = 1 << 20;
+/// Pages of the program's file that only a lesson reads. What the process has and does not use has no room for them.
+const PAGES_BYTES: u64 = 3 << 18;
 
 /// The sizes and counts that a forecast is made from.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +58,7 @@ pub(crate) struct Work {
     pub(crate) pairs: u64,
     /// Bytes of the sketches that directions are found from, while photos run before the first step.
     pub(crate) sketch_bytes: u64,
-    /// Bytes beside the sketches while they come to their directions, theirs included, and no photo runs.
+    /// Bytes beside the sketches while one after the other comes to its directions, theirs included.
     pub(crate) found_beside_bytes: u64,
     /// Bytes that the directions take for good, beside those that are there.
     pub(crate) found_bytes: u64,
@@ -124,28 +126,25 @@ impl Work {
     /// Bytes that a thread takes for a photo, from above, where a run has so many bytes of activations at a time. A photo is decoded
     /// before it is run.
     pub(crate) fn per_thread(&self, activation_bytes: u64) -> u64 {
-        (activation_bytes + self.scratch_bytes()).max(self.photo_bytes)
-    }
-
-    /// A thread's buffers besides activations, from above.
-    fn scratch_bytes(&self) -> u64 {
-        SCRATCH_BYTES + 2 * BAND_BYTES.max(256 * 4 * self.widest)
+        let scratch = SCRATCH_BYTES + 2 * BAND_BYTES.max(256 * 4 * self.widest);
+        (activation_bytes + scratch).max(self.photo_bytes)
     }
 
     /// The largest resident size from above, before anything has been tried; `None` where the present one is not known.
     fn ceiling(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
-        let runs = (setup.threads as u64 * self.per_thread(activation_bytes)).max(self.found_beside_bytes);
-        Some(rss_bytes()? + runs + self.undo_bytes + self.cached_in_ram(setup) + self.kept(setup))
+        let runs = setup.threads as u64 * self.per_thread(activation_bytes);
+        Some(rss_bytes()? + runs + self.beside(setup) + self.cached_in_ram(setup) + PAGES_BYTES)
     }
 
-    /// What a forecast is likely to come to, before a trial: with half of the buffers that are counted from above, and with room for it
-    /// all in what the process has and does not use. `None` where the present size is not known.
-    pub(crate) fn likely(&self, setup: Setup, activation_bytes: u64) -> Option<u64> {
-        let present = rss_bytes()?;
-        let runs = (activation_bytes + self.scratch_bytes() / 2).max(self.photo_bytes);
-        let uses = (setup.threads as u64 * runs).max(self.found_beside_bytes) + self.undo_bytes + self.kept(setup);
-        let added = Claim::take(uses, Block::Small, present).missing() + self.cached_in_ram(setup);
-        Some(present + added + (setup.slack() * added as f64) as u64)
+    /// Bytes of what lives beside a trial: what an event may have to be taken back to, and what is kept.
+    pub(crate) fn beside(&self, setup: Setup) -> u64 {
+        self.undo_bytes + self.kept(setup)
+    }
+
+    /// Bytes that a forecast adds to what the process grows by.
+    pub(crate) fn margin(&self, setup: Setup, growth: u64) -> u64 {
+        let added = self.cached_in_ram(setup) + PAGES_BYTES;
+        added + (setup.slack() * (growth + added) as f64) as u64
     }
 
     /// Bytes of what lives for long, besides the cache, what is loaded and what a trial shows: while photos are looked at, before the
@@ -157,7 +156,9 @@ impl Work {
         if !self.trains {
             return [besides + self.solved_bytes; 2];
         }
-        let looking = self.solved_bytes.max(self.sketch_bytes + self.cross_validation_bytes);
+        // What the photos' runs leave is in pieces, or kept for the next ones.
+        let finding = self.sketch_bytes + self.found_beside_bytes + self.cross_validation_bytes;
+        let looking = self.solved_bytes.max(finding);
         let stepping = outputs * self.gradient_bytes + self.cross_validation_bytes.saturating_sub(self.undo_bytes);
         [besides + looking.saturating_sub(self.undo_bytes), besides + stepping]
     }
@@ -191,7 +192,7 @@ impl Work {
         let ([looking, stepping], copies) = (self.phases(setup), self.undo_bytes > 0);
         // What an earlier lesson has left has room for some of it, beside the trials' runs.
         let claim = before.map(|before| Claim::take(self.kept(setup), Block::Small, before));
-        trial(Attempt { rounds: 1, steps: false, copies })?;
+        trial(Attempt { rounds: TRIALS, steps: false, copies })?;
         let looked = memory.peak();
         let tried = trial(Attempt { rounds: TRIALS, steps: self.trains, copies: false })?;
         if copies {
@@ -202,10 +203,10 @@ impl Work {
         let peak = before.zip(looked).zip(stepped).map(|((before, looked), stepped)| {
             // In a trial, large photos may be decoded one after the other; in a lesson, all at once.
             let photos = setup.threads as u64 * self.photo_bytes;
-            let looked = looked.max(before + photos.max(self.found_beside_bytes)) + looking.saturating_sub(has);
+            let looked = looked.max(before + photos) + looking.saturating_sub(has);
             let stepped = stepped.max(before + photos) + stepping.saturating_sub(has);
-            let peak = looked.max(stepped);
-            let peak = peak + self.cached_in_ram(setup) + setup.threads as u64 * UNCOUNTED_BYTES;
+            let peak = looked.max(stepped) + self.cached_in_ram(setup) + PAGES_BYTES;
+            let peak = peak + setup.threads as u64 * UNCOUNTED_BYTES;
             let counted = setup.threads as u64 * self.per_thread(activation_bytes) + self.kept(setup);
             let added = (peak.saturating_sub(before) as f64).max(LEAST_ADDED * counted as f64);
             peak + (setup.slack() * added) as u64
