@@ -42,6 +42,21 @@ needs_zig() {
   [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ] || fail "Rust's library for it is missing: rustup target add $1"
 }
 
+# triple: exports the linkers that cargo-zigbuild names to Cargo, so that maturin links with them too. With other ones, Cargo would build
+# everything anew.
+link_with_zig() {
+  local place variable
+  place=$(mktemp -d)
+  printf '#!/bin/sh\nexec env -0\n' >"$place/cargo"
+  chmod +x "$place/cargo"
+  while IFS= read -r -d '' variable; do
+    case $variable in
+      CARGO_TARGET_*_LINKER=* | CC_* | CXX_* | AR_* | RANLIB_* | BINDGEN_EXTRA_* | CMAKE_TOOLCHAIN_*) export "${variable?}" ;;
+    esac
+  done < <(PATH=$place:$PATH CARGO=$place/cargo cargo-zigbuild zigbuild --target "$1.$OLDEST_GLIBC")
+  rm -r "$place"
+}
+
 # file: the newest glibc that it asks for
 newest_glibc() { readelf -VW "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -1 || true; }
 

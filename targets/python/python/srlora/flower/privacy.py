@@ -19,8 +19,8 @@ import numpy as np
 
 from .average import BIAS, WEIGHT, Array, Arrays, Fleet, Update, distance, rows_of
 
-CLIP = 3.0
-"""How far an update may go where nothing else is asked for: about twice what lessons were seen to go (docs/fleet.md)."""
+CLIP = 5.0
+"""How far an update may go where nothing else is asked for: a quarter more than lessons were seen to go at most (docs/fleet.md)."""
 
 
 def clip(arrays: Mapping[str, Array], start: Mapping[str, Array], longest: float) -> Arrays:
