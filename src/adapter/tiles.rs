@@ -91,10 +91,25 @@ mod tests {
         (0..count).map(|i| (i as f32 * 1.37 + phase).sin()).collect()
     }
 
+    #[test]
+    fn a_sum_of_no_terms_is_zero() {
+        for (keep, wanted) in [(Accum::Replace, 0.0), (Accum::Add, 5.0)] {
+            let mut y = [5.0; 6];
+            product(
+                MatMut::from_row_major_slice_mut(&mut y, 2, 3),
+                keep,
+                -1.0,
+                view(&[], [2, 0], true),
+                view(&[], [0, 3], true),
+            );
+            assert_eq!(y, [wanted; 6]);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_sum_has_the_bits_of_its_terms_added_one_after_the_other(
-            rows in 1..20usize, columns in 1..20usize, terms in 0..30usize, ways in 0..16u8, factor in -2.0..2.0f32
+            rows in 1..20usize, columns in 1..20usize, terms in 1..30usize, ways in 0..16u8, factor in -2.0..2.0f32
         ) {
             let [a_by_row, b_by_row, y_by_row, add] = [1, 2, 4, 8].map(|bit| ways & bit != 0);
             let (a, b, before) = (wave(rows * terms, 0.1), wave(terms * columns, 0.7), wave(rows * columns, 0.3));
