@@ -34,6 +34,12 @@ def update(of, node, classes, photos, step=0.1):
     return Update(node, of.bundle_sha256, list(classes), list(photos), {key: array.astype(np.float32) for key, array in arrays.items()})
 
 
+def imprinted(of, node, classes, photos, step=0.1):
+    """An update with pairs at their start."""
+    own = update(of, node, classes, photos, step)
+    return own._replace(arrays={**own.arrays, **{key: array for key, array in of.arrays.items() if not key.startswith("head/")}})
+
+
 class Mean(unittest.TestCase):
     def test_a_row_is_of_those_that_have_its_class_and_one_that_nobody_has_stays(self):
         before = fleet()
@@ -67,9 +73,12 @@ class Mean(unittest.TestCase):
             moved = after.arrays[key][at] - before.arrays[key][at]
             share = float((moved * (updates[9].arrays[key][at] - before.arrays[key][at])).sum()) / float(np.square(updates[9].arrays[key][at] - before.arrays[key][at]).sum())
             self.assertAlmostEqual(share, 2 / 11, delta=0.03)
-        begun, _ = average.begin(["a", "b", "c"], updates)
+        begins = [imprinted(before, node, ["a", "b"], [20, 20]) for node in range(9)]
+        begins.append(imprinted(before, 9, ["a", "b"], [10**9, 10**9], step=0.5))
+        begun, refused = average.begin(["a", "b", "c"], begins)
+        self.assertEqual(refused, [])
         row = lambda of: of.arrays["head/weight"][0] / np.linalg.norm(of.arrays["head/weight"][0])
-        self.assertLess(row(begun) @ row(updates[9]), 0.98, "nor the rows that the fleet begins with")
+        self.assertLess(row(begun) @ row(begins[9]), 0.98, "nor the rows that the fleet begins with")
 
     def test_the_order_in_which_updates_come_changes_no_bit(self):
         before = fleet(both=True)
@@ -154,11 +163,23 @@ class Refusals(unittest.TestCase):
 
     def test_a_device_with_another_network_does_not_decide_how_the_fleet_begins(self):
         of = fleet()
-        updates = [update(of, node, ["a", "b"], [1, 1]) for node in (1, 2)]
-        other = update(of, 3, ["c"], [9])._replace(bundle_sha256="0" * 64)
+        updates = [imprinted(of, node, ["a", "b"], [1, 1]) for node in (1, 2)]
+        other = imprinted(of, 3, ["c"], [9])._replace(bundle_sha256="0" * 64)
         begun, refused = average.begin(["a", "b", "c"], [other, *updates])
         self.assertEqual(([error.node for error in refused], begun.bundle_sha256), ([3], of.bundle_sha256))
         self.assertTrue((begun.arrays["head/weight"][2] == 0).all())
+
+    def test_a_device_with_other_pairs_or_long_rows_does_not_decide_how_the_fleet_begins(self):
+        of = fleet()
+        good = [imprinted(of, node, ["a", "b"], [1, 1]) for node in (2, 3, 4)]
+        expected, _ = average.begin(["a", "b"], good)
+        for key, spoil in (("one/b", lambda array: array * np.float32("nan")), ("one/b", lambda array: array + 50),
+                           ("head/weight", lambda array: array * 1000), ("head/bias", lambda array: array + 1000)):  # fmt: skip
+            bad = imprinted(of, 1, ["a", "b"], [1, 1])
+            bad.arrays[key] = spoil(bad.arrays[key]).astype(np.float32)
+            begun, refused = average.begin(["a", "b"], [bad, *good])
+            self.assertEqual([error.node for error in refused], [1], key)
+            self.assertTrue(all((array == expected.arrays[each]).all() for each, array in begun.arrays.items()), key)
 
 
 class Privacy(unittest.TestCase):
@@ -233,6 +254,11 @@ class OnDevice(unittest.TestCase):
         self.assertFalse(device.store.exists() or device.scratch.exists())
         self.assertEqual(device.take(begun).generation, 1)
         self.assertEqual(srlora.Store(device.store).classes_, begun.classes)
+        device.scratch.mkdir()
+        (device.scratch / "precious.txt").write_text("mine")
+        with self.assertRaisesRegex(srlora.DataError, "no lesson's folder"):
+            device.imprint("one-sided")
+        self.assertTrue((device.scratch / "precious.txt").exists())
 
     def test_what_is_worse_is_kept_aside_and_told(self):
         device = Device(BUNDLE, self.folder / "photos", self.folder / "store", held_back=0.5)

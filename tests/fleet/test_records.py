@@ -1,6 +1,7 @@
 """What comes in Flower's records, believed no further than it can be; and a run that goes on from an earlier one."""
 
 import io
+import math
 import shutil
 import tempfile
 import unittest
@@ -64,7 +65,7 @@ class Records(unittest.TestCase):
     def test_what_is_no_array_is_refused_by_name_before_room_is_made(self):
         header = saved(np.zeros((2, 2), np.float32))
         huge = header.replace(b"(2, 2)", b"(9999999999, 9999)"[:18]).replace(b" " * 12, b"", 1)
-        for data in (b"", b"no array", header[:-1], header + b"0", huge, saved(np.zeros(3, "O")), saved(np.zeros(3, "<i8")),
+        for data in (b"", b"no array", header[:-1], header + b"0", huge, b"\x93NUMPY\1\0\x0a\0{'descr': (", b"\x93NUMPY\1\0\xff\x7f" + b"-" * 40000, saved(np.zeros((1, 1, 1, 1, 1), "<f4")), saved(np.zeros(3, "O")), saved(np.zeros(3, "<i8")),
                      saved(np.asfortranarray(np.arange(6.0, dtype="<f4").reshape(2, 3))), saved(np.zeros(3, ">f4"))):  # fmt: skip
             with self.assertRaises(Refused) as told:
                 arrays_of(record(data), 7)
@@ -74,7 +75,9 @@ class Records(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "fleet.npz"
             for made in (lambda: np.savez(path, classes=np.array(["a"])), lambda: path.write_bytes(b"no archive"),
-                         lambda: path.write_bytes(b"PK\3\4 cut off")):  # fmt: skip
+                         lambda: path.write_bytes(b"PK\3\4 cut off"), lambda: path.write_bytes(b""),
+                         lambda: save(fleet()._replace(classes=["a", "b"]), path),
+                         lambda: save(fleet()._replace(arrays={**fleet().arrays, "one/b": np.full(3, "nan", np.float32)}), path)):  # fmt: skip
                 made()
                 with self.assertRaisesRegex(ValueError, rf"{path}: holds no fleet"):
                     gone_on_from(path, fleet())
@@ -87,7 +90,9 @@ class Records(unittest.TestCase):
     def test_settings_name_what_cannot_be_meant(self):
         self.assertEqual(FleetSettings.of({"rounds": 7, "min-nodes": 3, "clip": 2}), FleetSettings(rounds=7, min_nodes=3, clip=2.0))
         for bad, name in (({"rounds": "7"}, "rounds"), ({"precision": "f8"}, "precision"), ({"resume": True}, "resume"), ({"most-weight": 0.5}, "most-weight"), ({"momentum": 1.0}, "momentum"), ({"pairs": "all"}, "pairs"), ({"noise": 1.0, "clip": 0.0}, "clip"),
-                          ({"clip": True}, "clip"), ({"rounds": 2.5}, "rounds")):  # fmt: skip
+                          ({"clip": True}, "clip"), ({"rounds": 2.5}, "rounds"), ({"rounds": 0}, "rounds"), ({"epochs": 0}, "epochs"), ({"clip": -1.0}, "clip"), ({"clip": math.nan}, "clip"),
+                          ({"epsilon": -1.0}, "epsilon"), ({"epsilon": 8.0, "delta": -1.0}, "delta"), ({"epsilon": 8.0, "noise": 1.0}, "epsilon"),
+                          ({"noise": 1.0, "pairs": "both"}, "noise"), ({"min-nodes": 0}, "min-nodes"), ({"round-timeout": math.nan}, "round-timeout")):  # fmt: skip
             with self.assertRaisesRegex(ValueError, f"`{name}`"):
                 FleetSettings.of(bad)
         self.assertGreater(FleetSettings.of({"epsilon": 8.0}).noise, 0.5)
@@ -100,7 +105,7 @@ class Records(unittest.TestCase):
             return RecordDict({"config": ConfigRecord({"classes": classes, "photos": photos})})
 
         self.assertEqual(counted(counts(["a", "b"], [1, 2])), {"a": 1, "b": 2})
-        for bad in (counts(["a"], [0]), counts(["a", "a"], [1, 1]), counts(["a"], [1, 2]), counts([], []), counts(["a" * 256], [1]), counts([""], [1]), RecordDict()):
+        for bad in (counts(["a"], [0]), counts(["a", "a"], [1, 1]), counts(["a"], [1, 2]), counts([], []), counts(["a" * 256], [1]), counts(["a/b"], [1]), counts(["a\nb"], [1]), counts([".a"], [1]), counts([str(nth) for nth in range(5000)], [1] * 5000), counts([""], [1]), RecordDict()):
             with self.assertRaises((KeyError, ValueError)):
                 counted(bad)
         good = {"num-examples": 3, "accuracy": 0.5, "kept-aside": 0, "tried-on": 3, "before": 0.1, "after": 0.5}
@@ -127,6 +132,12 @@ class GoingOn(unittest.TestCase):
         np.testing.assert_array_equal(after.arrays["head/weight"][[0, 2]], before.arrays["head/weight"])
         np.testing.assert_array_equal(after.arrays["head/weight"][1], begun.arrays["head/weight"][1])
         np.testing.assert_array_equal(after.arrays["one/b"], before.arrays["one/b"])
+        kept = FleetStrategy(FleetSettings(output=str(path)))
+        with self.assertRaisesRegex(ValueError, "is there already"):
+            kept._earlier()
+        self.assertEqual(FleetStrategy(FleetSettings(output=str(path), resume=True))._earlier(), path)
+        with self.assertRaisesRegex(ValueError, "another kind"):
+            gone_on_from(path, fleet(both=True))
         with self.assertRaisesRegex(ValueError, "another bundle"):
             gone_on_from(path, begun._replace(bundle_sha256="0" * 64))
         fewer, _ = gone_on_from(path, fleet(classes=("b",)))
@@ -161,7 +172,7 @@ class Nodes(unittest.TestCase):
         self.assertTrue(all(self.folder / "1" in path.parents for path, _ in there.trained_on))
         for name, path in own.items():
             missing = next(each for each in own if each != name)
-            with self.assertRaisesRegex(ValueError, f"`{missing}` is None"):
+            with self.assertRaisesRegex(ValueError, f"`{missing}` is missing"):
                 self.found(run, **{name: path, "partition-id": 0})
 
     def test_a_run_does_not_tell_a_real_node_where_its_photos_are(self):

@@ -34,6 +34,8 @@ SLACK = 1.01
 """By how much an update may be longer than it was clipped to: it was added to the fleet's values, and rounded, perhaps to int8."""
 MOMENTUM = 0.5
 """How much of its last move a fleet makes again, where nothing else is asked for (docs/fleet.md)."""
+LONGEST_ROW = 2.0
+"""How many times as long as the row in the middle a row of the head may be that a device has imprinted."""
 MOST_WEIGHT = 2.0
 """How many times the photos of the device in the middle a device may count with, where nothing else is asked for."""
 
@@ -191,16 +193,14 @@ def agree(counts: Mapping[int, Mapping[str, int]]) -> List[str]:
 
 def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIGHT) -> Tuple[Fleet, List[Refused]]:
     """The fleet before its first lesson, of what devices have imprinted: pairs at their start, and of each class the mean of the
-    devices' rows, weighted by their photos of it (`weights`) and as long as these are in the mean. An update whose arrays have other shapes
-    than those of most devices is refused, and so is one of another bundle than most have.
+    devices' rows, weighted by their photos of it (`weights`) and as long as these are in the mean. Pairs at their start follow from the
+    bundle. So an update of another bundle than most devices have is refused, and so is one that begins with other pairs; and one with a row
+    more than `LONGEST_ROW` times as long as the one in the middle.
     """
-    form = [
-        (update.bundle_sha256, tuple(sorted((key, array.shape[key == WEIGHT :]) for key, array in update.arrays.items() if key != BIAS)))
-        for update in updates
-    ]
+    form = [_begun(update) for update in updates]
     usual = max(form, key=lambda one: (form.count(one), one))
     refused = [
-        Refused(update.node, "bundle", "or the shapes of its arrays are not those of most devices; give each device the same file")
+        Refused(update.node, "bundle", "or its pairs at their start are not those of most devices; give each device the same file")
         for update, own in zip(updates, form)
         if own != usual
     ]
@@ -216,6 +216,10 @@ def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIG
             good.append(update)
         except Refused as error:
             refused.append(error)
+    middle_length = float(np.median(np.concatenate([_lengths(update) for update in good] or [np.zeros(1)])))
+    for update in [update for update in good if _lengths(update).max() > LONGEST_ROW * middle_length]:
+        good.remove(update)
+        refused.append(Refused(update.node, WEIGHT, f"has a row more than {LONGEST_ROW:g} times as long as those of most devices"))
     for row, name in enumerate(classes):
         own = [(update, update.classes.index(name)) for update in good if name in update.classes]
         if not own:
@@ -227,3 +231,15 @@ def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIG
         arrays[WEIGHT][row] = middle * np.float32(lengths / max(float(np.linalg.norm(middle)), 1e-30))
         arrays[BIAS][row] = weighted_mean([update.arrays[BIAS][at] for update, at in own], photos)
     return fleet, refused
+
+
+def _begun(update: Update) -> Tuple[str, Tuple[Tuple[str, Tuple[int, ...], bytes], ...]]:
+    """What all devices with the same bundle begin with: it, the pairs' bits, and how long a row of the head is."""
+    arrays = sorted((key, array) for key, array in update.arrays.items() if key != BIAS)
+    return update.bundle_sha256, tuple((key, array.shape[key == WEIGHT :], b"" if key == WEIGHT else array.tobytes()) for key, array in arrays)
+
+
+def _lengths(update: Update) -> "npt.NDArray[np.float64]":
+    """The length of each row of the head, its bias included."""
+    rows = np.column_stack([update.arrays[WEIGHT], update.arrays[BIAS]]).astype(np.float64)
+    return np.sqrt(np.square(rows).sum(axis=1))

@@ -30,7 +30,10 @@ def device(context: Context) -> Device:
     if context.run_config.get("devices") and "partition-id" in config and not any(name in config for name in PATHS):
         place = Path(text(context.run_config, "devices")) / str(whole(config, "partition-id"))
         config.update({"bundle": text(context.run_config, "bundle"), "photos": str(place / "photos"), "store": str(place / "store")})
-    bundle, photos, store = (text(config, name) for name in PATHS)
+    for name in PATHS:
+        if not config.get(name):
+            raise ValueError(f"`{name}` is missing: a node's `--node-config` names a `bundle`, `photos` and a `store`")
+    bundle, photos, store = (Path(text(config, name)).expanduser() for name in PATHS)
     return Device(bundle, photos, store, number(config, "held-back"))
 
 

@@ -28,12 +28,17 @@ def ahead(url: str, root_certificates: Optional[str] = None) -> float:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Prints the difference; 1 where a SuperLink would refuse it."""
+    """Prints the difference; 1 where a SuperLink would refuse it, 2 where it could not be asked."""
     parser = argparse.ArgumentParser(prog="srlora.flower.clock", description="How far this clock is from a SuperLink's.")
     parser.add_argument("url")
     parser.add_argument("--root-certificates")
     asked = parser.parse_args(arguments)
-    seconds = ahead(asked.url, asked.root_certificates)
+    try:
+        seconds = ahead(asked.url, asked.root_certificates)
+    except (OSError, ValueError, TypeError) as error:
+        print(f"{asked.url}: tells no time ({error}). Is the address that of a running SuperLink, with http or https? If a certificate is "
+              "not valid yet, this clock is behind: set it, for instance with `timedatectl set-ntp true`", file=sys.stderr)  # fmt: skip
+        return 2
     wrong = not -MOST_BEHIND < seconds < MOST_AHEAD
     advice = "; a SuperLink refuses that (401): set the clock, for instance with `timedatectl set-ntp true`" if wrong else ""
     print(f"this clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the SuperLink's{advice}")

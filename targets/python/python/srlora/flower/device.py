@@ -8,6 +8,7 @@ A lesson never touches the device's store. So a cut in the middle of it costs th
 
 import hashlib
 import math
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -21,6 +22,9 @@ from .privacy import clip
 
 HELD_BACK = 0.2
 """The share of photos that are not trained on, where nothing else is asked for."""
+
+STORES = re.compile(r".*\.safetensors.*|metrics\.jsonl.*|\..*")
+"""Names of files in a store, whole and half-written."""
 
 KIND: types.Settings = {"method": "lora", "directions": "shipped", "start": "aligned", "solve": False, "replay": 0}
 """What a fleet's lessons have in common: pairs on the bundle's directions, and a head that steps leave as they do."""
@@ -63,12 +67,16 @@ class Device:
 
     def __init__(self, bundle: types.Path, photos: types.Path, store: types.Path, held_back: float = HELD_BACK) -> None:
         self.bundle = srlora.Bundle(bundle)
+        if not 0 <= held_back < 1:
+            raise ValueError(f"`held-back` is {held_back}, and has to be 0 or more and below 1")
         self.store = Path(store)
         self.scratch = self.store.with_name(self.store.name + ".lesson")
         self.trained_on: List[Tuple[Path, str]] = []
         self.held_back: List[Tuple[Path, str]] = []
         for path in sorted(Path(photos).glob("*/*")):
-            if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            # As srlora finds them: what begins with a dot is nobody's photo.
+            is_hidden = path.name.startswith(".") or path.parent.name.startswith(".")
+            if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not is_hidden and path.is_file():
                 first = int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:8], "big")
                 (self.held_back if first < held_back * 2**64 else self.trained_on).append((path, path.parent.name))
         if not self.trained_on:
@@ -138,7 +146,12 @@ class Device:
         return evaluation["n"], evaluation["accuracy"]
 
     def _forget_lesson(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        """Raises `DataError` where what is there is no lesson's: nothing of it is removed."""
+        if not self.scratch.exists():
+            return
+        if not all(entry.is_file() and STORES.fullmatch(entry.name) for entry in self.scratch.iterdir()):
+            raise srlora.DataError(f"{self.scratch}: is no lesson's folder, and is where lessons are learned; move it away")
+        shutil.rmtree(self.scratch)
 
     def _update(self) -> Update:
         """What the lesson's store has, but for the delta, which no lesson of a fleet changes."""

@@ -4,12 +4,12 @@
 sent in its place. No device can move the mean by more than its share of C.
 
 **Noise.** The server adds normal noise of standard deviation z C to the sum of K clipped updates, each weighted 1, and divides by K.
-Whether one device took part changes the sum by C at most, so T rounds of all devices are a Gaussian mechanism of sensitivity
+C is there the longest update that the server lets through: by rounding, one may be a hundredth longer than it was clipped to. Whether one device took part changes the sum by C at most, so T rounds of all devices are a Gaussian mechanism of sensitivity
 sqrt(T) / z. It keeps (epsilon, delta)-differential privacy with (Balle and Wang, arXiv 1805.06530, theorem 8)
 
     delta = P(mu/2 - epsilon/mu) - exp(epsilon) P(-mu/2 - epsilon/mu),    mu = sqrt(T) / z,    P the normal distribution function.
 
-That is exact, not a bound. The device is what is protected: all of its photos together. The server sees each update before the noise.
+That is exact, not a bound, and for one run: another one that goes on from its `output` spends as much again. The device is what is protected: all of its photos together. The server sees each update before the noise.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Mapping, Sequence, Tuple
 
 import numpy as np
 
-from .average import BIAS, WEIGHT, Array, Arrays, Fleet, Update, distance, rows_of
+from .average import BIAS, SLACK, WEIGHT, Array, Arrays, Fleet, Update, distance, rows_of
 
 CLIP = 5.0
 """How far an update may go where nothing else is asked for: a quarter more than lessons were seen to go at most (docs/fleet.md)."""
@@ -40,7 +40,7 @@ def noised_mean(fleet: Fleet, updates: Sequence[Update], bound: Tuple[float, flo
     clip_to, z = bound
     arrays: Arrays = dict(fleet.arrays)
     for key in [key for key in fleet.arrays if not key.endswith("/delta")]:
-        moved = random.normal(0.0, z * clip_to, fleet.arrays[key].shape)
+        moved = random.normal(0.0, z * clip_to * SLACK, fleet.arrays[key].shape)
         for update in sorted(updates, key=lambda update: update.node):
             if key in (WEIGHT, BIAS):
                 rows = [fleet.classes.index(name) for name in update.classes]

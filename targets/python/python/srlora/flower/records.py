@@ -1,7 +1,7 @@
 """Fleets and updates as Flower's records, and back. What comes from elsewhere is looked at before anything of its size is made."""
 
-import io
 import math
+import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union, cast
 
 import numpy as np
@@ -14,7 +14,11 @@ from .wire import PRECISIONS, SCALES, Codes, Precision, blocks, coded, decoded
 
 FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 CODES = np.dtype("i1")
+HEADER = re.compile(rb"\{'descr': '(<f4|<f2|\|i1)', 'fortran_order': False, 'shape': \(((?:\d{1,12}(?:, |,|(?=\))))*)\), \} *\n")
+"""What `numpy.save` says of an array that a fleet may hold: its type and its shape. Nothing else is read, and nothing evaluated."""
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+MOST_CLASSES = 4096
+"""Classes that one device may have photos of."""
 MOST_NAME_BYTES = 255
 """Bytes of the longest name of a class: it is the name of a folder."""
 NOT_TAKEN = "not-taken"
@@ -53,16 +57,13 @@ def arrays_of(record: ArrayRecord, node: int, start: Optional[Mapping[str, Array
 
 def _read(data: bytes, of: Tuple[int, str]) -> "npt.NDArray[Any]":
     """The array that `numpy.save` has written: no larger than its bytes are, and a view of them."""
-    try:
-        stream = io.BytesIO(data)
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, kind = cast(Tuple[Tuple[int, ...], bool, "np.dtype[np.generic]"], read(stream))
-        body = data[stream.tell() :]
-        if kind not in (*FLOATS, CODES) or columns_first or len(body) != kind.itemsize * math.prod(shape):
-            raise ValueError(f"is {kind} {list(shape)} in {len(body)} bytes, and has to be float32, float16 or int8, row by row")
-    except (ValueError, TypeError, EOFError) as error:
-        raise Refused(*of, f"cannot be read: {error}") from error
+    start = 10 + int.from_bytes(data[8:10], "little")
+    told = HEADER.fullmatch(data[10:start]) if data[:8] == b"\x93NUMPY\x01\x00" else None
+    if told is None:
+        raise Refused(*of, "cannot be read: it has to be an array of float32, float16 or int8, row by row, as `numpy.save` writes it")
+    kind, shape, body = np.dtype(told[1].decode()), tuple(map(int, re.findall(rb"\d+", told[2]))), data[start:]
+    if len(shape) > 4 or len(body) != kind.itemsize * math.prod(shape):
+        raise Refused(*of, f"cannot be read: it says that it is {kind} {list(shape)}, and has {len(body)} bytes")
     return np.reshape(np.frombuffer(body, kind), shape)
 
 
@@ -94,6 +95,7 @@ def number(config: Mapping[str, object], name: str) -> float:
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"`{name}` is {value!r}, and has to be a number")
+    _of_kind(config, name, math.isfinite(value), "a number")
     return float(value)
 
 
@@ -157,8 +159,9 @@ def fleet_of(content: RecordDict) -> Fleet:
 def update_record(update: Update, fleet: Optional[Fleet], sent_in: Precision) -> RecordDict:
     """What a device sends back, to a server that has `fleet`; without one nothing can be told as a difference from it."""
     config: Dict[str, Value] = {"bundle": update.bundle_sha256, "classes": update.classes, "photos": update.photos}
-    is_coded = fleet is not None and sent_in == "int8"
-    arrays = coded_record(update.arrays, rows_of(fleet, update.classes)) if fleet and is_coded else array_record(update.arrays, sent_in)
+    arrays = array_record(update.arrays, sent_in)
+    if fleet is not None and sent_in == "int8":
+        arrays = coded_record(update.arrays, rows_of(fleet, update.classes))
     return RecordDict({ARRAYS: arrays, CONFIG: config_record(config)})
 
 
@@ -184,8 +187,10 @@ def counted(content: RecordDict) -> Dict[str, int]:
     """The classes of a device, and how many photos it has of each. Raises `KeyError` or `ValueError` for what cannot be meant."""
     config = content.config_records[CONFIG]
     names, photos = texts(config, "classes"), wholes(config, "photos")
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"they are {len(names)}, and a device may have {MOST_CLASSES}")
     for name in names:
-        if not 1 <= len(name.encode()) <= MOST_NAME_BYTES:
+        if not (1 <= len(name.encode()) <= MOST_NAME_BYTES and name.isprintable()) or name[0] == "." or set(name) & set("/\\"):
             raise ValueError(f"{name[:40]!r} is no name of a class")
     if len(names) != len(photos) or len(set(names)) != len(names) or not names or min(photos) < 1:
         raise ValueError("they are not one or more photos of each class")

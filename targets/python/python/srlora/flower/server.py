@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from . import average, privacy
 from .average import Fleet, Refused, Update
-from .files import gone_on_from, keep, save
+from .files import gone_on_from, keep, read, save
 from .records import (
     CONFIG,
     METRICS,
@@ -45,12 +45,18 @@ class FleetStrategy(Strategy):
         self.moved: average.Arrays = {}
         self.asked: List[int] = []
         self.refused: List[str] = []
+        self.learned = False
+        """Whether any round had an update to average."""
         self.random = np.random.default_rng()
 
     # --- before the first round ---------------------------------------------------------------------------------------------
 
     def prepare(self, grid: Grid) -> ArrayRecord:
-        """Asks all devices for their classes, then for what they imprint: the fleet before its first lesson."""
+        """Asks all devices for their classes, then for what they imprint: the fleet before its first lesson.
+
+        Raises `ValueError` for a file that cannot be gone on from, or would be lost, before any device is asked.
+        """
+        earlier = self._earlier()
         counts: Dict[int, Dict[str, int]] = {}
         for message in self._ask(grid, MessageType.QUERY, RecordDict({CONFIG: config_record({"asks": "classes"})})):
             node = message.metadata.src_node_id
@@ -71,20 +77,34 @@ class FleetStrategy(Strategy):
                 updates.append(update_of(message))
             except Refused as error:
                 self._refuse(0, str(error))
-        if not updates:
-            raise RuntimeError("no device has imprinted anything: see what was refused above")
-        self.fleet, refused = average.begin(classes, updates, self.settings.most_weight)
+        fleet, refused = average.begin(classes, updates, self.settings.most_weight) if updates else (None, [])
         for each in refused:
             self._refuse(0, str(each))
+        updates = [update for update in updates if update.node not in {each.node for each in refused}]
+        if fleet is None or not updates:
+            raise RuntimeError("no device has imprinted anything: see what was refused above")
+        imprinted = [name for name in classes if any(name in update.classes for update in updates)]
+        if imprinted != classes:
+            self._refuse(0, f"no device has imprinted {', '.join(name for name in classes if name not in imprinted)}: left out")
+            fleet = fleet._replace(classes=imprinted, arrays=average.rows_of(fleet, imprinted))
         if self.settings.noise:
-            self.fleet = privacy.noised_start(self.fleet, updates, self.settings.noise, self.random)
-        output = Path(self.settings.output)
-        if self.settings.resume and output.is_file():
-            self.fleet, self.done = gone_on_from(output, self.fleet)
-            log(INFO, "%s: is after round %d of %d", output, self.done, self.settings.rounds)
-        elif self.settings.start:
-            self.fleet, _ = gone_on_from(Path(self.settings.start), self.fleet)
-        return self._settled(self.fleet, self.done)
+            fleet = privacy.noised_start(fleet, updates, self.settings.noise, self.random)
+        if earlier:
+            fleet, after = gone_on_from(earlier, fleet)
+            if self.settings.resume:
+                self.done = after
+                log(INFO, "%s: is after round %d of %d", earlier, self.done, self.settings.rounds)
+        return self._settled(fleet, self.done)
+
+    def _earlier(self) -> Optional[Path]:
+        """The file of an earlier run that this one goes on from, where there is one."""
+        s, output = self.settings, Path(self.settings.output)
+        goes_on = s.output if s.resume and output.exists() else s.start
+        if goes_on:
+            read(Path(goes_on))
+        if s.output and output.exists() and goes_on != s.output:
+            raise ValueError(f"{output}: is there already; go on from it with `resume` or `start`, or give another `output`")
+        return Path(goes_on) if goes_on else None
 
     def _settled(self, fleet: Fleet, after_round: int) -> ArrayRecord:
         """The fleet as it will arrive, from now on the server's too; it is kept where that was asked for."""
@@ -116,7 +136,7 @@ class FleetStrategy(Strategy):
         for message in replies:
             node = message.metadata.src_node_id
             if message.has_error():
-                reason = (message.error.reason or "it does not say why").strip().splitlines()[-1]
+                reason = ((message.error.reason or "").strip() or "it does not say why").splitlines()[-1][:MOST_SAID]
                 if node in silent:
                     self._refuse(server_round, f"node {node} has failed: {reason}")
                 else:
@@ -185,6 +205,7 @@ class FleetStrategy(Strategy):
             if config is not None and NOT_TAKEN in config:
                 why = str(config[NOT_TAKEN])[:MOST_SAID]
                 self._refuse(number, f"the store of node {message.metadata.src_node_id} does not take the mean: {why}")
+        self.learned = self.learned or bool(updates)
         if not updates:
             log(WARNING, "round %d: nothing has come that can be averaged; the fleet stays as it was", number)
             return None, None
@@ -223,24 +244,28 @@ class FleetStrategy(Strategy):
 
     def _tried(self, number: int, replies: Iterable[Message]) -> Dict[str, MetricRecordValues]:
         """What devices tell of the mean of round `number`."""
-        photos, right, aside, devices = 0, 0.0, 0, 0
+        photos: List[int] = []
+        shares: List[float] = []
+        aside = 0
         for message in replies:
             try:
                 of = measured(message.content)
             except (KeyError, ValueError) as error:
                 self._refuse(number, f"what node {message.metadata.src_node_id} tells of the mean is refused: {error}")
                 continue
-            devices, photos = devices + 1, photos + int(of["num-examples"])
-            right += of["num-examples"] * of["accuracy"]
+            photos.append(int(of["num-examples"]))
+            shares.append(of["accuracy"])
             if of["kept-aside"]:
                 aside += 1
                 # As in any trial, a class of which less than half is left is reason enough.
                 why = "" if of["after"] < of["before"] else ", but a class is lost"
                 log(INFO, "round %d: node %d keeps the mean aside: %.1f %% of %d photos, and its store %.1f %%%s", number,
                     message.metadata.src_node_id, 100 * of["after"], of["tried-on"], 100 * of["before"], why)  # fmt: skip
-        if not devices:
+        if not photos:
             return {}
-        return {"devices": devices, "photos": photos, "kept-aside": aside, "accuracy": right / max(photos, 1)}
+        counts = average.weights(photos, self.settings.most_weight)  # nobody can count what a device claims here either
+        accuracy = sum(count * share for count, share in zip(counts, shares)) / max(sum(counts), 1)
+        return {"devices": len(photos), "photos": sum(counts), "kept-aside": aside, "accuracy": accuracy}
 
     def summary(self) -> None:
         """What is averaged, and what is promised."""
@@ -259,7 +284,13 @@ class FleetStrategy(Strategy):
         """All of it: agree, imprint, `rounds` lessons, or those that are left."""
         arrays = self.prepare(grid)
         left = max(self.settings.rounds - self.done, 0)
-        return self.start(grid, arrays, num_rounds=left, timeout=self.settings.round_timeout)
+        result = self.start(grid, arrays, num_rounds=left, timeout=self.settings.round_timeout)
+        if not left:  # the run was cut after its last round: devices may not have its mean yet
+            asked = self.configure_evaluate(0, arrays, ConfigRecord(), grid)
+            self.aggregate_evaluate(0, grid.send_and_receive(asked, timeout=self.settings.round_timeout))
+        elif not self.learned:
+            raise RuntimeError("no round had an update that could be averaged: see what was refused above")
+        return result
 
 
 def server_app() -> ServerApp:

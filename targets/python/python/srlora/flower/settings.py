@@ -1,10 +1,25 @@
 """What a run's configuration asks for."""
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 from . import average, privacy
 from .records import flag, number, precision, text, whole
 from .wire import Precision
+
+
+RANGES: Dict[str, Tuple[Callable[[float], bool], str]] = {
+    "rounds": (lambda value: value >= 1, "1 or more"),
+    "epochs": (lambda value: value >= 1, "1 or more"),
+    "clip": (lambda value: value >= 0, "more than 0, or 0 for any far"),
+    "noise": (lambda value: value >= 0, "0 or more"),
+    "epsilon": (lambda value: value >= 0, "more than 0, or 0 for none"),
+    "delta": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "momentum": (lambda value: 0 <= value < 1, "0 or more and below 1"),
+    "most_weight": (lambda value: value == 0 or value >= 1, "1 or more, or 0 for no bound"),
+    "min_nodes": (lambda value: value >= 1, "1 or more"),
+    "round_timeout": (lambda value: value > 0, "more than 0"),
+}
+"""What numbers can be meant."""
 
 
 class FleetSettings(NamedTuple):
@@ -40,7 +55,8 @@ class FleetSettings(NamedTuple):
     start: str = ""
     """Such a file of an earlier run to go on from; empty: what devices imprint."""
     resume: bool = False
-    """Where `output` is there already, it is of a run that was cut: its rounds that are left are made. Else the run begins afresh."""
+    """Where `output` is there already, it is of a run that was cut: its rounds that are left are made. Without this, a file that is there is not
+    written over, unless it is `start`."""
     keep: str = ""
     """A folder for each round's updates, to look into; empty: none. They are what privacy is about."""
 
@@ -56,16 +72,19 @@ class FleetSettings(NamedTuple):
             if (key := name.replace("_", "-")) in config:
                 given[name] = readers[type(default)](config, key)
         settings = cls(**given)
+        for name, (fits, kind) in RANGES.items():
+            if not fits(getattr(settings, name)):
+                raise ValueError(f"`{name.replace('_', '-')}` is {getattr(settings, name)}, and has to be {kind}")
         if settings.pairs not in ("one-sided", "both"):
             raise ValueError(f"`pairs` is {settings.pairs!r}, and has to be one-sided or both")
-        if not 0 <= settings.momentum < 1:
-            raise ValueError(f"`momentum` is {settings.momentum}, and has to be 0 or more and below 1")
-        if settings.most_weight and settings.most_weight < 1:
-            raise ValueError(f"`most-weight` is {settings.most_weight}, and has to be 1 or more, or 0 for no bound")
         if settings.resume and not settings.output:
             raise ValueError("`resume` goes on from `output`: give `output` too")
         if (settings.noise or settings.epsilon) and not settings.clip:
             raise ValueError("`noise` hides updates that are clipped: give `clip` too")
+        if settings.noise and settings.epsilon:
+            raise ValueError("`epsilon` finds the noise by itself: leave out `noise`, or `epsilon`")
+        if (settings.noise or settings.epsilon) and settings.pairs == "both":
+            raise ValueError("`noise` is for the mean of b, and `pairs` is both: leave out one of them")
         if settings.epsilon:
             # What is imprinted is released once more.
             z = privacy.multiplier(settings.epsilon, settings.rounds + 1, settings.delta)
