@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
@@ -86,6 +87,14 @@ class Records(unittest.TestCase):
         strategy = FleetStrategy(FleetSettings())
         strategy._refuse(3, "the classes of node 7\n\x1b[2Jround 3: all is well")
         self.assertEqual(strategy.refused, ["round 3: the classes of node 7  [2Jround 3: all is well"])
+
+    def test_a_run_that_was_cut_after_its_last_round_still_gives_out_its_mean(self):
+        strategy, asked = FleetStrategy(FleetSettings(rounds=3)), []
+        strategy.fleet, strategy.done = fleet(), 3
+        strategy.prepare = lambda grid: strategy._settled(strategy.fleet, 3)
+        strategy._messages = lambda grid, number, kind: [(number, kind)]
+        strategy.run(SimpleNamespace(send_and_receive=lambda messages, **_: asked.extend(messages) or []))
+        self.assertEqual(asked, [(0, "evaluate")])
 
     def test_settings_name_what_cannot_be_meant(self):
         self.assertEqual(FleetSettings.of({"rounds": 7, "min-nodes": 3, "clip": 2}), FleetSettings(rounds=7, min_nodes=3, clip=2.0))

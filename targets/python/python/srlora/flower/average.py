@@ -21,6 +21,8 @@ is lost. Where `a` was trained too, the mean of the products is not the product 
 goes into `<site>/delta`, unless it is asked to be left out.
 """
 
+from collections import Counter
+from hashlib import sha256
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -195,10 +197,11 @@ def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIG
     """The fleet before its first lesson, of what devices have imprinted: pairs at their start, and of each class the mean of the
     devices' rows, weighted by their photos of it (`weights`) and as long as these are in the mean. Pairs at their start follow from the
     bundle. So an update of another bundle than most devices have is refused, and so is one that begins with other pairs; and one with a row
-    more than `LONGEST_ROW` times as long as the one in the middle.
+    more than `LONGEST_ROW` times as long as the one in the middle. Each update has a head (`srlora.flower.records.update_of`).
     """
     form = [_begun(update) for update in updates]
-    usual = max(form, key=lambda one: (form.count(one), one))
+    counted = Counter(form)
+    usual = max(counted, key=lambda one: (counted[one], one))
     refused = [
         Refused(update.node, "bundle", "or its pairs at their start are not those of most devices; give each device the same file")
         for update, own in zip(updates, form)
@@ -234,9 +237,10 @@ def begin(classes: List[str], updates: Sequence[Update], most: float = MOST_WEIG
 
 
 def _begun(update: Update) -> Tuple[str, Tuple[Tuple[str, Tuple[int, ...], bytes], ...]]:
-    """What all devices with the same bundle begin with: it, the pairs' bits, and how long a row of the head is."""
-    arrays = sorted((key, array) for key, array in update.arrays.items() if key != BIAS)
-    return update.bundle_sha256, tuple((key, array.shape[key == WEIGHT :], b"" if key == WEIGHT else array.tobytes()) for key, array in arrays)
+    """What all devices with the same bundle begin with: it, how long a row of the head is, and the pairs' shapes and bits."""
+    pairs = sorted(update.arrays.keys() - {WEIGHT, BIAS})
+    of = [(key, update.arrays[key].shape, sha256(update.arrays[key].tobytes()).digest()) for key in pairs]
+    return update.bundle_sha256, ((WEIGHT, update.arrays[WEIGHT].shape[1:], b""), *of)
 
 
 def _lengths(update: Update) -> "npt.NDArray[np.float64]":

@@ -23,7 +23,7 @@ from .privacy import clip
 HELD_BACK = 0.2
 """The share of photos that are not trained on, where nothing else is asked for."""
 
-STORES = re.compile(r".*\.safetensors.*|metrics\.jsonl.*|\..*")
+STORES = re.compile(r"[a-z]+-\d{6,9}\.safetensors|metrics\.jsonl|\.srlora-.*")
 """Names of files in a store, whole and half-written."""
 
 KIND: types.Settings = {"method": "lora", "directions": "shipped", "start": "aligned", "solve": False, "replay": 0}

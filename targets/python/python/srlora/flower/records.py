@@ -9,7 +9,7 @@ import numpy.typing as npt
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, ConfigRecordValues, Message, RecordDict
 
-from .average import Array, Arrays, Fleet, Refused, Update, rows_of
+from .average import BIAS, WEIGHT, Array, Arrays, Fleet, Refused, Update, rows_of
 from .wire import PRECISIONS, SCALES, Codes, Precision, blocks, coded, decoded
 
 FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
@@ -159,9 +159,10 @@ def fleet_of(content: RecordDict) -> Fleet:
 def update_record(update: Update, fleet: Optional[Fleet], sent_in: Precision) -> RecordDict:
     """What a device sends back, to a server that has `fleet`; without one nothing can be told as a difference from it."""
     config: Dict[str, Value] = {"bundle": update.bundle_sha256, "classes": update.classes, "photos": update.photos}
-    arrays = array_record(update.arrays, sent_in)
     if fleet is not None and sent_in == "int8":
         arrays = coded_record(update.arrays, rows_of(fleet, update.classes))
+    else:
+        arrays = array_record(update.arrays, sent_in)
     return RecordDict({ARRAYS: arrays, CONFIG: config_record(config)})
 
 
@@ -176,6 +177,9 @@ def update_of(message: Message, fleet: Optional[Fleet] = None) -> Update:
             raise Refused(node, "classes", f"are not those agreed on: {', '.join(strange)}; start the run anew")
         start = rows_of(fleet, classes) if fleet else None
         arrays = arrays_of(message.content.array_records[ARRAYS], node, start)
+        for key, dimensions in ((WEIGHT, 2), (BIAS, 1)):
+            if key not in arrays or arrays[key].ndim != dimensions or len(arrays[key]) != len(classes):
+                raise Refused(node, key, "is missing, or has not a row for each of its classes")
         return Update(node, text(config, "bundle"), classes, wholes(config, "photos"), arrays)
     except (KeyError, ValueError) as error:
         if isinstance(error, Refused):
